@@ -1,0 +1,1 @@
+"""Runs a tracker over video and records what an INT8 export needs."""

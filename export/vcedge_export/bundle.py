@@ -1,0 +1,155 @@
+"""Write a bundle: graphs, manifest, checksums, and the proof."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from vcedge.models.encoder import FrameEncoder
+from vcedge.models.readout import LabelReadout
+from vcedge.models.weights import Weights
+from vcedge_export.onnx import export_onnx
+from vcedge_export.torch_engine import TorchEngine
+from vcedge_export.verify import TruthClip, verify_bundle
+from vcedge_runtime.bundle import Bundle, Composition, GraphFile, sha256_of
+from vcedge_runtime.engines.onnxruntime import OnnxRuntimeEngine
+from vcedge_runtime.errors import ExportError, OutputError
+from vcedge_runtime.memory.references import ReferencePolicy
+
+DEFAULT_SIZES = {"edge": 480, "paper": 240}
+"""Default working size of a profile; the J&F-against-speed table of the README is the reason."""
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    """What the user chose.
+
+    Attributes:
+        size: default working size of the bundle; the profile's when None.
+        radius: window radius in key cells.
+        top_k: logits that take part in a readout, or None for all.
+        overwrite: replace a bundle that stands in the folder.
+    """
+
+    size: int | None = None
+    radius: int = 12
+    top_k: int | None = None
+    overwrite: bool = False
+
+    def __post_init__(self) -> None:
+        if self.top_k is not None and self.top_k < 1:
+            raise ExportError(f"received top_k {self.top_k}; expected at least 1")
+
+
+def export_bundle(
+    weights: Weights,
+    folder: Path,
+    clip: TruthClip,
+    options: ExportOptions,
+    on_stage: Callable[[str], None] = lambda stage: None,
+) -> Bundle:
+    """Export a model to a folder and prove it.
+
+    Nothing stands under the folder's name before the whole bundle is written.
+
+    Args:
+        weights: the trained encoder.
+        folder: the bundle's folder.
+        clip: what to verify on.
+        options: the run-time choices.
+        on_stage: told what begins.
+
+    Raises:
+        OutputError: the folder exists and may not be overwritten, or cannot be written.
+        ExportError: a graph cannot be exported.
+    """
+    if folder.exists() and not options.overwrite:
+        raise OutputError(f"{folder} exists; pass --overwrite or choose another --out")
+    partial = folder.with_name(folder.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    try:
+        partial.mkdir(parents=True)
+    except OSError as exc:
+        raise OutputError(f"{folder} cannot be written: {exc}") from exc
+    try:
+        bundle = _write_graphs(weights, partial, folder.name, options, on_stage)
+        on_stage("verify")
+        proven = _prove(bundle, _modules(weights, bundle.composition), clip)
+        proven.save()
+        shutil.rmtree(folder, ignore_errors=True)
+        partial.replace(folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return replace(proven, folder=folder)
+
+
+def _write_graphs(
+    weights: Weights,
+    folder: Path,
+    name: str,
+    options: ExportOptions,
+    on_stage: Callable[[str], None],
+) -> Bundle:
+    profile = weights.encoder.profile
+    composition = Composition(
+        stride=profile.stride,
+        key_dim=profile.key_dim,
+        size=options.size or DEFAULT_SIZES[profile.name],
+        radius=options.radius,
+        top_k=options.top_k,
+        memory=ReferencePolicy(),
+    )
+    graphs = {}
+    for graph, module in _modules(weights, composition).items():
+        on_stage(graph)
+        file = f"{graph}.onnx"
+        export_onnx(module, module.spec, _examples(graph, composition), folder / file)
+        graphs[graph] = GraphFile(module.spec, file, sha256_of(folder / file), "fp32")
+    return Bundle(folder, name, profile.name, composition, graphs, weights.facts)
+
+
+def _modules(
+    weights: Weights, composition: Composition
+) -> Mapping[str, FrameEncoder | LabelReadout]:
+    readout = LabelReadout(
+        composition.key_dim, composition.memory.references, composition.top_k
+    )
+    return {"encoder": FrameEncoder(weights.encoder), "label_readout": readout.eval()}
+
+
+def _prove(
+    bundle: Bundle, modules: Mapping[str, FrameEncoder | LabelReadout], clip: TruthClip
+) -> Bundle:
+    exported = {
+        name: OnnxRuntimeEngine(bundle.path_of(name), graph.spec)
+        for name, graph in bundle.graphs.items()
+    }
+    model = {name: TorchEngine(module, module.spec) for name, module in modules.items()}
+    verification = verify_bundle(bundle, exported, model, clip)
+    return replace(bundle, verification=verification.to_json())
+
+
+def _examples(graph: str, composition: Composition) -> dict[str, Tensor]:
+    """Small inputs whose lengths all differ, so that the exporter ties none of them together."""
+    stride, key_dim = composition.stride, composition.key_dim
+    if graph == "encoder":
+        return {"image": torch.zeros(1, 3, 7 * stride, 9 * stride)}
+    height, width, slots, channels, tiles, queries, patch = 7, 9, 8, 4, 3, 12, 40
+    if composition.top_k is not None:
+        patch = max(patch, composition.top_k)
+    return {
+        "query": torch.zeros(height, width, key_dim),
+        "keys": torch.zeros(slots, height, width, key_dim),
+        "labels": torch.zeros(slots, height, width, channels),
+        "slot_offset": torch.zeros(composition.memory.references, dtype=torch.int64),
+        "slot_bias": torch.zeros(composition.memory.references),
+        "query_index": torch.zeros(tiles, queries, dtype=torch.int64),
+        "key_index": torch.zeros(tiles, patch, dtype=torch.int64),
+        "key_bias": torch.zeros(tiles, patch),
+        "window_bias": torch.zeros(queries, patch),
+    }

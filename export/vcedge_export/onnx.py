@@ -1,0 +1,85 @@
+"""From a torch module with a spec to an ONNX file with the same tensors."""
+
+from __future__ import annotations
+
+import io
+import logging
+import warnings
+from contextlib import redirect_stdout
+from pathlib import Path
+from typing import Any, Protocol
+
+import onnx
+import torch
+from torch import Tensor, nn
+
+from vcedge_runtime.errors import ExportError
+from vcedge_runtime.spec import GraphSpec
+
+OPSET = 19
+"""Opset 20 renames GridSample's modes, and TensorRT then silently samples nearest."""
+
+
+class Exportable(Protocol):
+    """A torch module that declares its graph."""
+
+    @property
+    def spec(self) -> GraphSpec:
+        """The graph's tensors."""
+
+
+def export_onnx(module: nn.Module, spec: GraphSpec, examples: dict[str, Tensor], path: Path) -> None:
+    """Write a module as ONNX, every named length of its spec dynamic.
+
+    Args:
+        module: takes the spec's inputs by position and gives its one output.
+        spec: names, dtypes and shapes.
+        examples: one tensor an input; lengths of different names should differ.
+        path: the file; replaced as a whole.
+
+    Raises:
+        ExportError: the module cannot be exported, or its graph is not what the spec says.
+    """
+    shapes = tuple(
+        {axis: torch.export.Dim.DYNAMIC for axis, dim in enumerate(t.shape) if isinstance(dim, str)}
+        for t in spec.inputs
+    )
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings(), redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            program = torch.onnx.export(
+                module.eval(),
+                tuple(examples[t.name] for t in spec.inputs),
+                input_names=[t.name for t in spec.inputs],
+                output_names=[t.name for t in spec.outputs],
+                dynamic_shapes=shapes,
+                opset_version=OPSET,
+                dynamo=True,
+                external_data=False,
+                verbose=False,
+            )
+    except Exception as exc:
+        raise ExportError(f"graph {spec.name} cannot be exported: {exc}") from exc
+    model = program.model_proto if program is not None else onnx.ModelProto()
+    _check_model(model, spec)
+    partial = path.with_suffix(".partial")
+    onnx.save(model, partial)
+    partial.replace(path)
+
+
+def _check_model(model: onnx.ModelProto, spec: GraphSpec) -> None:
+    onnx.checker.check_model(model, full_check=True)
+    opsets = {entry.domain: entry.version for entry in model.opset_import}
+    if opsets.get("") != OPSET:
+        raise ExportError(f"graph {spec.name} came out with opsets {opsets}; expected {OPSET}")
+    for tensor, value in zip(spec.tensors, [*model.graph.input, *model.graph.output], strict=True):
+        dims: list[Any] = [d.dim_param or d.dim_value for d in value.type.tensor_type.shape.dim]
+        fixed = all(
+            isinstance(found, str) == isinstance(want, str) and (isinstance(want, str) or found == want)
+            for found, want in zip(dims, tensor.shape, strict=True)
+        )
+        if value.name != tensor.name or not fixed:
+            raise ExportError(
+                f"graph {spec.name} came out with {value.name}{dims}; expected {tensor.describe()}"
+            )

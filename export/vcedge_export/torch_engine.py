@@ -1,0 +1,39 @@
+"""A graph run by PyTorch, so that the same tracker can be run on the model that was exported."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import nn
+
+from vcedge_runtime.engines.base import Buffer
+from vcedge_runtime.spec import GraphSpec
+
+
+class TorchEngine:
+    """Runs a torch module behind the engine contract.
+
+    Args:
+        module: takes the spec's inputs by position and gives its one output.
+        spec: the graph's tensors.
+    """
+
+    def __init__(self, module: nn.Module, spec: GraphSpec) -> None:
+        self._module = module.eval()
+        self._spec = spec
+
+    @property
+    def spec(self) -> GraphSpec:
+        """Names, dtypes and shapes of the graph."""
+        return self._spec
+
+    def run(self, inputs: Mapping[str, Buffer], out: Mapping[str, Buffer]) -> None:
+        """Run once; see ``Engine.run``."""
+        self._spec.check_arrays({**inputs, **out})
+        with torch.inference_mode():
+            output = self._module(*(torch.from_numpy(inputs[t.name]) for t in self._spec.inputs))
+        out[self._spec.outputs[0].name][...] = output.numpy()
+
+    def close(self) -> None:
+        """Hold nothing."""

@@ -1,0 +1,177 @@
+"""The proof that exported graphs are the model: on each graph, and over a whole clip."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vcedge.evaluation.davis_sequence import score_sequence
+from vcedge_runtime.bundle import Bundle
+from vcedge_runtime.engines.base import Buffer, Engine
+from vcedge_runtime.errors import ExportError
+from vcedge_runtime.spec import GraphSpec
+from vcedge_runtime.tracker import Tracker
+
+MAX_RELATIVE_ERROR = 1e-3
+"""Largest error of an output as a share of its largest magnitude, FP32 against FP32 (our choice:
+convolutions sum in another order; 1e-4 is usual, a defect is above 1e-2)."""
+MAX_SCORE_DIFFERENCE = 0.002
+"""Largest J&F difference over a clip, FP32 against FP32 (our choice: a few border pixels)."""
+
+
+@dataclass(frozen=True)
+class TruthClip:
+    """Frames with the truth of each, held in memory.
+
+    Attributes:
+        label: what it is, for the report.
+        frames: (H, W, 3) uint8 BGR each.
+        masks: (H, W) uint8 object ids each.
+    """
+
+    label: str
+    frames: Sequence[NDArray[np.uint8]]
+    masks: Sequence[NDArray[np.uint8]]
+
+
+@dataclass(frozen=True)
+class OutputDifference:
+    """How far one output of a graph is from the model's, over all frames."""
+
+    tensor: str
+    largest: float
+    mean: float
+    magnitude: float
+    cosine: float
+    non_finite: int
+
+    @property
+    def passes(self) -> bool:
+        """Whether the output is the model's."""
+        return self.non_finite == 0 and self.largest <= MAX_RELATIVE_ERROR * self.magnitude
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What verification measured.
+
+    Attributes:
+        clip: what it was measured on.
+        frames: how many frames were tracked.
+        outputs: per output of each graph, on the inputs that the exported tracker really saw.
+        mask_iou: mean IoU of the exported tracker's masks with the model's, and the lowest of a frame.
+        score_model: J&F of the model over the clip, in a closed loop.
+        score_exported: J&F of the exported graphs, in a closed loop of their own.
+    """
+
+    clip: str
+    frames: int
+    outputs: tuple[OutputDifference, ...]
+    mask_iou: tuple[float, float]
+    score_model: float
+    score_exported: float
+
+    @property
+    def passes(self) -> bool:
+        """Whether the bundle is the model."""
+        close = abs(self.score_model - self.score_exported) <= MAX_SCORE_DIFFERENCE
+        return close and all(output.passes for output in self.outputs)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain JSON values for the manifest."""
+        return {**asdict(self), "passes": self.passes}
+
+
+class _ComparingEngine:
+    """Runs the exported graph, and the model on the same inputs."""
+
+    def __init__(self, exported: Engine, model: Engine) -> None:
+        self._exported = exported
+        self._model = model
+        tensor = exported.spec.outputs[0]
+        self._name = tensor.name
+        self._sums = np.zeros(5)
+        self._largest = self._magnitude = 0.0
+        self._non_finite = 0
+
+    @property
+    def spec(self) -> GraphSpec:
+        return self._exported.spec
+
+    def run(self, inputs: Mapping[str, Buffer], out: Mapping[str, Buffer]) -> None:
+        self._exported.run(inputs, out)
+        found = out[self._name].astype(np.float64)
+        reference = np.empty_like(out[self._name])
+        self._model.run(inputs, {self._name: reference})
+        expected = reference.astype(np.float64)
+        error = np.abs(found - expected)
+        self._largest = max(self._largest, float(error.max()))
+        self._magnitude = max(self._magnitude, float(np.abs(expected).max()))
+        self._non_finite += int((~np.isfinite(found)).sum())
+        squares = [(found * expected).sum(), (found**2).sum(), (expected**2).sum()]
+        self._sums += [error.sum(), error.size, *squares]
+
+    def result(self) -> OutputDifference:
+        total, count, product, found, expected = self._sums
+        return OutputDifference(
+            tensor=f"{self.spec.name}.{self._name}",
+            largest=self._largest,
+            mean=total / count,
+            magnitude=self._magnitude,
+            cosine=product / np.sqrt(found * expected),
+            non_finite=self._non_finite,
+        )
+
+    def close(self) -> None:
+        self._exported.close()
+
+
+def verify_bundle(
+    bundle: Bundle,
+    exported: Mapping[str, Engine],
+    model: Mapping[str, Engine],
+    clip: TruthClip,
+    size: int | None = None,
+) -> Verification:
+    """Compare exported graphs with the model on a clip.
+
+    Args:
+        bundle: the bundle that was exported.
+        exported: an engine for each of its graphs; closed here.
+        model: an engine for each of the model's modules, under the same names.
+        clip: at least three frames, with truth.
+        size: working size; the bundle's default when None.
+
+    Raises:
+        ExportError: the clip is too short.
+    """
+    if len(clip.frames) < 3:
+        raise ExportError(f"received a clip of {len(clip.frames)} frames; expected at least 3")
+    comparing = {name: _ComparingEngine(exported[name], model[name]) for name in exported}
+    masks = track_clip(Tracker(bundle, comparing, size=size), clip)
+    expected = track_clip(Tracker(bundle, model, size=size), clip)
+    overlaps = [_iou(a, b) for a, b in zip(masks, expected, strict=True)]
+    return Verification(
+        clip=clip.label,
+        frames=len(masks),
+        outputs=tuple(engine.result() for engine in comparing.values()),
+        mask_iou=(float(np.mean(overlaps)), float(np.min(overlaps))),
+        score_model=score_sequence(clip.masks, expected).j_and_f,
+        score_exported=score_sequence(clip.masks, masks).j_and_f,
+    )
+
+
+def track_clip(tracker: Tracker, clip: TruthClip) -> list[NDArray[np.uint8]]:
+    """Track a clip from its first mask; the first frame's mask is the given one. Closes the tracker."""
+    with tracker:
+        tracker.start(clip.frames[0], clip.masks[0])
+        return [clip.masks[0], *(tracker.step(frame).mask for frame in clip.frames[1:])]
+
+
+def _iou(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> float:
+    union = int(((a > 0) | (b > 0)).sum())
+    return 1.0 if union == 0 else int(((a == b) & (a > 0)).sum()) / union

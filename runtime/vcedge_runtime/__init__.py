@@ -1,0 +1,1 @@
+"""What runs at the edge: numpy, OpenCV and one inference backend; it knows no PyTorch."""

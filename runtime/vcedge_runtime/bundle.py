@@ -1,0 +1,194 @@
+"""The bundle: a folder that holds one model's graphs and everything the runtime must know of them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from vcedge_runtime.errors import BundleError
+from vcedge_runtime.memory.references import ReferencePolicy
+from vcedge_runtime.spec import GraphSpec
+
+FORMAT = 1
+MANIFEST = "bundle.json"
+MODELS = Path(__file__).parent / "models"
+
+
+@dataclass(frozen=True)
+class Composition:
+    """The run-time part of a model, as data.
+
+    Attributes:
+        stride: pixels per key cell.
+        key_dim: channels of a key.
+        size: default working size, the short side in pixels.
+        radius: window radius in key cells.
+        top_k: logits that take part in a readout, or None for all.
+        memory: which frames are read.
+    """
+
+    stride: int
+    key_dim: int
+    size: int
+    radius: int = 12
+    top_k: int | None = None
+    memory: ReferencePolicy = field(default_factory=ReferencePolicy)
+
+    def __post_init__(self) -> None:
+        if min(self.stride, self.key_dim, self.radius) < 1 or self.size < 2 * self.stride:
+            raise BundleError(
+                "a composition needs a stride, key_dim and radius of at least 1 and a size of at "
+                f"least two strides; received {self}"
+            )
+
+
+@dataclass(frozen=True)
+class GraphFile:
+    """One graph of a bundle.
+
+    Attributes:
+        spec: names, dtypes and shapes.
+        file: name within the bundle's folder.
+        sha256: of the file.
+        precision: ``fp32``.
+    """
+
+    spec: GraphSpec
+    file: str
+    sha256: str
+    precision: str
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """An opened bundle.
+
+    Attributes:
+        folder: where it lies.
+        name: the model's name.
+        profile: ``edge`` or ``paper``.
+        composition: the run-time part.
+        graphs: by name.
+        weights: where the weights came from: data, licences, steps, measured accuracy.
+        verification: what export measured; empty when it did not.
+    """
+
+    folder: Path
+    name: str
+    profile: str
+    composition: Composition
+    graphs: Mapping[str, GraphFile]
+    weights: Mapping[str, Any] = field(default_factory=dict)
+    verification: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def open(cls, model: str | Path) -> Bundle:
+        """Open a shipped model by name, or a bundle's folder, and check every file's sha256.
+
+        Raises:
+            BundleError: no such model; a damaged, foreign or newer manifest; a file that is missing or
+                is not the one that was exported.
+        """
+        folder = _find_folder(model)
+        manifest = _read_manifest(folder)
+        try:
+            bundle = cls(
+                folder=folder,
+                name=manifest["name"],
+                profile=manifest["profile"],
+                composition=_composition_from_json(manifest["composition"]),
+                graphs={
+                    name: GraphFile(GraphSpec.from_json(name, g["spec"]), g["file"], g["sha256"], g["precision"])
+                    for name, g in manifest["graphs"].items()
+                },
+                weights=manifest["weights"],
+                verification=manifest["verification"],
+            )
+        except (KeyError, TypeError, AttributeError) as exc:
+            raise BundleError(f"{folder / MANIFEST} is damaged: {exc!r}; export the bundle again") from exc
+        bundle.check_files()
+        return bundle
+
+    def path_of(self, graph: str) -> Path:
+        """File of a graph.
+
+        Raises:
+            BundleError: the bundle has no such graph.
+        """
+        if graph not in self.graphs:
+            raise BundleError(f"bundle {self.folder} has no graph {graph!r}; it has {sorted(self.graphs)}")
+        return self.folder / self.graphs[graph].file
+
+    def check_files(self) -> None:
+        """Compare every graph with its sha256.
+
+        Raises:
+            BundleError: a file is missing or differs.
+        """
+        for name, graph in self.graphs.items():
+            path = self.path_of(name)
+            if not path.is_file():
+                raise BundleError(f"bundle {self.folder} lacks {graph.file}; export it again")
+            found = sha256_of(path)
+            if found != graph.sha256:
+                raise BundleError(
+                    f"{path} has sha256 {found[:12]}..., expected {graph.sha256[:12]}...; the file is "
+                    "damaged or was exchanged; export the bundle again"
+                )
+
+    def save(self) -> None:
+        """Write the manifest; the graphs' files are there already."""
+        value = asdict(self)
+        del value["folder"]
+        value["graphs"] = {
+            name: {"file": g.file, "sha256": g.sha256, "precision": g.precision, "spec": g.spec.to_json()}
+            for name, g in self.graphs.items()
+        }
+        partial = self.folder / f"{MANIFEST}.partial"
+        partial.write_text(json.dumps({"format": FORMAT, **value}, indent=1) + "\n")
+        partial.replace(self.folder / MANIFEST)
+
+
+def shipped_models() -> list[str]:
+    """Names of the bundles that came with the package."""
+    return sorted(path.parent.name for path in MODELS.glob(f"*/{MANIFEST}"))
+
+
+def sha256_of(path: Path) -> str:
+    """Hexadecimal sha256 of a file."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _find_folder(model: str | Path) -> Path:
+    folder = Path(model)
+    if (folder / MANIFEST).is_file():
+        return folder
+    if str(model) in shipped_models():
+        return MODELS / str(model)
+    raise BundleError(
+        f"no model {str(model)!r}: expected the folder of a bundle (with {MANIFEST}) or one of "
+        f"{shipped_models()}; `vcedge models` lists them"
+    )
+
+
+def _read_manifest(folder: Path) -> dict[str, Any]:
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text())
+        written = int(manifest["format"])
+    except (OSError, ValueError, KeyError, TypeError) as exc:
+        raise BundleError(f"{folder / MANIFEST} cannot be read: {exc!r}; export the bundle again") from exc
+    if written != FORMAT:
+        raise BundleError(
+            f"bundle {folder} has format {written}, this vcedge reads format {FORMAT}; "
+            + ("upgrade vcedge" if written > FORMAT else "export the bundle again")
+        )
+    return dict(manifest)
+
+
+def _composition_from_json(value: Mapping[str, Any]) -> Composition:
+    memory = {name: tuple(frames) for name, frames in value["memory"].items()}
+    return Composition(**{**value, "memory": ReferencePolicy(**memory)})

@@ -1,0 +1,58 @@
+"""Every error a user can meet; each message says what was received, what was expected, what to do.
+
+VcedgeError
+  SourceError       a video or folder of frames that cannot be read
+  MaskError         a mask that is missing, empty, of another size, or not a mask
+  OutputError       a folder or file that cannot be written
+  BundleError       a bundle that is damaged, unknown or of another format
+  EngineError       a graph that its engine cannot run
+  MissingExtraError a part that is not installed; the message names the pip install
+  TrackerError      a tracker called in the wrong order or with the wrong objects
+  EvaluationError   predictions or ground truth that cannot be scored
+  TrainingError     training that cannot start or resume
+  ExportError       a model that cannot be exported, or whose export is not the model
+"""
+
+
+class VcedgeError(Exception):
+    """Anything a user can mend; the command line prints it in one line and exits with 2."""
+
+
+class SourceError(VcedgeError):
+    """A video or folder of frames that cannot be read."""
+
+
+class MaskError(VcedgeError):
+    """A mask that is missing, empty, of another size, or not a mask."""
+
+
+class OutputError(VcedgeError):
+    """A folder or file that cannot be written."""
+
+
+class BundleError(VcedgeError):
+    """A bundle that is damaged, unknown or of another format."""
+
+
+class EngineError(VcedgeError):
+    """A graph that its engine cannot run."""
+
+
+class MissingExtraError(VcedgeError):
+    """A part that is not installed; the message names the ``pip install``."""
+
+
+class TrackerError(VcedgeError):
+    """A tracker called in the wrong order or with the wrong objects."""
+
+
+class EvaluationError(VcedgeError):
+    """Predictions or ground truth that cannot be scored."""
+
+
+class TrainingError(VcedgeError):
+    """Training that cannot start or resume."""
+
+
+class ExportError(VcedgeError):
+    """A model that cannot be exported, or whose export is not the model."""

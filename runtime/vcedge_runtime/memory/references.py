@@ -1,0 +1,57 @@
+"""Which frames are read: MER's references, {0, 5, t-5, t-3, t-1}."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from vcedge_runtime.errors import BundleError
+
+
+@dataclass(frozen=True)
+class ReferencePolicy:
+    """Fixed long-term frames and short-term distances (MER, section 3.5; the index rule is MAST's).
+
+    Attributes:
+        long: frame numbers that are read once they are past.
+        short: distances to the current frame that are read; the result must be above 0.
+    """
+
+    long: tuple[int, ...] = (0, 5)
+    short: tuple[int, ...] = (5, 3, 1)
+
+    def __post_init__(self) -> None:
+        if 0 not in self.long or 1 not in self.short or min(self.long + self.short) < 0:
+            raise BundleError(
+                f"references must hold frame 0 and distance 1; received long={self.long}, "
+                f"short={self.short}"
+            )
+
+    @property
+    def references(self) -> int:
+        """Most frames that are read at once."""
+        return len(self.long) + len(self.short)
+
+    @property
+    def slots(self) -> int:
+        """Frames that memory must hold, the current one included; it never needs more."""
+        return len(self.long) + max(self.short) + 1
+
+    def pinned(self, annotated: int) -> set[int]:
+        """Long-term frames; the last frame with a mask from the user takes the last one's place.
+
+        Args:
+            annotated: number of the last frame for which a mask was given, 0 for the first.
+        """
+        if annotated == 0:
+            return set(self.long)
+        return {*self.long[:-1], 0, annotated} if len(self.long) > 1 else {0}
+
+    def read(self, frame: int, annotated: int = 0) -> list[int]:
+        """Frames to read for ``frame``, in order of time, never more than ``references``."""
+        long = {past for past in self.pinned(annotated) if past < frame}
+        short = {frame - distance for distance in self.short if frame - distance > 0}
+        return sorted(long | short)
+
+    def keeps(self, stored: int, frame: int, annotated: int = 0) -> bool:
+        """Whether ``stored`` may still be read at ``frame`` or later."""
+        return stored in self.pinned(annotated) or stored >= frame - max(self.short)

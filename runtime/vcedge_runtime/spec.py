@@ -1,0 +1,100 @@
+"""Names, dtypes and shapes of an exported graph: what export writes and the runtime checks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vcedge_runtime.errors import BundleError, EngineError
+
+Dim = int | str
+"""A fixed length, or the name of a length that may differ from run to run."""
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """One tensor of a graph.
+
+    Attributes:
+        name: the same in PyTorch, ONNX, TensorRT and numpy.
+        dtype: numpy's name, ``float32`` or ``int64``.
+        shape: one entry a dimension; equal names are equal lengths within one run of a graph.
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[Dim, ...]
+
+    def describe(self) -> str:
+        """Return ``name dtype(shape)``."""
+        return f"{self.name} {self.dtype}({', '.join(map(str, self.shape))})"
+
+
+@dataclass(frozen=True)
+class GraphSpec:
+    """One graph: its inputs and outputs, in order."""
+
+    name: str
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+
+    @property
+    def tensors(self) -> tuple[TensorSpec, ...]:
+        """Inputs, then outputs."""
+        return self.inputs + self.outputs
+
+    def check_arrays(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Check one run's inputs and outputs together.
+
+        Raises:
+            EngineError: a tensor is missing, unknown, not contiguous, or of another dtype or shape.
+        """
+        names = {tensor.name for tensor in self.tensors}
+        if set(arrays) != names:
+            raise EngineError(
+                f"graph {self.name} received tensors {sorted(arrays)}; expected {sorted(names)}"
+            )
+        lengths: dict[str, int] = {}
+        for tensor in self.tensors:
+            self._check_array(tensor, arrays[tensor.name], lengths)
+
+    def _check_array(
+        self, tensor: TensorSpec, array: NDArray[Any], lengths: dict[str, int]
+    ) -> None:
+        fits = array.dtype == np.dtype(tensor.dtype) and array.ndim == len(tensor.shape)
+        for want, length in zip(tensor.shape, array.shape, strict=False):
+            expected = lengths.setdefault(want, length) if isinstance(want, str) else want
+            fits = fits and expected == length
+        if not fits or not array.flags.c_contiguous:
+            raise EngineError(
+                f"graph {self.name} received {tensor.name} {array.dtype}{array.shape}"
+                f"{'' if array.flags.c_contiguous else ', not contiguous'}; "
+                f"expected {tensor.describe()} with {lengths}, contiguous"
+            )
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the spec as plain JSON values."""
+        return {
+            side: [[t.name, t.dtype, list(t.shape)] for t in tensors]
+            for side, tensors in (("inputs", self.inputs), ("outputs", self.outputs))
+        }
+
+    @classmethod
+    def from_json(cls, name: str, value: Mapping[str, Any]) -> GraphSpec:
+        """Read a spec back.
+
+        Raises:
+            BundleError: the value is not what ``to_json`` writes.
+        """
+        try:
+            sides = {
+                side: tuple(TensorSpec(n, d, tuple(shape)) for n, d, shape in value[side])
+                for side in ("inputs", "outputs")
+            }
+        except (KeyError, TypeError, ValueError) as exc:
+            raise BundleError(f"the spec of graph {name!r} in bundle.json is damaged: {exc}") from exc
+        return cls(name, **sides)

@@ -1,0 +1,151 @@
+"""Masks from outside: a file or an array becomes object ids in the frame's own pixels."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from vcedge_runtime.errors import MaskError
+from vcedge_runtime.video.opencv import decode_image
+from vcedge_runtime.video.palette import decode_labels, holds_palette, read_mask_file
+
+MAX_ID = 255
+_WHITE = 250
+"""From here on a gray value is taken for white, so that a JPEG's white counts."""
+_MANY = 32
+"""More gray values than this are suspected of being shades (our choice)."""
+_FLAT = 0.25
+"""Share of in-between pixels that lie in flat areas, below which they are shades (our choice)."""
+
+
+def read_mask(
+    path: str | Path, *, frame_hw: tuple[int, int], binarize: bool = False, resize: bool = False
+) -> NDArray[np.uint8]:
+    """Read the mask of a frame.
+
+    Args:
+        path: a palette PNG (indices are ids) or a gray image (gray values are ids). Where 0 and
+            255 are the only values, 255 is read as object 1.
+        frame_hw: height and width of the frame.
+        binarize: everything bright (a channel over 127; in a palette PNG, every id) becomes
+            object 1.
+        resize: bring a mask of another size to the frame's, nearest pixel.
+
+    Returns:
+        (H, W) uint8 object ids, 0 the background, gaps kept; owned by the caller.
+
+    Raises:
+        MaskError: the mask is missing, unreadable, in colour, anti-aliased, of more than 255 ids,
+            of another size, or without an object.
+    """
+    data = read_mask_file(path)
+    ids = _binarize(data, str(path)) if binarize else _read_ids(data, str(path))
+    if resize and ids.shape != frame_hw:
+        ids = _resize_ids(ids, frame_hw, str(path))
+    _require_size(ids, frame_hw, str(path), " or pass --resize-mask")
+    _require_object(ids, str(path))
+    return ids
+
+
+def check_mask(mask: NDArray[np.generic], frame_hw: tuple[int, int]) -> NDArray[np.uint8]:
+    """Check a mask that was handed over as an array.
+
+    Args:
+        mask: (H, W) of bool or any integer type, object ids 0 to 255, 0 the background; True is
+            id 1.
+        frame_hw: height and width of the frame.
+
+    Returns:
+        (H, W) uint8 object ids, contiguous; the same array where it is that already.
+
+    Raises:
+        MaskError: another size, another type, ids out of range, or no object.
+    """
+    mask = np.asarray(mask)
+    if mask.dtype.kind not in "bui":
+        raise MaskError(
+            f"received a mask of {mask.dtype}; expected object ids as integers or bool; "
+            "threshold it or convert it with astype(np.uint8)"
+        )
+    _require_size(mask, frame_hw, "a mask", " with nearest-neighbour interpolation")
+    if mask.size and (mask.min() < 0 or mask.max() > MAX_ID):
+        raise MaskError(
+            f"received a mask with ids {mask.min()} to {mask.max()}; expected 0 to {MAX_ID}; "
+            "renumber them"
+        )
+    ids = np.ascontiguousarray(mask, np.uint8)
+    _require_object(ids, "a mask")
+    return ids
+
+
+def _read_ids(data: bytes, name: str) -> NDArray[np.uint8]:
+    ids = decode_labels(data, name)
+    values = np.flatnonzero(np.bincount(ids.ravel(), minlength=256))
+    if values[-1] == MAX_ID and values.size <= 2:
+        return np.asarray(ids == MAX_ID, np.uint8)
+    if not holds_palette(data) and _looks_shaded(ids, values):
+        raise MaskError(
+            f"received {name}, an anti-aliased or shaded image ({values.size} gray values); "
+            "expected one value per object; pass --binarize for one bright object, "
+            "or save a palette PNG"
+        )
+    return ids
+
+
+def _looks_shaded(ids: NDArray[np.uint8], values: NDArray[np.intp]) -> bool:
+    """Tell shades from ids: an object has an inside, a shade lies on an edge or in a gradient.
+
+    A choice of ours: only images that reach white or hold many values are suspected, and an image
+    is shaded when few of its in-between pixels equal all eight neighbours.
+    """
+    if values[-1] < _WHITE and values.size <= _MANY:
+        return False
+    between = (ids > 0) & (ids < min(values[-1], _WHITE))
+    kernel = np.ones((3, 3), np.uint8)
+    inside = cv2.dilate(ids, kernel) == cv2.erode(ids, kernel)
+    return bool(np.count_nonzero(between & inside) < _FLAT * np.count_nonzero(between))
+
+
+def _binarize(data: bytes, name: str) -> NDArray[np.uint8]:
+    if holds_palette(data):
+        return np.asarray(decode_labels(data, name) > 0, np.uint8)
+    image = decode_image(data, cv2.IMREAD_COLOR)
+    if image is None:
+        raise MaskError(f"received {name}, which is no readable image; expected a PNG or JPEG")
+    return np.asarray(image.max(axis=2) > 127, np.uint8)
+
+
+def _resize_ids(ids: NDArray[np.uint8], frame_hw: tuple[int, int], name: str) -> NDArray[np.uint8]:
+    height, width = frame_hw
+    resized = cv2.resize(ids, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
+    lost = np.setdiff1d(ids, resized)
+    if lost.any():
+        raise MaskError(
+            f"received {name}, whose objects {lost[lost > 0].tolist()} are too small to be resized "
+            f"from {_size(ids.shape)} to {_size(frame_hw)}; draw the mask on the frame itself"
+        )
+    return np.asarray(resized, np.uint8)
+
+
+def _require_size(
+    ids: NDArray[np.generic], frame_hw: tuple[int, int], name: str, offer: str
+) -> None:
+    if ids.shape != tuple(frame_hw):
+        raise MaskError(
+            f"received {name} of {_size(ids.shape)} (height x width); expected {_size(frame_hw)} "
+            f"like the frame; resize it{offer}"
+        )
+
+
+def _require_object(ids: NDArray[np.uint8], name: str) -> None:
+    if not ids.any():
+        raise MaskError(
+            f"received {name} without an object; expected an id over 0 in some pixels; draw one"
+        )
+
+
+def _size(shape: tuple[int, ...]) -> str:
+    return "x".join(str(extent) for extent in shape)

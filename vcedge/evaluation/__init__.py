@@ -1,0 +1,1 @@
+"""The standard protocols that measure a tracker against ground truth."""

@@ -1,0 +1,152 @@
+"""The key encoder of the self-supervised trackers: a ResNet-18 without its last stage, and a head."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from vcedge_runtime.spec import GraphSpec, TensorSpec
+
+
+@dataclass(frozen=True)
+class Profile:
+    """One working point of the encoder.
+
+    Attributes:
+        name: ``edge`` or ``paper``.
+        stride: input pixels per key cell, in both directions.
+        key_dim: channels of a key.
+        max_pool: whether the stem ends with a 3x3 stride-2 max-pool.
+        last_stage: whether the fourth residual stage is kept.
+    """
+
+    name: str
+    stride: int
+    key_dim: int
+    max_pool: bool
+    last_stage: bool
+
+
+PROFILES = {
+    "edge": Profile("edge", stride=8, key_dim=64, max_pool=True, last_stage=False),
+    "paper": Profile("paper", stride=4, key_dim=64, max_pool=False, last_stage=True),
+}
+
+
+class ResidualBlock(nn.Module):
+    """Two 3x3 convolutions with a shortcut (He et al. 2016, the block of ResNet-18)."""
+
+    def __init__(self, in_channels: int, out_channels: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(in_channels, out_channels, 3, stride, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(out_channels)
+        self.conv2 = nn.Conv2d(out_channels, out_channels, 3, 1, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(out_channels)
+        self.shortcut: nn.Module = nn.Identity()
+        if stride != 1 or in_channels != out_channels:
+            self.shortcut = nn.Sequential(
+                nn.Conv2d(in_channels, out_channels, 1, stride, bias=False),
+                nn.BatchNorm2d(out_channels),
+            )
+
+    def forward(self, x: Tensor) -> Tensor:
+        hidden = torch.relu(self.bn1(self.conv1(x)))
+        return torch.relu(self.bn2(self.conv2(hidden)) + self.shortcut(x))
+
+
+class KeyEncoder(nn.Module):
+    """ResNet-18 trunk with a 3x3 head that gives the key of a frame.
+
+    Stages follow MAST for ``paper`` (stride 4, no max-pool, four stages with strides 1, 2, 1, 1) and
+    CRW for ``edge`` (stride 8, max-pool, three stages with strides 1, 2, 1).
+    """
+
+    def __init__(self, profile: Profile) -> None:
+        super().__init__()
+        self.profile = profile
+        stem: list[nn.Module] = [
+            nn.Conv2d(3, 64, 7, 2, 3, bias=False),
+            nn.BatchNorm2d(64),
+            nn.ReLU(inplace=True),
+        ]
+        if profile.max_pool:
+            stem.append(nn.MaxPool2d(3, 2, 1))
+        widths_strides = [(64, 1), (128, 2), (256, 1)]
+        if profile.last_stage:
+            widths_strides.append((256, 1))
+        blocks: list[nn.Module] = []
+        channels = 64
+        for width, stride in widths_strides:
+            blocks += [ResidualBlock(channels, width, stride), ResidualBlock(width, width, 1)]
+            channels = width
+        self.stem = nn.Sequential(*stem)
+        self.stages = nn.Sequential(*blocks)
+        self.head = nn.Conv2d(channels, profile.key_dim, 3, 1, 1)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+
+    def forward(self, lab: Tensor) -> Tensor:
+        """Encode frames.
+
+        Args:
+            lab: (B, 3, H, W) float32, normalised Lab, each channel about [-1, 1]; H and W multiples
+                of ``profile.stride``.
+
+        Returns:
+            (B, key_dim, H / stride, W / stride) key; float32 outside autocast.
+        """
+        key: Tensor = self.head(self.stages(self.stem(lab)))
+        return key
+
+
+class FrameEncoder(nn.Module):
+    """The encoder as it is exported: batch normalisation folded, one frame, keys as rows of cells.
+
+    Cells last-but-channels lets memory hand a patch to the readout as whole rows.
+    """
+
+    def __init__(self, encoder: KeyEncoder) -> None:
+        super().__init__()
+        self.profile = encoder.profile
+        self._encoder = fold_batch_norm(encoder)
+
+    @property
+    def spec(self) -> GraphSpec:
+        """The graph's tensors."""
+        return GraphSpec(
+            "encoder",
+            (TensorSpec("image", "float32", (1, 3, "H", "W")),),
+            (TensorSpec("key", "float32", ("h", "w", self.profile.key_dim)),),
+        )
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Encode one frame.
+
+        Args:
+            image: (1, 3, H, W) float32, normalised Lab; H and W multiples of the stride.
+
+        Returns:
+            (h, w, C) float32 key.
+        """
+        key: Tensor = self._encoder(image)
+        return key[0].permute(1, 2, 0).contiguous()
+
+
+def fold_batch_norm(encoder: KeyEncoder) -> KeyEncoder:
+    """Return a copy in evaluation mode whose convolutions carry their batch normalisation."""
+    folded = copy.deepcopy(encoder).float().eval()
+    for parent in list(folded.modules()):
+        convolution: nn.Conv2d | None = None
+        for name, child in list(parent.named_children()):
+            if isinstance(child, nn.BatchNorm2d) and convolution is not None:
+                fused = fuse_conv_bn_eval(convolution, child)
+                setattr(parent, previous, fused)
+                setattr(parent, name, nn.Identity())
+            convolution = child if isinstance(child, nn.Conv2d) else None
+            previous = name
+    return folded

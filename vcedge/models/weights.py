@@ -1,0 +1,81 @@
+"""Weights as safetensors in FP16, with what is known of them in the file's own metadata."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from vcedge.models.encoder import PROFILES, KeyEncoder
+from vcedge_runtime.errors import BundleError
+
+SHIPPED = Path(__file__).parent.parent / "weights"
+
+
+@dataclass(frozen=True)
+class Weights:
+    """An encoder and where it came from.
+
+    Attributes:
+        encoder: in evaluation mode, float32.
+        facts: plain JSON values: model, profile, data, licences, steps, measured accuracy.
+    """
+
+    encoder: KeyEncoder
+    facts: Mapping[str, Any]
+
+
+def save_weights(encoder: KeyEncoder, path: Path, facts: Mapping[str, Any]) -> None:
+    """Write an encoder in FP16 (our choice: half the size, and the rounding is below what training leaves).
+
+    Args:
+        encoder: the trained encoder.
+        path: the file; replaced as a whole.
+        facts: plain JSON values; ``profile`` is added.
+    """
+    tensors = {
+        name: (value.half() if value.is_floating_point() else value).contiguous()
+        for name, value in encoder.state_dict().items()
+    }
+    known = {**facts, "profile": encoder.profile.name}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial")
+    save_file(tensors, partial, {"facts": json.dumps(known)})
+    partial.replace(path)
+
+
+def load_weights(source: str | Path) -> Weights:
+    """Read weights from a file, or shipped ones by name.
+
+    Raises:
+        BundleError: no such weights, or a file that vcedge did not write.
+    """
+    path = Path(source)
+    if not path.is_file():
+        path = SHIPPED / f"{source}.safetensors"
+    if not path.is_file():
+        raise BundleError(
+            f"no weights {str(source)!r}: expected a .safetensors file or one of {shipped_weights()}"
+        )
+    try:
+        with safe_open(path, "pt") as file:
+            facts = json.loads(file.metadata()["facts"])
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        encoder = KeyEncoder(PROFILES[facts["profile"]])
+        encoder.load_state_dict(
+            {k: v.float() if v.dtype == torch.float16 else v for k, v in tensors.items()}
+        )
+    except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as exc:
+        raise BundleError(f"{path} does not hold weights of vcedge: {exc}") from exc
+    return Weights(encoder.eval(), facts)
+
+
+def shipped_weights() -> list[str]:
+    """Names of the weights that came with the package."""
+    return sorted(path.stem for path in SHIPPED.glob("*.safetensors"))
