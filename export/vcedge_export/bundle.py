@@ -109,16 +109,15 @@ def _write_graphs(
         on_stage(graph)
         file = f"{graph}.onnx"
         export_onnx(module, module.spec, _examples(graph, composition), folder / file)
-        graphs[graph] = GraphFile(module.spec, file, sha256_of(folder / file), "fp32")
+        macs = module.count_macs() if isinstance(module, FrameEncoder) else 0.0
+        graphs[graph] = GraphFile(module.spec, file, sha256_of(folder / file), "fp32", macs)
     return Bundle(folder, name, profile.name, composition, graphs, weights.facts)
 
 
 def _modules(
     weights: Weights, composition: Composition
 ) -> Mapping[str, FrameEncoder | LabelReadout]:
-    readout = LabelReadout(
-        composition.key_dim, composition.memory.references, composition.top_k
-    )
+    readout = LabelReadout(composition.key_dim, composition.memory.references, composition.top_k)
     return {"encoder": FrameEncoder(weights.encoder), "label_readout": readout.eval()}
 
 

@@ -28,7 +28,9 @@ class Exportable(Protocol):
         """The graph's tensors."""
 
 
-def export_onnx(module: nn.Module, spec: GraphSpec, examples: dict[str, Tensor], path: Path) -> None:
+def export_onnx(
+    module: nn.Module, spec: GraphSpec, examples: dict[str, Tensor], path: Path
+) -> None:
     """Write a module as ONNX, every named length of its spec dynamic.
 
     Args:
@@ -76,7 +78,8 @@ def _check_model(model: onnx.ModelProto, spec: GraphSpec) -> None:
     for tensor, value in zip(spec.tensors, [*model.graph.input, *model.graph.output], strict=True):
         dims: list[Any] = [d.dim_param or d.dim_value for d in value.type.tensor_type.shape.dim]
         fixed = all(
-            isinstance(found, str) == isinstance(want, str) and (isinstance(want, str) or found == want)
+            isinstance(found, str) == isinstance(want, str)
+            and (isinstance(want, str) or found == want)
             for found, want in zip(dims, tensor.shape, strict=True)
         )
         if value.name != tensor.name or not fixed:

@@ -63,7 +63,7 @@ class Verification:
         clip: what it was measured on.
         frames: how many frames were tracked.
         outputs: per output of each graph, on the inputs that the exported tracker really saw.
-        mask_iou: mean IoU of the exported tracker's masks with the model's, and the lowest of a frame.
+        mask_iou: mean IoU of the exported tracker's masks with the model's, and a frame's lowest.
         score_model: J&F of the model over the clip, in a closed loop.
         score_exported: J&F of the exported graphs, in a closed loop of their own.
     """
@@ -166,7 +166,7 @@ def verify_bundle(
 
 
 def track_clip(tracker: Tracker, clip: TruthClip) -> list[NDArray[np.uint8]]:
-    """Track a clip from its first mask; the first frame's mask is the given one. Closes the tracker."""
+    """Track a clip from its first mask, which is the first frame's result; close the tracker."""
     with tracker:
         tracker.start(clip.frames[0], clip.masks[0])
         return [clip.masks[0], *(tracker.step(frame).mask for frame in clip.frames[1:])]

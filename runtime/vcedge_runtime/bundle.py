@@ -1,4 +1,4 @@
-"""The bundle: a folder that holds one model's graphs and everything the runtime must know of them."""
+"""The bundle: a folder with one model's graphs and everything the runtime must know of them."""
 
 from __future__ import annotations
 
@@ -39,10 +39,13 @@ class Composition:
     memory: ReferencePolicy = field(default_factory=ReferencePolicy)
 
     def __post_init__(self) -> None:
-        if min(self.stride, self.key_dim, self.radius) < 1 or self.size < 2 * self.stride:
+        logits = self.memory.references * (2 * self.radius + 1) ** 2
+        fits = self.top_k is None or 1 <= self.top_k <= logits
+        lengths = min(self.stride, self.key_dim, self.radius)
+        if lengths < 1 or self.size < 2 * self.stride or not fits:
             raise BundleError(
-                "a composition needs a stride, key_dim and radius of at least 1 and a size of at "
-                f"least two strides; received {self}"
+                "a composition needs a stride, key_dim and radius of at least 1, a size of at "
+                f"least two strides and a top_k of None or 1 to {logits}; received {self}"
             )
 
 
@@ -55,12 +58,31 @@ class GraphFile:
         file: name within the bundle's folder.
         sha256: of the file.
         precision: ``fp32``.
+        macs_per_pixel: multiply-accumulates per pixel of its image; 0 for a graph without one.
     """
 
     spec: GraphSpec
     file: str
     sha256: str
     precision: str
+    macs_per_pixel: float = 0.0
+
+    def __post_init__(self) -> None:
+        named = isinstance(self.file, str) and Path(self.file).name == self.file
+        if not named or not isinstance(self.sha256, str):
+            raise BundleError(
+                f"received a graph {self.spec.name} with file {self.file!r} and sha256 "
+                f"{self.sha256!r}; expected a name within the bundle's folder and its checksum"
+            )
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain JSON values."""
+        return {**asdict(self), "spec": self.spec.to_json()}
+
+    @classmethod
+    def from_json(cls, name: str, value: Mapping[str, Any]) -> GraphFile:
+        """Read what ``to_json`` writes."""
+        return cls(**{**value, "spec": GraphSpec.from_json(name, value["spec"])})
 
 
 @dataclass(frozen=True)
@@ -90,8 +112,8 @@ class Bundle:
         """Open a shipped model by name, or a bundle's folder, and check every file's sha256.
 
         Raises:
-            BundleError: no such model; a damaged, foreign or newer manifest; a file that is missing or
-                is not the one that was exported.
+            BundleError: no such model; a damaged, foreign or newer manifest; a file that is missing
+                or is not the one that was exported.
         """
         folder = _find_folder(model)
         manifest = _read_manifest(folder)
@@ -102,14 +124,16 @@ class Bundle:
                 profile=manifest["profile"],
                 composition=_composition_from_json(manifest["composition"]),
                 graphs={
-                    name: GraphFile(GraphSpec.from_json(name, g["spec"]), g["file"], g["sha256"], g["precision"])
-                    for name, g in manifest["graphs"].items()
+                    name: GraphFile.from_json(name, graph)
+                    for name, graph in manifest["graphs"].items()
                 },
                 weights=manifest["weights"],
                 verification=manifest["verification"],
             )
         except (KeyError, TypeError, AttributeError) as exc:
-            raise BundleError(f"{folder / MANIFEST} is damaged: {exc!r}; export the bundle again") from exc
+            raise BundleError(
+                f"{folder / MANIFEST} is damaged: {exc!r}; export the bundle again"
+            ) from exc
         bundle.check_files()
         return bundle
 
@@ -120,7 +144,9 @@ class Bundle:
             BundleError: the bundle has no such graph.
         """
         if graph not in self.graphs:
-            raise BundleError(f"bundle {self.folder} has no graph {graph!r}; it has {sorted(self.graphs)}")
+            raise BundleError(
+                f"bundle {self.folder} has no graph {graph!r}; it has {sorted(self.graphs)}"
+            )
         return self.folder / self.graphs[graph].file
 
     def check_files(self) -> None:
@@ -136,18 +162,15 @@ class Bundle:
             found = sha256_of(path)
             if found != graph.sha256:
                 raise BundleError(
-                    f"{path} has sha256 {found[:12]}..., expected {graph.sha256[:12]}...; the file is "
-                    "damaged or was exchanged; export the bundle again"
+                    f"{path} has sha256 {found[:12]}..., expected {graph.sha256[:12]}...; the file "
+                    "is damaged or was exchanged; export the bundle again"
                 )
 
     def save(self) -> None:
         """Write the manifest; the graphs' files are there already."""
         value = asdict(self)
         del value["folder"]
-        value["graphs"] = {
-            name: {"file": g.file, "sha256": g.sha256, "precision": g.precision, "spec": g.spec.to_json()}
-            for name, g in self.graphs.items()
-        }
+        value["graphs"] = {name: graph.to_json() for name, graph in self.graphs.items()}
         partial = self.folder / f"{MANIFEST}.partial"
         partial.write_text(json.dumps({"format": FORMAT, **value}, indent=1) + "\n")
         partial.replace(self.folder / MANIFEST)
@@ -180,7 +203,9 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
         manifest = json.loads((folder / MANIFEST).read_text())
         written = int(manifest["format"])
     except (OSError, ValueError, KeyError, TypeError) as exc:
-        raise BundleError(f"{folder / MANIFEST} cannot be read: {exc!r}; export the bundle again") from exc
+        raise BundleError(
+            f"{folder / MANIFEST} cannot be read: {exc!r}; export the bundle again"
+        ) from exc
     if written != FORMAT:
         raise BundleError(
             f"bundle {folder} has format {written}, this vcedge reads format {FORMAT}; "

@@ -16,7 +16,8 @@ def lab_from_bgr(frame: NDArray[np.uint8]) -> NDArray[np.float32]:
     Returns:
         (H, W, 3) float32: (L - 50) / 50, a / 127, b / 127; each about [-1, 1]. Owned by the caller.
     """
-    lab = cv2.cvtColor(frame.astype(np.float32) / np.float32(255), cv2.COLOR_BGR2Lab)
-    lab *= np.float32([1 / 50, 1 / 127, 1 / 127])
+    bgr = frame.astype(np.float32) / np.float32(255)
+    lab = np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2Lab), np.float32)
+    lab *= np.array([1 / 50, 1 / 127, 1 / 127], np.float32)
     lab[..., 0] -= 1
     return lab

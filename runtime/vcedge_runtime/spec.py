@@ -33,6 +33,19 @@ class TensorSpec:
         """Return ``name dtype(shape)``."""
         return f"{self.name} {self.dtype}({', '.join(map(str, self.shape))})"
 
+    @classmethod
+    def from_json(cls, value: Any) -> TensorSpec:
+        """Read ``[name, dtype, shape]``.
+
+        Raises:
+            TypeError, ValueError: it is something else.
+        """
+        name, dtype, shape = value
+        lengths = isinstance(shape, list) and all(isinstance(dim, int | str) for dim in shape)
+        if not isinstance(name, str) or not lengths:
+            raise TypeError(f"{value} is no tensor")
+        return cls(name, np.dtype(str(dtype)).name, tuple(shape))
+
 
 @dataclass(frozen=True)
 class GraphSpec:
@@ -92,9 +105,11 @@ class GraphSpec:
         """
         try:
             sides = {
-                side: tuple(TensorSpec(n, d, tuple(shape)) for n, d, shape in value[side])
+                side: tuple(TensorSpec.from_json(tensor) for tensor in value[side])
                 for side in ("inputs", "outputs")
             }
         except (KeyError, TypeError, ValueError) as exc:
-            raise BundleError(f"the spec of graph {name!r} in bundle.json is damaged: {exc}") from exc
+            raise BundleError(
+                f"the spec of graph {name!r} in bundle.json is damaged: {exc}"
+            ) from exc
         return cls(name, **sides)

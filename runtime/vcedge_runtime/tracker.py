@@ -69,7 +69,7 @@ class Tracker:
         size: working size, the short side in pixels; the bundle's default when None.
 
     Raises:
-        TrackerError: the size is smaller than two key cells.
+        TrackerError: the size is smaller than two key cells, or an engine is missing.
     """
 
     def __init__(
@@ -81,6 +81,12 @@ class Tracker:
             raise TrackerError(
                 f"received a working size of {self.size}; expected at least "
                 f"{2 * bundle.composition.stride} pixels"
+            )
+        missing = {"encoder", "label_readout"} - set(engines)
+        if missing:
+            raise TrackerError(
+                f"bundle {bundle.folder} gives the graphs {sorted(engines)}; expected also "
+                f"{sorted(missing)}; export the bundle again"
             )
         self._engines = dict(engines)
         self._video: _Video | None = None
@@ -258,9 +264,7 @@ class Tracker:
         image = np.zeros((1, 3, *work_hw), np.float32)
         return _Video(frame_hw, work_hw, bank, reader, image)
 
-    def _encode(
-        self, video: _Video, frame: NDArray[np.uint8], timings: dict[str, float]
-    ) -> None:
+    def _encode(self, video: _Video, frame: NDArray[np.uint8], timings: dict[str, float]) -> None:
         with _timed(timings, "resize"):
             lab = lab_from_bgr(resize_frame(frame, video.work_hw))
             video.image[0] = lab.transpose(2, 0, 1)
@@ -302,8 +306,7 @@ def resize_frame(frame: NDArray[np.uint8], size_hw: tuple[int, int]) -> NDArray[
         return frame
     smaller = size_hw[0] < frame.shape[0]
     method = cv2.INTER_AREA if smaller else cv2.INTER_LINEAR
-    resized: NDArray[np.uint8] = cv2.resize(frame, size_hw[::-1], interpolation=method)
-    return resized
+    return np.asarray(cv2.resize(frame, size_hw[::-1], interpolation=method), np.uint8)
 
 
 def _allocated_channels(wanted: int) -> int:

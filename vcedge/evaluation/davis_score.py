@@ -176,6 +176,7 @@ class DavisScore:
             objects: give each object of a sequence with several a row of its own.
         """
         from rich.box import SIMPLE_HEAD
+        from rich.markup import escape
         from rich.table import Table
 
         table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
@@ -183,7 +184,7 @@ class DavisScore:
         for heading in ("\nframes", "\nJ&F", *(f"{m}\n{s}" for m in "JF" for s in _STATISTICS)):
             table.add_column(heading, justify="right")
         for sequence in self.sequences:
-            table.add_row(sequence.name, str(sequence.frames), *_cells(sequence, 3))
+            table.add_row(escape(sequence.name), str(sequence.frames), *_cells(sequence, 3))
             for each in sequence.objects if objects and len(sequence.objects) > 1 else ():
                 table.add_row(f"  object {each.object_id}", "", *_cells(each, 3))
         table.add_section()

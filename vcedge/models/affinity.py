@@ -1,4 +1,4 @@
-"""Dense windowed affinity in PyTorch: what training reconstructs with, and the tests compare with."""
+"""Dense windowed affinity in PyTorch: what training reconstructs with, and tests compare with."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def window_bias(height: int, width: int, radius: int) -> Tensor:
 
 
 def reconstruct(query: Tensor, keys: Tensor, values: Tensor, bias: Tensor) -> Tensor:
-    """Reconstruct a frame's values from references with one joint softmax (DMP and MER, eq. 1 and 2).
+    """Reconstruct a frame's values from references with one joint softmax (DMP, MER, eq. 1 and 2).
 
     Logits are scaled by 1 / sqrt(C) (our choice after MAMP; the papers print no scale).
 

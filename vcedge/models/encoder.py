@@ -1,9 +1,10 @@
-"""The key encoder of the self-supervised trackers: a ResNet-18 without its last stage, and a head."""
+"""The key encoder of the self-supervised trackers: a ResNet-18 trunk and a head."""
 
 from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -54,6 +55,7 @@ class ResidualBlock(nn.Module):
             )
 
     def forward(self, x: Tensor) -> Tensor:
+        """(B, in_channels, H, W) to (B, out_channels, H / stride, W / stride)."""
         hidden = torch.relu(self.bn1(self.conv1(x)))
         return torch.relu(self.bn2(self.conv2(hidden)) + self.shortcut(x))
 
@@ -61,8 +63,8 @@ class ResidualBlock(nn.Module):
 class KeyEncoder(nn.Module):
     """ResNet-18 trunk with a 3x3 head that gives the key of a frame.
 
-    Stages follow MAST for ``paper`` (stride 4, no max-pool, four stages with strides 1, 2, 1, 1) and
-    CRW for ``edge`` (stride 8, max-pool, three stages with strides 1, 2, 1).
+    Stages follow MAST for ``paper`` (stride 4, no max-pool, four stages with strides 1, 2, 1, 1)
+    and CRW for ``edge`` (stride 8, max-pool, three stages with strides 1, 2, 1).
     """
 
     def __init__(self, profile: Profile) -> None:
@@ -124,6 +126,23 @@ class FrameEncoder(nn.Module):
             (TensorSpec("key", "float32", ("h", "w", self.profile.key_dim)),),
         )
 
+    def count_macs(self) -> float:
+        """Multiply-accumulates of the convolutions per pixel of the image, counted on one run."""
+        side = 8 * self.profile.stride
+        counted: list[float] = []
+
+        def count(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+            cells = output.shape[-1] * output.shape[-2]
+            counted.append(sum(w.numel() for w in module.parameters() if w.ndim == 4) * cells)
+
+        convolutions = [m for m in self.modules() if isinstance(m, nn.Conv2d)]
+        hooks = [module.register_forward_hook(count) for module in convolutions]
+        with torch.inference_mode():
+            self(torch.zeros(1, 3, side, side))
+        for hook in hooks:
+            hook.remove()
+        return sum(counted) / side**2
+
     def forward(self, image: Tensor) -> Tensor:
         """Encode one frame.
 
@@ -141,12 +160,8 @@ def fold_batch_norm(encoder: KeyEncoder) -> KeyEncoder:
     """Return a copy in evaluation mode whose convolutions carry their batch normalisation."""
     folded = copy.deepcopy(encoder).float().eval()
     for parent in list(folded.modules()):
-        convolution: nn.Conv2d | None = None
-        for name, child in list(parent.named_children()):
-            if isinstance(child, nn.BatchNorm2d) and convolution is not None:
-                fused = fuse_conv_bn_eval(convolution, child)
-                setattr(parent, previous, fused)
+        for (before, convolution), (name, norm) in pairwise(list(parent.named_children())):
+            if isinstance(convolution, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+                setattr(parent, before, fuse_conv_bn_eval(convolution, norm))
                 setattr(parent, name, nn.Identity())
-            convolution = child if isinstance(child, nn.Conv2d) else None
-            previous = name
     return folded

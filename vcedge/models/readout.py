@@ -11,10 +11,10 @@ from vcedge_runtime.spec import GraphSpec, TensorSpec
 
 
 class LabelReadout(nn.Module):
-    """Windowed affinity over several references with one joint softmax, tile by tile (MER, eq. 1 and 2).
+    """Windowed affinity over several references with one joint softmax, by tiles (MER, eq. 1, 2).
 
-    Logits are scaled by 1 / sqrt(C); with ``top_k`` only the k largest of a query take part, chosen by
-    threshold: ties with the k-th value stay in.
+    Logits are scaled by 1 / sqrt(C); with ``top_k`` only the k largest of a query take part, chosen
+    by threshold: ties with the k-th value stay in.
     """
 
     def __init__(self, key_dim: int, references: int, top_k: int | None = None) -> None:

@@ -32,7 +32,7 @@ class Weights:
 
 
 def save_weights(encoder: KeyEncoder, path: Path, facts: Mapping[str, Any]) -> None:
-    """Write an encoder in FP16 (our choice: half the size, and the rounding is below what training leaves).
+    """Write an encoder in FP16 (our choice: half the size, less rounding than training's noise).
 
     Args:
         encoder: the trained encoder.
@@ -61,7 +61,8 @@ def load_weights(source: str | Path) -> Weights:
         path = SHIPPED / f"{source}.safetensors"
     if not path.is_file():
         raise BundleError(
-            f"no weights {str(source)!r}: expected a .safetensors file or one of {shipped_weights()}"
+            f"no weights {str(source)!r}: expected a .safetensors file or one of "
+            f"{shipped_weights()}"
         )
     try:
         with safe_open(path, "pt") as file:

@@ -1,4 +1,4 @@
-"""Train the base encoder by colourisation: a frame's hidden colour is copied from its neighbours."""
+"""Train the base encoder by colourisation: a frame's hidden colour is copied from neighbours."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ from torch.utils.data import DataLoader
 
 from vcedge.models.affinity import window_bias
 from vcedge.models.encoder import PROFILES, KeyEncoder
-from vcedge.training.corpus import CachedVideo, Clip, ClipDataset, ClipSettings
-from vcedge.training.losses import clip_keys, colourisation_loss, cycle_loss
+from vcedge.training.corpus import CachedVideo, ClipDataset, ClipSettings
+from vcedge.training.losses import clip_keys, colourisation_loss
 from vcedge_runtime.errors import TrainingError
+
 AVERAGE_DECAY = 0.995
 """Of the moving average of the weights, which is what a run delivers (our choice)."""
 
@@ -33,7 +34,6 @@ class BaseSettings:
         batch: clips a step.
         sizes: crop sizes in pixels, one after the other, as (share of the run at its end, size).
         radius: window radius of the reconstruction, in key cells.
-        cycle: weight of the cycle loss beside colourisation; 0 trains by colourisation alone.
         learning_rate: Adam's, falling linearly to 2 % after a warm-up of 2 % of the steps.
         seed: of weights and clips.
         workers: loader processes.
@@ -42,21 +42,26 @@ class BaseSettings:
     profile: str = "edge"
     steps: int = 8000
     batch: int = 16
-    sizes: tuple[tuple[float, int], ...] = ((0.7, 128), (1.0, 192))
+    sizes: tuple[tuple[float, int], ...] = ((0.5, 128), (1.0, 192))
     radius: int = 8
-    cycle: float = 0.1
     learning_rate: float = 1e-3
     seed: int = 0
     workers: int = 1
 
     def __post_init__(self) -> None:
         if self.profile not in PROFILES:
-            raise TrainingError(f"profile {self.profile!r} is unknown; choose from {sorted(PROFILES)}")
+            raise TrainingError(
+                f"profile {self.profile!r} is unknown; choose from {sorted(PROFILES)}"
+            )
         if self.steps < 1 or self.batch < 1:
-            raise TrainingError(f"steps and batch must be at least 1, received {self.steps}, {self.batch}")
+            raise TrainingError(
+                f"steps and batch must be at least 1, received {self.steps}, {self.batch}"
+            )
         shares = [share for share, _ in self.sizes]
         if not shares or shares[-1] != 1.0 or any(a >= b for a, b in pairwise(shares)):
-            raise TrainingError(f"sizes must have rising shares that end at 1.0, received {self.sizes}")
+            raise TrainingError(
+                f"sizes must have rising shares that end at 1.0, received {self.sizes}"
+            )
         stride = PROFILES[self.profile].stride
         if any(size % stride for _, size in self.sizes):
             raise TrainingError(f"crop sizes must be multiples of {stride}, received {self.sizes}")
@@ -80,6 +85,11 @@ class Progress:
     images_per_second: float
 
 
+def default_device() -> str:
+    """``cuda`` where there is a GPU, else ``cpu``."""
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
 class BaseRun:
     """A run that can be stopped at any step and taken up again with the same curve.
 
@@ -95,7 +105,9 @@ class BaseRun:
         self.settings = settings
         self.profile = PROFILES[settings.profile]
         self.device = torch.device(device)
-        self.encoder = KeyEncoder(self.profile).to(self.device, memory_format=torch.channels_last)
+        self.encoder = KeyEncoder(self.profile).to(self.device)
+        # The stub lacks memory_format.
+        self.encoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = AveragedModel(
             self.encoder, multi_avg_fn=get_ema_multi_avg_fn(AVERAGE_DECAY), use_buffers=True
         )
@@ -148,6 +160,12 @@ class BaseRun:
         self.step = state["step"]
         self.seconds = state["seconds"]
 
+    def averaged_encoder(self) -> KeyEncoder:
+        """The moving average of the weights: what the run delivers."""
+        encoder = self.average.module
+        assert isinstance(encoder, KeyEncoder)
+        return encoder
+
     def train(
         self,
         on_progress: Callable[[Progress], None],
@@ -156,13 +174,15 @@ class BaseRun:
         stop_at: int | None = None,
     ) -> None:
         """Run to the last step (or ``stop_at``), reporting and saving on the way."""
+        # Small affinities make denormal numbers, which a CPU computes ten times more slowly.
+        torch.set_flush_denormal(True)
         self.encoder.train()
         last = min(self.settings.steps, stop_at or self.settings.steps)
         started = saved = time.monotonic()
         before, losses, images = self.seconds, [], 0
         for clip in self._clips(last):
             losses.append(self._optimise(clip))
-            images += clip.views.shape[0] * clip.views.shape[1]
+            images += clip.shape[0] * clip.shape[1]
             self.step += 1
             now = time.monotonic()
             self.seconds = before + now - started
@@ -176,7 +196,7 @@ class BaseRun:
                 saved = now
         self.save()
 
-    def _clips(self, last: int) -> Iterator[Clip]:
+    def _clips(self, last: int) -> Iterator[Tensor]:
         settings = self.settings
         dataset = ClipDataset(
             self._videos,
@@ -186,25 +206,25 @@ class BaseRun:
             seed=settings.seed,
         )
         steps = range(self.step, last)
-        batches = [range(s * settings.batch, (s + 1) * settings.batch) for s in steps]
+        batches = [list(range(s * settings.batch, (s + 1) * settings.batch)) for s in steps]
         yield from DataLoader(
-            dataset, batch_sampler=batches, num_workers=settings.workers, prefetch_factor=4 if settings.workers else None,
+            dataset,
+            batch_sampler=batches,
+            num_workers=settings.workers,
+            prefetch_factor=4 if settings.workers else None,
         )
 
-    def _optimise(self, clip: Clip) -> float:
+    def _optimise(self, clip: Tensor) -> float:
         for group in self.optimiser.param_groups:
             group["lr"] = self.settings.learning_rate * self.settings.learning_rate_share(self.step)
         generator = torch.Generator().manual_seed(self.settings.seed * 1_000_003 + self.step)
         channel = int(torch.randint(1, 3, (), generator=generator))
-        views, warp = clip.views.to(self.device), clip.warp.to(self.device)
-        stride = self.profile.stride
+        clip = clip.to(self.device)
         with torch.autocast(self.device.type, torch.bfloat16):
-            keys = clip_keys(self.encoder, views, channel)
+            keys = clip_keys(self.encoder, clip, channel)
             loss = colourisation_loss(
-                keys[:, :-1], views[:, :-1, channel], self._bias(views.shape[-1]), stride
+                keys, clip[:, :, channel], self._bias(clip.shape[-1]), self.profile.stride
             )
-            if self.settings.cycle:
-                loss = loss + self.settings.cycle * cycle_loss(keys, warp, stride)
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(self.encoder.parameters(), 1.0)

@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from vcedge_runtime.engines.base import Buffer
 from vcedge_runtime.errors import EngineError, MissingExtraError
 from vcedge_runtime.spec import GraphSpec
@@ -78,8 +76,9 @@ class OnnxRuntimeEngine:
         found = [(t.name, t.type) for t in self._session.get_inputs()]
         found += [(t.name, t.type) for t in self._session.get_outputs()]
         kinds = {"float32": "tensor(float)", "int64": "tensor(int64)"}
-        expected = [(t.name, kinds[np.dtype(t.dtype).name]) for t in self._spec.tensors]
+        expected = [(t.name, kinds.get(t.dtype, t.dtype)) for t in self._spec.tensors]
         if found != expected:
             raise EngineError(
-                f"graph {self._spec.name} has tensors {found}; its spec says {expected}; export it again"
+                f"graph {self._spec.name} has tensors {found}; its spec says {expected}; "
+                "export it again"
             )

@@ -1,0 +1,1 @@
+"""The frames that are kept, and which of them are read."""

@@ -12,7 +12,7 @@ class ReferencePolicy:
     """Fixed long-term frames and short-term distances (MER, section 3.5; the index rule is MAST's).
 
     Attributes:
-        long: frame numbers that are read once they are past.
+        long: frame numbers that are read once they are past; the first is 0.
         short: distances to the current frame that are read; the result must be above 0.
     """
 
@@ -20,10 +20,11 @@ class ReferencePolicy:
     short: tuple[int, ...] = (5, 3, 1)
 
     def __post_init__(self) -> None:
-        if 0 not in self.long or 1 not in self.short or min(self.long + self.short) < 0:
+        anchored = self.long[:1] == (0,) and 1 in self.short
+        if not anchored or min(self.long) < 0 or min(self.short) < 1:
             raise BundleError(
-                f"references must hold frame 0 and distance 1; received long={self.long}, "
-                f"short={self.short}"
+                "references must begin with frame 0 and hold distance 1, none below these; "
+                f"received long={self.long}, short={self.short}"
             )
 
     @property
@@ -44,7 +45,7 @@ class ReferencePolicy:
         """
         if annotated == 0:
             return set(self.long)
-        return {*self.long[:-1], 0, annotated} if len(self.long) > 1 else {0}
+        return {*self.long[:-1], annotated} if len(self.long) > 1 else {0}
 
     def read(self, frame: int, annotated: int = 0) -> list[int]:
         """Frames to read for ``frame``, in order of time, never more than ``references``."""

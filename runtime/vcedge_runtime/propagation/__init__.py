@@ -1,0 +1,1 @@
+"""How labels get from memory into the current frame."""

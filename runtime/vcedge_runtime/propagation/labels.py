@@ -13,6 +13,8 @@ from vcedge_runtime.engines.base import Engine
 from vcedge_runtime.memory.bank import MemoryBank
 from vcedge_runtime.sampling.windows import MASKED_LOGIT, tile_windows
 
+TILE = 12
+"""Side of a tile in key cells (our choice): ``benchmarks/readout.py`` compares others."""
 LOGIT_BYTES = 8 * 2**20
 """Bytes of logits of one call (our choice): what stays in a last-level cache."""
 
@@ -25,24 +27,39 @@ class LabelReader:
         grid_hw: height and width of the key grid.
         radius: window radius in key cells.
         references: R, references of one call; missing ones are masked.
+        tile: wanted side of a tile in key cells.
+        logit_bytes: bytes of logits of one call, which says how many tiles it reads.
     """
 
     def __init__(
-        self, engine: Engine, grid_hw: tuple[int, int], radius: int, references: int
+        self,
+        engine: Engine,
+        grid_hw: tuple[int, int],
+        radius: int,
+        references: int,
+        *,
+        tile: int = TILE,
+        logit_bytes: int = LOGIT_BYTES,
     ) -> None:
         self._engine = engine
         self._grid_hw = grid_hw
-        self._windows = tile_windows(grid_hw, radius)
+        self._windows = tile_windows(grid_hw, radius, tile)
         self._references = references
         tiles, queries = self._windows.query_index.shape
         call_bytes = 4 * queries * references * self._windows.key_index.shape[1]
-        self._tiles_per_call = min(tiles, max(1, LOGIT_BYTES // call_bytes))
+        self._tiles_per_call = min(tiles, max(1, logit_bytes // call_bytes))
         self._tile_labels = np.zeros((tiles, queries, 0), np.float32)
 
     @property
     def nbytes(self) -> int:
         """Bytes of the tables and of the buffer that the graph writes."""
         return self._windows.nbytes + self._tile_labels.nbytes
+
+    def count_macs(self, key_dim: int) -> int:
+        """Multiply-accumulates of one read: each query of a tile with each cell of its patches."""
+        tiles, queries, channels = self._tile_labels.shape
+        cells = self._references * int(self._windows.key_index.shape[1])
+        return tiles * queries * cells * (key_dim + channels)
 
     def resize(self, channels: int) -> None:
         """Allocate for this many label channels."""
@@ -135,5 +152,6 @@ def mask_from_labels(
     scores = {}
     for object_id in channel_of:
         own = mask == object_id
-        scores[object_id] = float(best[own].mean()) if own.any() else 0.0
+        # Cubic interpolation overshoots a little where labels end.
+        scores[object_id] = min(1.0, float(best[own].mean())) if own.any() else 0.0
     return MaskDecision(mask, scores)

@@ -1,0 +1,1 @@
+"""Where the current frame may look in a reference."""

@@ -16,7 +16,7 @@ class TileWindows:
     """The windows of one key grid, cut into N tiles of A cells that look at patches of P cells.
 
     Attributes:
-        query_index: (N, A) int64, cell of each query; cells beyond the grid repeat its last row or column.
+        query_index: (N, A) int64, cell of each query; beyond the grid, that of the nearest edge.
         key_index: (N, P) int64, cell of each patch position; beyond the grid likewise.
         key_bias: (N, P) float32, 0 inside the grid, ``MASKED_LOGIT`` beyond.
         window_bias: (A, P) float32, 0 inside a query's window, ``MASKED_LOGIT`` outside.
@@ -58,7 +58,9 @@ def tile_windows(grid_hw: tuple[int, int], radius: int, tile: int = 12) -> TileW
         query_index=query_index,
         key_index=key_index,
         key_bias=np.where(beyond, MASKED_LOGIT, np.float32(0)),
-        window_bias=np.where(outside, MASKED_LOGIT, np.float32(0)).reshape(query_index.shape[1], -1),
+        window_bias=np.where(outside, MASKED_LOGIT, np.float32(0)).reshape(
+            query_index.shape[1], -1
+        ),
         position=_inverse(grid_hw, sides, counts),
     )
 

@@ -103,7 +103,10 @@ def _looks_shaded(ids: NDArray[np.uint8], values: NDArray[np.intp]) -> bool:
     """
     if values[-1] < _WHITE and values.size <= _MANY:
         return False
-    between = (ids > 0) & (ids < min(values[-1], _WHITE))
+    whites = values[values >= _WHITE].size
+    if whites > 1 and whites + np.count_nonzero(values <= MAX_ID - _WHITE) == values.size:
+        return True  # almost black and almost white alone: a JPEG of a binary mask
+    between = (ids > 0) & (ids < values[-1])
     kernel = np.ones((3, 3), np.uint8)
     inside = cv2.dilate(ids, kernel) == cv2.erode(ids, kernel)
     return bool(np.count_nonzero(between & inside) < _FLAT * np.count_nonzero(between))

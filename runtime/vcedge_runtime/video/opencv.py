@@ -8,8 +8,9 @@ from contextlib import contextmanager
 
 import cv2
 import numpy as np
-from cv2.utils import logging as cv2_logging
 from numpy.typing import NDArray
+
+_SILENT = 0
 
 
 @contextmanager
@@ -20,12 +21,13 @@ def quiet_opencv() -> Iterator[None]:
     first video opens, so it stays; whoever has set ``OPENCV_FFMPEG_LOGLEVEL`` himself keeps it.
     """
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
-    level = cv2_logging.getLogLevel()
-    cv2_logging.setLogLevel(cv2_logging.LOG_LEVEL_SILENT)
+    log = getattr(cv2.utils, "logging", cv2)  # OpenCV 5 moved the two functions there
+    level = log.getLogLevel()
+    log.setLogLevel(_SILENT)
     try:
         yield
     finally:
-        cv2_logging.setLogLevel(level)
+        log.setLogLevel(level)
 
 
 def decode_image(data: bytes, flags: int) -> NDArray[np.generic] | None:

@@ -16,8 +16,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from vcedge_runtime.errors import MaskError, OutputError
+from vcedge_runtime.errors import MaskError
 from vcedge_runtime.video.opencv import decode_image
+from vcedge_runtime.video.partial import write_whole
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _GRAY, _PALETTE = 0, 3
@@ -126,15 +127,7 @@ def write_label_png(path: str | Path, labels: NDArray[np.uint8]) -> None:
     Raises:
         OutputError: the file cannot be written.
     """
-    path = Path(path)
-    partial = path.with_name(f".{path.name}.part")
-    try:
-        partial.write_bytes(encode_label_png(labels))
-        partial.replace(path)
-    except OSError as exc:
-        raise OutputError(
-            f"{path} cannot be written ({exc.strerror}); free the place or choose another --out"
-        ) from exc
+    write_whole(Path(path), encode_label_png(labels))
 
 
 @dataclass(frozen=True)

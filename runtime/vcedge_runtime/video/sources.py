@@ -94,8 +94,8 @@ class Source(ABC):
         (height, width), (first_height, first_width) = image.shape[:2], self.frame_hw
         if (height, width) != self.frame_hw:
             raise SourceError(
-                f"received frame {name} of {height}x{width} (height x width) in {self.label}; expected "
-                f"{first_height}x{first_width} like the first; bring the frames to one size"
+                f"received frame {name} of {height}x{width} (height x width) in {self.label}; "
+                f"expected {first_height}x{first_width} like the first; bring them to one size"
             )
 
 
@@ -126,6 +126,9 @@ def open_source(spec: str | Path | int) -> Source:
 
 class VideoSource(Source):
     """Frames that OpenCV decodes from a file, a device or a stream.
+
+    Where a file's pictures change size, OpenCV 4.13 and later scale them to the first one's; until
+    4.12 its FFmpeg reader repeats or mangles them, and nothing that it tells us shows it.
 
     Args:
         target: a file's name, a stream's address, a pipeline, or a camera's number.
@@ -249,8 +252,8 @@ class ImageSource(Source):
 def _open_pipeline(pipeline: str) -> Source:
     if not cv2.videoio_registry.hasBackend(cv2.CAP_GSTREAMER):
         raise SourceError(
-            f"received the pipeline {pipeline!r}; expected an OpenCV built with GStreamer, and this one "
-            "is not; install one (on Jetson the system's own), or name a file or an rtsp:// address"
+            f"received the pipeline {pipeline!r}; expected an OpenCV built with GStreamer, which "
+            "this is not; install one (on Jetson the system's own), or name a file or rtsp:// URL"
         )
     return VideoSource(pipeline, f"pipeline {pipeline!r}", live=True, backend=cv2.CAP_GSTREAMER)
 
@@ -295,8 +298,8 @@ def _require_distinct_stems(paths: Sequence[Path]) -> None:
     for path in paths:
         if path.stem in seen:
             raise SourceError(
-                f"received both {seen[path.stem]} and {path}; expected stems that differ, because masks "
-                "are named by them; rename one or narrow the glob"
+                f"received both {seen[path.stem]} and {path}; expected stems that differ, because "
+                "masks are named by them; rename one or narrow the glob"
             )
         seen[path.stem] = path
 

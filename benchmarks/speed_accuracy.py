@@ -1,0 +1,168 @@
+"""Accuracy against speed: J&F of every sequence and frames a second, by working size."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vcedge.commands.tables import make_table, open_console
+from vcedge.evaluation.davis import DavisScore, SequenceScore, list_sequences, score_sequence
+from vcedge.evaluation.davis_folders import find_mask_folders
+from vcedge_runtime.bundle import Bundle
+from vcedge_runtime.ceilings import measure_ceilings
+from vcedge_runtime.errors import EvaluationError, VcedgeError
+from vcedge_runtime.profiling import TRACKING
+from vcedge_runtime.session import SessionReport, track_frames
+from vcedge_runtime.tracker import Tracker
+from vcedge_runtime.video.masks import read_mask
+from vcedge_runtime.video.palette import read_label_png
+from vcedge_runtime.video.sinks import Sink
+from vcedge_runtime.video.sources import Frame, open_source
+
+WARM_UP = 3
+"""Frames of each sequence whose time does not count."""
+
+
+@dataclass(frozen=True)
+class Point:
+    """One working size.
+
+    Attributes:
+        score: of all sequences.
+        tracking_ms: every counted frame's milliseconds, from decoded frame to full-size mask.
+        memory_bytes: the most that the tracker held.
+    """
+
+    score: DavisScore
+    tracking_ms: tuple[float, ...]
+    memory_bytes: int
+
+    @property
+    def frames_per_second(self) -> float:
+        """All counted frames over all their time."""
+        return 1000 * len(self.tracking_ms) / sum(self.tracking_ms)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain JSON values."""
+        score = self.score
+        return {
+            "j_and_f": score.j_and_f,
+            "j": asdict(score.region),
+            "f": asdict(score.boundary),
+            "sequences": {sequence.name: sequence.j_and_f for sequence in score.sequences},
+            "frames_per_second": self.frames_per_second,
+            "memory_bytes": self.memory_bytes,
+            "tracking_ms": list(self.tracking_ms),
+        }
+
+
+class MaskList(Sink):
+    """Keeps the masks in memory, for scoring."""
+
+    def __init__(self) -> None:
+        self.masks: list[NDArray[np.uint8]] = []
+
+    def write(self, frame: Frame, labels: NDArray[np.uint8], scores: Mapping[int, float]) -> None:
+        """Keep the mask of a frame."""
+        self.masks.append(labels)
+
+    def close(self) -> None:
+        """Do nothing."""
+
+
+def parse_arguments() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--root", type=Path, required=True, help="JPEGImages and Annotations")
+    parser.add_argument("--model", default="base-edge")
+    parser.add_argument("--sizes", default="192,256,320,384,480", help="beside the default")
+    parser.add_argument("--sequences", help="names, separated by commas; all otherwise")
+    parser.add_argument("--threads", type=int, default=0, help="of an engine; 0 lets it choose")
+    parser.add_argument("--json", type=Path, default=Path("speed_accuracy.json"))
+    return parser.parse_args()
+
+
+def find_frames(root: Path, name: str) -> Path:
+    """Find the folder of a sequence's frames."""
+    for images in (root / "JPEGImages" / "480p", root / "JPEGImages"):
+        if (images / name).is_dir():
+            return images / name
+    raise EvaluationError(f"received {root}, which has no JPEGImages of {name}; check --root")
+
+
+def score_size(root: Path, names: list[str], tracker: Tracker) -> Point:
+    """Track and score every sequence."""
+    scores: list[SequenceScore] = []
+    times: list[float] = []
+    held = 0
+    for name in names:
+        truth = sorted(find_mask_folders(root)[name].glob("*.png"))
+        found, report = MaskList(), SessionReport()
+        with open_source(find_frames(root, name)) as video:
+            first = read_mask(truth[0], frame_hw=video.frame_hw)
+            track_frames(tracker, video, first, [found], report)
+        scores.append(score_sequence(map(read_label_png, truth), found.masks, name=name))
+        stages = [report.timings_ms[stage][WARM_UP:] for stage in TRACKING]
+        times += np.sum(stages, axis=0).tolist()
+        held = max(held, tracker.memory_bytes)
+        print(f"{tracker.size} {name}: J&F {scores[-1].j_and_f:.3f}", file=sys.stderr)
+    return Point(DavisScore(tuple(scores)), tuple(times), held)
+
+
+def lay_out(points: Mapping[int, Point], default: int) -> list[tuple[str, ...]]:
+    """Make the table's rows, one a working size."""
+    return [
+        (
+            f"{size} (default)" if size == default else str(size),
+            f"{point.score.j_and_f:.3f}",
+            f"{point.score.region.mean:.3f}",
+            f"{point.score.boundary.mean:.3f}",
+            f"{point.frames_per_second:.2f}",
+            f"{np.median(point.tracking_ms):.1f}",
+            f"{np.percentile(point.tracking_ms, 90):.1f}",
+            f"{point.memory_bytes / 1e6:.1f}",
+            *(f"{sequence.j_and_f:.3f}" for sequence in point.score.sequences),
+        )
+        for size, point in points.items()
+    ]
+
+
+def main() -> None:
+    """Run the benchmark."""
+    arguments = parse_arguments()
+    bundle = Bundle.open(arguments.model)
+    default = bundle.composition.size
+    wanted = sorted({default, *map(int, arguments.sizes.split(","))})
+    chosen = arguments.sequences.split(",") if arguments.sequences else None
+    names = list_sequences(arguments.root, chosen)
+    ceilings, points = measure_ceilings(arguments.threads), dict[int, Point]()
+    for size in wanted:
+        with Tracker.open(bundle, size=size, threads=arguments.threads) as tracker:
+            points[size] = score_size(arguments.root, names, tracker)
+    columns = ("size", "J&F", "J", "F", "frames/s", "median ms", "p90", "MB", *names)
+    table = make_table(columns, lay_out(points, default), markdown=True)
+    open_console(markdown=True).print(table)
+    value = {
+        "model": bundle.name,
+        "sha256": {name: graph.sha256 for name, graph in bundle.graphs.items()},
+        "default_size": default,
+        "sequences": names,
+        "ceilings": asdict(ceilings),
+        "sizes": {str(size): point.to_json() for size, point in points.items()},
+    }
+    arguments.json.write_text(json.dumps(value, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except VcedgeError as exc:
+        sys.exit(f"speed_accuracy.py: {exc}")

@@ -1,0 +1,204 @@
+"""Where the time of a frame goes: every stage's milliseconds, beside what the machine could do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vcedge_runtime.ceilings import Ceilings
+from vcedge_runtime.errors import SourceError
+from vcedge_runtime.session import SessionReport, track_frames
+from vcedge_runtime.tracker import Tracker
+from vcedge_runtime.video.sinks import MaskFolder
+from vcedge_runtime.video.sources import Frame
+
+TRACKING = ("resize", "encode", "readout", "upsample")
+"""Stages from a decoded frame to its full-size mask."""
+STAGES = ("decode", *TRACKING, "write")
+HEAVY_SHARE = 0.1
+"""A stage that takes this share of a frame's tracking is heavy (our choice)."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a stage must do for each frame, whatever the way it is done.
+
+    Attributes:
+        flops: arithmetic operations, a multiply-accumulate being two; 0 where they do not count.
+        moved_bytes: its input read once and its output written once; 0 where they do not count.
+    """
+
+    flops: float = 0.0
+    moved_bytes: float = 0.0
+
+    def least_ms(self, ceilings: Ceilings) -> float:
+        """Milliseconds that the work takes at the machine's ceilings."""
+        product_ms = self.flops / ceilings.matmul_gflops / 1e6
+        return max(product_ms, self.moved_bytes / ceilings.copy_gbs / 1e6)
+
+
+@dataclass(frozen=True)
+class StageProfile:
+    """One stage over all measured frames.
+
+    Attributes:
+        name: one of ``STAGES``.
+        times_ms: every frame's milliseconds, in order.
+        work: what it must do for each frame; nothing where that is unknown.
+    """
+
+    name: str
+    times_ms: tuple[float, ...]
+    work: Work = Work()
+
+    @property
+    def total_ms(self) -> float:
+        """Milliseconds over all frames."""
+        return sum(self.times_ms)
+
+    def percentile_ms(self, percent: float) -> float:
+        """Milliseconds that this many percent of the frames do not exceed; 50 is the median."""
+        return float(np.percentile(self.times_ms, percent))
+
+    def share_of(self, ceilings: Ceilings) -> float | None:
+        """Share of the machine's ceiling that the median frame reaches; None for unknown work."""
+        least_ms = self.work.least_ms(ceilings)
+        return least_ms / self.percentile_ms(50) if least_ms else None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain JSON values."""
+        percentiles = {f"p{p}_ms": self.percentile_ms(p) for p in (50, 90, 99)}
+        return {**percentiles, **asdict(self.work), "times_ms": list(self.times_ms)}
+
+
+@dataclass(frozen=True)
+class Profile:
+    """One clip at one working size.
+
+    Attributes:
+        frame_hw: the frames' height and width.
+        work_hw: in which they are encoded.
+        grid_hw: the key grid's.
+        objects: how many were followed.
+        memory_bytes: what the tracker held.
+        stages: in the order of ``STAGES``.
+    """
+
+    frame_hw: tuple[int, int]
+    work_hw: tuple[int, int]
+    grid_hw: tuple[int, int]
+    objects: int
+    memory_bytes: int
+    stages: tuple[StageProfile, ...]
+
+    @property
+    def frames(self) -> int:
+        """Frames that were measured."""
+        return len(self.stages[0].times_ms)
+
+    @property
+    def tracking(self) -> StageProfile:
+        """From decoded frame to full-size mask, all of it."""
+        return self._sum("tracking", TRACKING)
+
+    @property
+    def end_to_end(self) -> StageProfile:
+        """With decoding and writing, one after the other."""
+        return self._sum("end to end", STAGES)
+
+    @property
+    def heavy_stages(self) -> list[str]:
+        """Stages of the tracking that take much of it."""
+        limit = HEAVY_SHARE * self.tracking.total_ms
+        return [s.name for s in self.stages if s.name in TRACKING and s.total_ms >= limit]
+
+    def frames_per_second(self, stage: StageProfile) -> float:
+        """Frames a second if there were nothing but this stage: all frames over all their time."""
+        return 1000 * self.frames / stage.total_ms
+
+    def to_json(self, ceilings: Ceilings) -> dict[str, Any]:
+        """Return plain JSON values, with each stage's share of the ceilings."""
+        stages = {
+            stage.name: {**stage.to_json(), "share_of_ceiling": stage.share_of(ceilings)}
+            for stage in self.stages
+        }
+        return {
+            **{name: value for name, value in asdict(self).items() if name != "stages"},
+            "frames": self.frames,
+            "tracking_fps": self.frames_per_second(self.tracking),
+            "end_to_end_fps": self.frames_per_second(self.end_to_end),
+            "heavy_stages": self.heavy_stages,
+            "stages": stages,
+        }
+
+    def _sum(self, name: str, stages: Iterable[str]) -> StageProfile:
+        rows = [stage.times_ms for stage in self.stages if stage.name in stages]
+        return StageProfile(name, tuple(np.sum(rows, axis=0).tolist()))
+
+
+def profile_tracker(
+    tracker: Tracker,
+    frames: Iterable[Frame],
+    mask: NDArray[np.uint8],
+    *,
+    count: int = 60,
+    warm_up: int = 5,
+    out: Path,
+) -> Profile:
+    """Track a clip and keep every frame's time of every stage.
+
+    Nothing overlaps: a frame is decoded, tracked and written before the next.
+
+    Args:
+        tracker: an open tracker; left at the clip's end.
+        frames: the clip; decoding is what it takes to give the next frame.
+        mask: (H, W) uint8 object ids of the first frame.
+        count: frames to measure; fewer where the clip ends before.
+        warm_up: frames to track before them, the first one, whose mask is given, not counted.
+        out: folder for the masks, palette PNG.
+
+    Raises:
+        SourceError: the clip ends within the warm-up.
+        MaskError: the mask does not fit.
+        OutputError: a mask cannot be written.
+    """
+    report = SessionReport()
+    with MaskFolder(out) as sink:
+        clip = islice(frames, 1 + warm_up + count)
+        track_frames(tracker, clip, mask, [sink], report)
+    measured = report.frames - 1 - warm_up
+    if measured < 1:
+        raise SourceError(
+            f"received a clip of {report.frames} frames; expected more than {1 + warm_up}: the first "
+            f"and {warm_up} to warm up; pass a longer clip or a shorter warm-up"
+        )
+    return _describe(tracker, {name: report.timings_ms[name][-measured:] for name in STAGES})
+
+
+def _describe(tracker: Tracker, timings_ms: dict[str, list[float]]) -> Profile:
+    video, parts = tracker._current(), tracker.bundle.composition
+    work_pixels = video.work_hw[0] * video.work_hw[1]
+    frame_pixels = video.frame_hw[0] * video.frame_hw[1]
+    label_bytes = 4 * video.bank.grid_hw[0] * video.bank.grid_hw[1] * (1 + len(video.channel_of))
+    work = {
+        "resize": Work(moved_bytes=3 * frame_pixels + 3 * 4 * work_pixels),
+        "encode": Work(flops=2 * work_pixels * tracker.bundle.graphs["encoder"].macs_per_pixel),
+        "readout": Work(flops=2 * video.reader.count_macs(parts.key_dim)),
+        "upsample": Work(moved_bytes=label_bytes + frame_pixels),
+    }
+    return Profile(
+        frame_hw=video.frame_hw,
+        work_hw=video.work_hw,
+        grid_hw=video.bank.grid_hw,
+        objects=len(video.channel_of),
+        memory_bytes=tracker.memory_bytes,
+        stages=tuple(
+            StageProfile(name, tuple(timings_ms[name]), work.get(name, Work())) for name in STAGES
+        ),
+    )

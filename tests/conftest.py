@@ -1,0 +1,104 @@
+"""What many tests share: one small model, exported once, and small videos."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from vcedge_runtime.bundle import Bundle
+
+if TYPE_CHECKING:
+    from vcedge.models.weights import Weights
+    from vcedge_export.verify import TruthClip
+
+KEY_SPREAD = 1.5
+"""Standard deviation of a key's channels: a cell then matches itself, as after training."""
+
+Frame = NDArray[np.uint8]
+
+collect_ignore = [] if find_spec("torch") else ["export", "vcedge/models", "vcedge/training"]
+
+
+def pytest_report_header() -> list[str]:
+    """Say what is left out."""
+    return (
+        [f"PyTorch is not installed, so not collected: {collect_ignore}"] if collect_ignore else []
+    )
+
+
+def make_frame(height: int, width: int, shift: int = 0) -> Frame:
+    """Make a smooth colour texture that moves to the right by ``shift`` pixels."""
+    noise = np.random.default_rng(3).integers(0, 256, (height, width + 64, 3), np.uint8)
+    texture = cv2.normalize(cv2.GaussianBlur(noise, (0, 0), 3), None, 0, 255, cv2.NORM_MINMAX)
+    return np.ascontiguousarray(texture[:, 64 - shift : 64 - shift + width], np.uint8)
+
+
+def make_mask(height: int, width: int, *ids: int) -> Frame:
+    """Make a mask of bars side by side, one per id, with background above and below them."""
+    mask = np.zeros((height, width), np.uint8)
+    edges = np.linspace(0, width, 2 * len(ids) + 2).astype(int)
+    for position, object_id in enumerate(ids):
+        left, right = edges[2 * position + 1], edges[2 * position + 2]
+        mask[height // 4 : -(height // 4), left:right] = object_id
+    return mask
+
+
+@pytest.fixture(name="make_frame", scope="session")
+def make_frame_fixture() -> Callable[..., Frame]:
+    return make_frame
+
+
+@pytest.fixture(name="make_mask", scope="session")
+def make_mask_fixture() -> Callable[..., Frame]:
+    return make_mask
+
+
+@pytest.fixture(scope="session")
+def tiny_weights() -> Weights:
+    """The ``edge`` encoder before training, with a fixed seed and a head that tells cells apart."""
+    torch = pytest.importorskip("torch")
+    from vcedge.models.encoder import PROFILES, KeyEncoder
+    from vcedge.models.weights import Weights
+    from vcedge_runtime.colour import lab_from_bgr
+
+    with torch.random.fork_rng(), torch.no_grad():
+        torch.manual_seed(7)
+        encoder = KeyEncoder(PROFILES["edge"]).eval()
+        lab = torch.from_numpy(lab_from_bgr(make_frame(192, 256))).permute(2, 0, 1)[None]
+        keys = encoder(lab)[0].flatten(1)
+        mean = keys.mean(1)
+        variances, axes = torch.linalg.eigh(torch.cov(keys))
+        whiten = axes * KEY_SPREAD / variances.clamp_min(1e-3 * variances.max()).sqrt() @ axes.T
+        encoder.head.bias.copy_(whiten @ (encoder.head.bias - mean))
+        encoder.head.weight.copy_(torch.einsum("oc,cikl->oikl", whiten, encoder.head.weight))
+    return Weights(encoder, {"data": "none", "steps": 0})
+
+
+@pytest.fixture(scope="session")
+def tiny_clip() -> TruthClip:
+    """Four frames of a texture that moves to the right with two objects on it."""
+    from vcedge_export.verify import TruthClip
+
+    frames = [make_frame(64, 96, 4 * step) for step in range(4)]
+    mask = make_mask(64, 96, 1, 2)
+    masks = [np.ascontiguousarray(np.roll(mask, 4 * step, axis=1)) for step in range(4)]
+    return TruthClip("moving texture", frames, masks)
+
+
+@pytest.fixture(scope="session")
+def tiny_bundle(
+    tiny_weights: Weights, tiny_clip: TruthClip, tmp_path_factory: pytest.TempPathFactory
+) -> Bundle:
+    """A bundle of ``tiny_weights``, for small frames; tests must not change its folder."""
+    pytest.importorskip("onnxscript")
+    from vcedge_export.bundle import ExportOptions, export_bundle
+
+    folder: Path = tmp_path_factory.mktemp("bundles") / "tiny"
+    return export_bundle(tiny_weights, folder, tiny_clip, ExportOptions(size=64, radius=4))

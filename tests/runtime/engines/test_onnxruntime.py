@@ -1,0 +1,114 @@
+"""ONNX Runtime behind the engine contract."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from vcedge_runtime.bundle import Bundle
+from vcedge_runtime.engines.onnxruntime import OnnxRuntimeEngine
+from vcedge_runtime.errors import EngineError, MissingExtraError
+from vcedge_runtime.spec import GraphSpec, TensorSpec
+
+
+@pytest.fixture
+def encoder(tiny_bundle: Bundle) -> OnnxRuntimeEngine:
+    """The encoder of the tiny bundle."""
+    spec = tiny_bundle.graphs["encoder"].spec
+    return OnnxRuntimeEngine(tiny_bundle.path_of("encoder"), spec, threads=1)
+
+
+def make_image(height: int, width: int, seed: int = 0) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    return rng.uniform(-1, 1, (1, 3, height, width)).astype(np.float32)
+
+
+def test_outputs_are_written_into_the_callers_array(encoder: OnnxRuntimeEngine) -> None:
+    memory = np.full((3, 4, 6, 64), np.nan, np.float32)
+    slot = memory[1]
+    address = slot.ctypes.data
+    encoder.run({"image": make_image(32, 48)}, {"key": slot})
+    assert slot.ctypes.data == address == memory.ctypes.data + memory.nbytes // 3
+    assert np.isfinite(memory[1]).all()
+    assert np.isnan(memory[[0, 2]]).all()
+
+
+def test_every_run_reads_and_writes_the_arrays_of_that_run(encoder: OnnxRuntimeEngine) -> None:
+    images = [make_image(32, 48, seed) for seed in range(3)]
+    keys = [np.zeros((4, 6, 64), np.float32) for _ in images]
+    for image, key in zip(images, keys, strict=True):
+        encoder.run({"image": image}, {"key": key})
+    again = np.zeros((4, 6, 64), np.float32)
+    for image, key in zip(images, keys, strict=True):
+        encoder.run({"image": image}, {"key": again})
+        np.testing.assert_array_equal(again, key)
+    assert not np.array_equal(keys[0], keys[1])
+
+
+def test_an_array_changed_in_place_is_read_anew(encoder: OnnxRuntimeEngine) -> None:
+    image, first, second = make_image(16, 16), *np.zeros((2, 2, 2, 64), np.float32)
+    encoder.run({"image": image}, {"key": first})
+    image[:] = make_image(16, 16, seed=1)
+    encoder.run({"image": image}, {"key": second})
+    assert not np.array_equal(first, second)
+
+
+@pytest.mark.parametrize("size_hw", [(16, 16), (8, 120), (136, 24)])
+def test_one_engine_runs_any_size(encoder: OnnxRuntimeEngine, size_hw: tuple[int, int]) -> None:
+    key = np.full((size_hw[0] // 8, size_hw[1] // 8, 64), np.nan, np.float32)
+    encoder.run({"image": make_image(*size_hw)}, {"key": key})
+    assert np.isfinite(key).all()
+
+
+@pytest.mark.parametrize(
+    ("image", "key"),
+    [
+        (np.zeros((1, 3, 16, 16), np.float64), np.zeros((2, 2, 64), np.float32)),
+        (np.zeros((2, 3, 16, 16), np.float32), np.zeros((2, 2, 64), np.float32)),
+        (np.zeros((1, 3, 16, 16), np.float32), np.zeros((2, 2, 32), np.float32)),
+    ],
+    ids=["dtype", "batch", "key length"],
+)
+def test_arrays_that_do_not_fit_the_spec_never_reach_it(
+    encoder: OnnxRuntimeEngine, image: np.ndarray, key: np.ndarray
+) -> None:
+    with pytest.raises(EngineError, match=r"encoder received .*expected"):
+        encoder.run({"image": image}, {"key": key})
+
+
+def test_a_failure_inside_names_the_graph(encoder: OnnxRuntimeEngine) -> None:
+    # The spec cannot say that h is H / 8; ONNX Runtime finds that the output does not fit.
+    with pytest.raises(EngineError, match="graph encoder failed in ONNX Runtime"):
+        encoder.run({"image": make_image(16, 16)}, {"key": np.zeros((3, 2, 64), np.float32)})
+
+
+@pytest.mark.parametrize(
+    ("name", "dtype"), [("picture", "float32"), ("image", "int64"), ("image", "float64")]
+)
+def test_a_graph_that_is_not_its_spec_is_refused(
+    tiny_bundle: Bundle, name: str, dtype: str
+) -> None:
+    spec = tiny_bundle.graphs["encoder"].spec
+    other = replace(spec, inputs=(TensorSpec(name, dtype, (1, 3, "H", "W")),))
+    with pytest.raises(EngineError, match=r"graph encoder has tensors .*'image'.*export it again"):
+        OnnxRuntimeEngine(tiny_bundle.path_of("encoder"), other)
+
+
+def test_a_file_that_is_no_graph_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "encoder.onnx"
+    path.write_bytes(b"no graph")
+    for model in (path, tmp_path / "absent.onnx"):
+        with pytest.raises(EngineError, match=f"cannot load {model}"):
+            OnnxRuntimeEngine(model, GraphSpec("encoder", (), ()))
+
+
+def test_without_onnxruntime_the_mend_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(MissingExtraError, match=r'pip install "vcedge\[cpu\]"'):
+        OnnxRuntimeEngine(tmp_path / "encoder.onnx", GraphSpec("encoder", (), ()))

@@ -1,0 +1,165 @@
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+
+import cv2
+import pytest
+
+from vcedge_runtime import machine
+from vcedge_runtime.machine import describe_machine
+
+TEGRA = "# R36 (release), REVISION: 4.3, GCID: 38968081, BOARD: generic, EABI: aarch64\n"
+REPORT_WITHOUT_TORCH = (
+    "import sys; from vcedge_runtime.machine import describe_machine; describe_machine(); "
+    "print('torch' in sys.modules, 'tensorrt' in sys.modules)"
+)
+
+
+def _write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+
+
+def _put_tool(folder: Path, name: str, script: str) -> None:
+    _write(folder / name, f"#!/bin/sh\n{script}\n")
+    (folder / name).chmod(0o755)
+
+
+@pytest.fixture
+def tools(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder that is the whole PATH."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    monkeypatch.setenv("PATH", str(folder))
+    return folder
+
+
+def _import_onnxruntime_as(
+    monkeypatch: pytest.MonkeyPatch, result: SimpleNamespace | Exception
+) -> None:
+    real = importlib.import_module
+
+    def fake(name: str) -> ModuleType | SimpleNamespace:
+        if name != "onnxruntime":
+            return real(name)
+        if isinstance(result, Exception):
+            raise result
+        return result
+
+    monkeypatch.setattr(machine.importlib, "import_module", fake)
+
+
+def test_this_machine_is_described_and_the_report_is_json() -> None:
+    report = describe_machine()
+    assert report.python == ".".join(map(str, sys.version_info[:3]))
+    assert report.opencv == cv2.__version__
+    assert 1 <= report.cores <= (os.cpu_count() or 1)
+    assert report.video_backends
+    assert json.loads(json.dumps(report.to_json()))["cpu"] == report.cpu
+    assert report.cpu in report.line
+    assert dict(report.rows)["Python"] == report.python
+
+
+def test_an_empty_machine_is_described_without_an_error(tmp_path: Path, tools: Path) -> None:
+    report = describe_machine(root=tmp_path)
+    assert (report.memory_bytes, report.memory_free_bytes) == (None, None)
+    assert (report.jetpack, report.power_mode, report.gpus) == (None, None, ())
+    assert report.cpu
+    assert dict(report.rows)["memory"] == "unknown"
+    assert "None" not in report.line
+
+
+def test_a_jetson_is_recognised(tmp_path: Path, tools: Path) -> None:
+    _write(tmp_path / "etc/nv_tegra_release", TEGRA)
+    _write(tmp_path / "proc/device-tree/model", "NVIDIA Jetson Orin Nano Developer Kit\0")
+    _write(tmp_path / "proc/meminfo", "MemTotal:        7802308 kB\nMemAvailable:    5120000 kB\n")
+    _put_tool(tools, "nvpmodel", "echo 'NV Power Mode: MAXN_SUPER'; echo 2")
+    report = describe_machine(root=tmp_path)
+    assert report.cpu == "NVIDIA Jetson Orin Nano Developer Kit"
+    assert report.jetpack == "6 (L4T 36.4.3)"
+    assert report.power_mode == "MAXN_SUPER"
+    assert dict(report.rows)["memory"] == "7.4 GiB, 4.9 GiB free"
+    assert "JetPack 6 (L4T 36.4.3), power mode MAXN_SUPER" in report.line
+
+
+def test_every_gpu_is_named_with_its_driver(tmp_path: Path, tools: Path) -> None:
+    _put_tool(
+        tools,
+        "nvidia-smi",
+        "echo 'NVIDIA L4, 570.86.15, 23034 MiB'; echo 'NVIDIA L4, 570.86.15, 23034 MiB'",
+    )
+    report = describe_machine(root=tmp_path)
+    assert report.gpus == ("NVIDIA L4, driver 570.86.15, 23034 MiB",) * 2
+
+
+@pytest.mark.parametrize("script", ["echo broken driver; exit 9", "exec sleep 5", "echo a, b"])
+def test_a_tool_that_fails_hangs_or_babbles_is_as_if_it_were_not_there(
+    tmp_path: Path, tools: Path, monkeypatch: pytest.MonkeyPatch, script: str
+) -> None:
+    monkeypatch.setattr(machine, "COMMAND_SECONDS", 0.2)
+    (tools / "sleep").symlink_to("/bin/sleep")
+    _put_tool(tools, "nvidia-smi", script)
+    _put_tool(tools, "nvpmodel", script)
+    report = describe_machine(root=tmp_path)
+    assert (report.gpus, report.power_mode) == ((), None)
+
+
+def test_a_part_that_is_missing_comes_with_the_line_that_installs_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    _import_onnxruntime_as(monkeypatch, ModuleNotFoundError("no", name="onnxruntime"))
+    monkeypatch.setattr(machine, "_find_version", lambda *names: None)
+    report = describe_machine()
+    assert [part.works for part in report.parts] == [False, False, False]
+    assert [part.install for part in report.parts] == [
+        'pip install "vcedge[cpu]"',
+        'pip install "vcedge[export]"',
+        'pip install "vcedge[train]"',
+    ]
+    assert report.parts[2].missing == ("torch", "safetensors")
+    assert dict(report.rows)["ONNX Runtime"] == "not installed"
+
+
+def test_a_part_whose_packages_are_there_works(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = SimpleNamespace(__version__="1.25.0", get_available_providers=lambda: ["CPU", "CUDA"])
+    _import_onnxruntime_as(monkeypatch, found)
+    monkeypatch.setattr(machine, "_find_version", lambda *names: "1.0")
+    report = describe_machine()
+    assert all(part.works and not part.install for part in report.parts)
+    assert dict(report.rows)["ONNX Runtime"] == "1.25.0; CPU, CUDA"
+
+
+@pytest.mark.parametrize(
+    ("error", "why"),
+    [
+        (ImportError("libcudart.so.13: cannot open shared object file\nmore"), "libcudart.so.13"),
+        (ModuleNotFoundError("No module named 'flatbuffers'", name="flatbuffers"), "flatbuffers"),
+        (RuntimeError(), "RuntimeError"),
+    ],
+)
+def test_an_onnxruntime_that_cannot_be_imported_says_why(
+    monkeypatch: pytest.MonkeyPatch, error: Exception, why: str
+) -> None:
+    _import_onnxruntime_as(monkeypatch, error)
+    report = describe_machine()
+    assert why in dict(report.rows)["ONNX Runtime"]
+    assert "\n" not in dict(report.rows)["ONNX Runtime"]
+    assert not report.parts[0].works
+
+
+def test_neither_torch_nor_tensorrt_is_imported() -> None:
+    path = str(Path(machine.__file__).parents[1])
+    done = subprocess.run(
+        [sys.executable, "-c", REPORT_WITHOUT_TORCH],
+        env={**os.environ, "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.split() == ["False", "False"]

@@ -1,0 +1,253 @@
+"""Masks, overlay and log on the disk: whole, or not there."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from numpy.typing import NDArray
+
+from vcedge_runtime.errors import OutputError
+from vcedge_runtime.video import sinks
+from vcedge_runtime.video.palette import read_label_png
+from vcedge_runtime.video.rle import decode_rle
+from vcedge_runtime.video.sinks import (
+    MaskFolder,
+    ObjectLog,
+    OverlayVideo,
+    Sink,
+    describe_objects,
+    prepare_output,
+)
+from vcedge_runtime.video.sources import Frame, open_source
+
+HW = (48, 64)
+SCORES = {3: 0.91237}
+
+
+def make_frame(index: int, hw: tuple[int, int] = HW) -> Frame:
+    return Frame(index, f"{index:05d}", np.full((*hw, 3), 90, np.uint8))
+
+
+def make_labels(hw: tuple[int, int] = HW) -> NDArray[np.uint8]:
+    labels = np.zeros(hw, np.uint8)
+    labels[hw[0] // 4 : hw[0] // 2, hw[1] // 4 : hw[1] // 2] = 3
+    return labels
+
+
+def write_frames(sink: Sink, count: int, hw: tuple[int, int] = HW) -> None:
+    for index in range(count):
+        sink.write(make_frame(index, hw), make_labels(hw), SCORES)
+
+
+def test_masks_are_named_like_their_frames(tmp_path: Path) -> None:
+    with MaskFolder(tmp_path / "a" / "masks") as sink:
+        write_frames(sink, 3)
+    written = sorted((tmp_path / "a" / "masks").iterdir())
+    assert [path.name for path in written] == ["00000.png", "00001.png", "00002.png"]
+    np.testing.assert_array_equal(read_label_png(written[1]), make_labels())
+
+
+def test_a_mask_folder_below_a_file_cannot_be_made(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputError, match="cannot be written"):
+        MaskFolder(tmp_path / "file" / "masks")
+
+
+@pytest.mark.parametrize("hw", [(48, 64), (241, 353), (48, 63), (47, 64), (3, 5), (1, 1)])
+def test_an_overlay_holds_every_frame_whatever_its_size(
+    tmp_path: Path, hw: tuple[int, int]
+) -> None:
+    with OverlayVideo(tmp_path / "overlay.mp4", 20) as sink:
+        write_frames(sink, 4, hw)
+    with open_source(tmp_path / "overlay.mp4") as source:
+        assert len(list(source)) == 4
+        assert source.frame_hw == (hw[0] + hw[0] % 2, hw[1] + hw[1] % 2)
+        assert source.fps == 20
+
+
+def test_an_overlay_shows_the_object(tmp_path: Path) -> None:
+    with OverlayVideo(tmp_path / "overlay.mp4", 20) as sink:
+        write_frames(sink, 1)
+    with open_source(tmp_path / "overlay.mp4") as source:
+        image = next(iter(source)).image
+    # id 3 is (0, 128, 128) in BGR; a lossy codec is a few levels off
+    np.testing.assert_allclose(image[18, 24], [45, 109, 109], atol=20)
+    np.testing.assert_allclose(image[40, 50], [90, 90, 90], atol=20)
+
+
+@pytest.mark.parametrize("fps", [None, 12.5, 23.976, 29.97, 59.94, 120])
+def test_an_overlay_plays_at_the_rate_of_its_source(tmp_path: Path, fps: float | None) -> None:
+    with OverlayVideo(tmp_path / "overlay.mp4", fps) as sink:
+        write_frames(sink, 3)
+    with open_source(tmp_path / "overlay.mp4") as source:
+        assert source.fps == pytest.approx(fps or 25, rel=1e-3)
+
+
+MakeSink = Callable[[Path], Sink]
+MAKERS = [
+    pytest.param(lambda path: OverlayVideo(path, 25), id="overlay.mp4"),
+    pytest.param(ObjectLog, id="objects.ndjson"),
+]
+
+
+@pytest.fixture
+def path(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
+    return tmp_path / str(request.node.callspec.id)
+
+
+@pytest.mark.parametrize("make", MAKERS)
+def test_nothing_stands_under_the_final_name_before_the_end(make: MakeSink, path: Path) -> None:
+    with make(path) as sink:
+        write_frames(sink, 5)
+        assert not path.exists()
+    assert list(path.parent.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("make", MAKERS)
+def test_an_interruption_leaves_what_was_written(make: MakeSink, path: Path) -> None:
+    def run() -> None:
+        with make(path) as sink:
+            write_frames(sink, 5)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run()
+    assert list(path.parent.iterdir()) == [path]
+    if path.suffix == ".mp4":
+        with open_source(path) as source:
+            assert len(list(source)) == 5
+    else:
+        assert len(path.read_text().splitlines()) == 5
+
+
+@pytest.mark.parametrize("make", MAKERS)
+def test_without_a_frame_there_is_no_file(make: MakeSink, path: Path) -> None:
+    with make(path):
+        pass
+    assert not list(path.parent.iterdir())
+
+
+@pytest.mark.parametrize("make", MAKERS)
+def test_closing_twice_does_no_harm(make: MakeSink, path: Path) -> None:
+    sink = make(path)
+    write_frames(sink, 2)
+    sink.close()
+    size = path.stat().st_size
+    sink.close()
+    assert path.stat().st_size == size
+
+
+@pytest.mark.parametrize("make", MAKERS)
+def test_a_place_that_cannot_be_written_is_an_output_error(make: MakeSink, path: Path) -> None:
+    (path.parent / "file").touch()
+    with (
+        pytest.raises(OutputError, match="cannot be written"),
+        make(path.parent / "file" / path.name) as sink,
+    ):
+        write_frames(sink, 1)
+
+
+def test_an_overlay_that_lost_frames_on_a_full_disk_is_not_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sinks, "_count_frames", lambda path: 1)
+    sink = OverlayVideo(tmp_path / "overlay.mp4", 25)
+    write_frames(sink, 3)
+    with pytest.raises(OutputError, match="room on the disk"):
+        sink.close()
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_log_has_a_line_of_json_per_frame(tmp_path: Path) -> None:
+    with ObjectLog(tmp_path / "objects.ndjson") as sink:
+        write_frames(sink, 2)
+        sink.write(make_frame(2), np.zeros(HW, np.uint8), SCORES)
+    first, second, third = map(json.loads, (tmp_path / "objects.ndjson").read_text().splitlines())
+    assert (first["frame"], first["name"]) == (0, "00000")
+    assert (second["frame"], second["name"]) == (1, "00001")
+    [record] = second["objects"]
+    np.testing.assert_array_equal(decode_rle(record.pop("rle")), make_labels() == 3)
+    expected = {"id": 3, "area": 192, "box": [16, 12, 16, 12], "centroid": [23.5, 17.5]}
+    assert record == {**expected, "score": 0.9124}
+    assert third["objects"] == []
+
+
+@given(hnp.arrays(np.uint8, st.tuples(st.integers(1, 20), st.integers(1, 20))))
+def test_objects_are_measured_as_their_pixels_say(labels: NDArray[np.uint8]) -> None:
+    records = describe_objects(labels, {})
+    assert [record["id"] for record in records] == [i for i in np.unique(labels) if i > 0]
+    for record in records:
+        ys, xs = np.nonzero(labels == record["id"])
+        left, top, width, height = record["box"]
+        assert record["area"] == ys.size
+        assert (left, top) == (xs.min(), ys.min())
+        assert (left + width - 1, top + height - 1) == (xs.max(), ys.max())
+        # written with two decimals
+        assert record["centroid"] == pytest.approx([xs.mean(), ys.mean()], abs=0.0051)
+        assert record["score"] is None
+        np.testing.assert_array_equal(decode_rle(record["rle"]), labels == record["id"])
+
+
+def test_a_missing_output_folder_is_made_with_its_parents(tmp_path: Path) -> None:
+    folder = prepare_output(tmp_path / "a" / "b")
+    assert folder.is_dir()
+    assert prepare_output(folder) == folder
+
+
+def test_an_output_folder_that_holds_something_is_never_overwritten_unasked(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(OutputError, match=r"existing folder.*--overwrite or choose another --out"):
+        prepare_output(tmp_path)
+    assert (tmp_path / "notes.txt").read_text() == "mine"
+
+
+def test_overwriting_removes_our_results_and_nothing_else(tmp_path: Path) -> None:
+    (tmp_path / "masks").mkdir()
+    ours = ["masks/00000.png", "masks/.00001.part.png", "overlay.mp4", "objects.ndjson"]
+    ours += [".overlay.part.mp4", ".objects.part.ndjson"]
+    foreign = ["notes.txt", "masks/notes.txt", "holiday.mp4", "picture.png"]
+    for name in ours + foreign:
+        (tmp_path / name).touch()
+    prepare_output(tmp_path, overwrite=True)
+    left = {str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*") if p.is_file()}
+    assert left == set(foreign)
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+@pytest.mark.parametrize("name", ["file", "file/out"])
+def test_a_file_in_the_folders_place_is_refused(tmp_path: Path, name: str, overwrite: bool) -> None:
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(OutputError, match=r"cannot be written.*choose another --out"):
+        prepare_output(tmp_path / name, overwrite=overwrite)
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_a_folder_without_write_permission_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "access", lambda path, mode: False)  # root may write everywhere
+    with pytest.raises(OutputError, match="may not be written"):
+        prepare_output(tmp_path / "out")
+
+
+def test_a_result_that_cannot_be_removed_is_named(tmp_path: Path) -> None:
+    (tmp_path / "overlay.mp4").mkdir()
+    with pytest.raises(OutputError, match="cannot be written"):
+        prepare_output(tmp_path, overwrite=True)
+
+
+def test_the_mask_written_for_an_opencv_user_has_palette_colours(tmp_path: Path) -> None:
+    with MaskFolder(tmp_path) as sink:
+        write_frames(sink, 1)
+    image = cv2.imread(str(tmp_path / "00000.png"))
+    assert image is not None
+    assert image[18, 24].tolist() == [0, 128, 128]

@@ -1,0 +1,141 @@
+"""``vcedge bench``: what it measures, what it says, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+
+import click
+import cv2
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+from numpy.typing import NDArray
+
+from vcedge.commands import bench
+from vcedge_runtime.bundle import Bundle
+from vcedge_runtime.ceilings import Ceilings
+from vcedge_runtime.demo_clip import render_demo_clip
+from vcedge_runtime.errors import MaskError, OutputError, TrackerError
+from vcedge_runtime.profiling import STAGES
+
+CEILINGS = Ceilings(threads=1, matmul_gflops=100.0, copy_gbs=10.0)
+MakeImage = Callable[..., NDArray[np.uint8]]
+
+
+@pytest.fixture(autouse=True)
+def known_ceilings(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bench, "measure_ceilings", lambda threads: CEILINGS)
+
+
+@pytest.fixture
+def clip(make_frame: MakeImage, make_mask: MakeImage, tmp_path: Path) -> SimpleNamespace:
+    """A folder of six frames, and a mask of two objects."""
+    source, mask = tmp_path / "clip", tmp_path / "first.png"
+    source.mkdir()
+    for index in range(6):
+        cv2.imwrite(str(source / f"{index:05d}.png"), make_frame(66, 98, 2 * index))
+    cv2.imwrite(str(mask), make_mask(66, 98, 1, 2))
+    return SimpleNamespace(options=["--source", str(source), "--mask", str(mask)])
+
+
+def run_bench(bundle: Bundle, *options: str) -> Result:
+    pytest.importorskip("onnxruntime")
+    arguments = [str(bundle.folder), "--warm-up", "1", "--threads", "1", *options]
+    return CliRunner().invoke(
+        bench.command, arguments, env={"COLUMNS": "200"}, catch_exceptions=False
+    )
+
+
+def test_every_figure_is_written_for_every_size_and_the_default(
+    tiny_bundle: Bundle, clip: SimpleNamespace, tmp_path: Path
+) -> None:
+    report = tmp_path / "bench.json"
+    options = ["--sizes", "48", "--frames", "3", "--json", str(report)]
+    assert run_bench(tiny_bundle, *clip.options, *options).exit_code == 0
+    found = json.loads(report.read_text())
+    assert found["ceilings"] == {"threads": 1, "matmul_gflops": 100.0, "copy_gbs": 10.0}
+    assert list(found["sizes"]) == ["48", "64"]
+    assert found["sizes"]["48"]["grid_hw"] == [6, 9]
+    for profile in found["sizes"].values():
+        assert list(profile["stages"]) == list(STAGES)
+        assert {len(stage["times_ms"]) for stage in profile["stages"].values()} == {3}
+        encode = profile["stages"]["encode"]
+        assert encode["share_of_ceiling"] == pytest.approx(
+            encode["flops"] / 100e9 / (encode["p50_ms"] / 1000)
+        )
+        assert profile["tracking_fps"] > profile["end_to_end_fps"] > 0
+    assert found["model"]["default_size"] == 64
+    assert found["machine"]
+
+
+def test_the_tables_say_what_is_included_and_mark_the_default(
+    tiny_bundle: Bundle, clip: SimpleNamespace
+) -> None:
+    found = run_bench(tiny_bundle, *clip.options, "--sizes", "48", "--frames", "2", "--markdown")
+    lines = found.stdout.splitlines()
+    for text in ("Not included:", "100 GFLOP/s", "66x98 (height x width), 2 objects, 2 frames"):
+        assert text in found.stdout
+    rows = [[cell.strip(" *") for cell in line.strip("|").split("|")] for line in lines]
+    assert [row[0] for row in rows if row[0] in STAGES] == list(STAGES)
+    assert [row[:3] for row in rows if len(row) == 8][2:] == [
+        ["48", "48x72", "6x9"],
+        ["64 (default)", "64x96", "8x12"],
+    ]
+
+
+def test_without_a_source_the_demo_clip_is_decoded_from_a_video(
+    tiny_bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = lambda frames: render_demo_clip(frames=frames, frame_hw=(64, 98))  # noqa: E731
+    monkeypatch.setattr(bench, "render_demo_clip", small)
+    report = tmp_path / "bench.json"
+    run_bench(tiny_bundle, "--sizes", "64", "--frames", "2", "--json", str(report))
+    found = json.loads(report.read_text())
+    assert found["clip"] == "the demo clip"
+    assert found["sizes"]["64"]["frames"] == 2
+    assert found["sizes"]["64"]["frame_hw"] == [64, 98]
+
+
+@pytest.mark.parametrize(
+    ("text", "sizes"), [("256,192, 256", (192, 256)), ("", ()), ("64,", (64,))]
+)
+def test_sizes_are_read_in_order_and_once(text: str, sizes: tuple[int, ...]) -> None:
+    assert bench.parse_sizes(None, None, text) == sizes
+
+
+@pytest.mark.parametrize("text", ["big", "192;256", "-3,192", "0"])
+def test_sizes_that_are_none_are_refused(text: str) -> None:
+    with pytest.raises(click.BadParameter, match="expected numbers such as"):
+        bench.parse_sizes(None, None, text)
+
+
+def test_a_source_without_a_mask_is_refused(tiny_bundle: Bundle, clip: SimpleNamespace) -> None:
+    with pytest.raises(MaskError, match="expected both or neither"):
+        run_bench(tiny_bundle, *clip.options[:2])
+
+
+def test_a_mask_of_another_size_is_refused(
+    tiny_bundle: Bundle, clip: SimpleNamespace, make_mask: MakeImage, tmp_path: Path
+) -> None:
+    cv2.imwrite(str(tmp_path / "small.png"), make_mask(32, 48, 1))
+    with pytest.raises(MaskError, match="32x48"):
+        run_bench(tiny_bundle, *clip.options[:3], str(tmp_path / "small.png"))
+
+
+def test_what_would_fail_after_minutes_is_refused_at_once(
+    tiny_bundle: Bundle, clip: SimpleNamespace, tmp_path: Path
+) -> None:
+    with pytest.raises(TrackerError, match="working size of 8; expected at least 16"):
+        run_bench(tiny_bundle, *clip.options, "--sizes", "8,64")
+    with pytest.raises(OutputError, match="folder does not exist"):
+        run_bench(tiny_bundle, *clip.options, "--json", str(tmp_path / "none" / "bench.json"))
+
+
+def test_opencv_gets_its_threads_back() -> None:
+    before = cv2.getNumThreads()
+    with bench._limited_opencv(1):
+        assert cv2.getNumThreads() == 1
+    assert cv2.getNumThreads() == before

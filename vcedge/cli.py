@@ -1,0 +1,84 @@
+"""The command line: one verb a command, each opened when it is needed."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+import click
+
+from vcedge_runtime.errors import MissingExtraError, VcedgeError
+
+COMMANDS = {
+    "track": ("track", "Follow objects through a video from the mask of its first frame."),
+    "demo": ("demo", "Render a clip, track it and score the result: the first minute."),
+    "models": ("models", "List the models that came with vcedge."),
+    "inspect": ("inspect_bundle", "Show what a bundle holds."),
+    "doctor": ("doctor", "Tell what this machine can do and what is missing."),
+    "bench": ("bench", "Measure the speed of every stage."),
+    "eval": ("evaluate", "Score masks by a standard protocol."),
+    "export": ("export", "Write a bundle: ONNX graphs that are proven to be the model."),
+    "train": ("train", "Train an encoder on unlabelled video."),
+}
+"""Each command's module in ``vcedge.commands``, which holds it under the name ``command``."""
+EXTRAS = {
+    "torch": "train",
+    "safetensors": "train",
+    "onnx": "export",
+    "onnxscript": "export",
+    "onnxruntime": "cpu",
+}
+"""What to install when a package is missing."""
+
+
+class _Commands(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module, _ = COMMANDS[cmd_name]
+        try:
+            loaded = importlib.import_module(f"vcedge.commands.{module}")
+        except ModuleNotFoundError as exc:
+            raise _missing_extra(cmd_name, exc) from exc
+        command: click.Command = loaded.command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="vcedge")
+def app() -> None:
+    """Follow objects through video, from one mask, on the machine at the edge."""
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run a command; what a user can mend is one line on the error stream and exit code 2."""
+    try:
+        code = app.main(arguments, prog_name="vcedge", standalone_mode=False)
+    except VcedgeError as exc:
+        click.echo(f"vcedge: {exc}", err=True)
+        sys.exit(2)
+    except click.ClickException as exc:
+        exc.show()
+        sys.exit(exc.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("vcedge: interrupted", err=True)
+        sys.exit(130)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _missing_extra(command: str, error: ModuleNotFoundError) -> Exception:
+    package = (error.name or "").split(".")[0]
+    if package not in EXTRAS:
+        return error
+    extra = "export" if command == "export" else EXTRAS[package]
+    return MissingExtraError(
+        f"`vcedge {command}` needs {package}, which is not installed; "
+        f'run: pip install "vcedge[{extra}]"'
+    )

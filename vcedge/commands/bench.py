@@ -1,0 +1,291 @@
+"""``vcedge bench``: the speed of every stage, beside what the machine could do at most."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import click
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from rich.table import Table
+
+from vcedge.commands.options import DEFAULT_MODEL, THREADS
+from vcedge.commands.tables import make_fact_list, make_table, open_console
+from vcedge_runtime.bundle import Bundle
+from vcedge_runtime.ceilings import Ceilings, measure_ceilings
+from vcedge_runtime.demo_clip import DemoClip, render_demo_clip
+from vcedge_runtime.errors import MaskError, OutputError, TrackerError
+from vcedge_runtime.machine import describe_machine
+from vcedge_runtime.profiling import Profile, StageProfile, profile_tracker
+from vcedge_runtime.tracker import Tracker
+from vcedge_runtime.video.masks import read_mask
+from vcedge_runtime.video.partial import write_whole
+from vcedge_runtime.video.sinks import OverlayVideo
+from vcedge_runtime.video.sources import Frame, Source, open_source
+
+SIZES = (192, 256, 320, 384, 480)
+INCLUDED = (
+    "tracking goes from the decoded frame to the full-size mask: resize (to the working size and to "
+    "Lab), encode (the frame's key), readout (labels from memory), upsample (to a mask in the frame's "
+    "own pixels). End to end adds decode and write (the mask as palette PNG), one after the other; "
+    "`vcedge track` decodes ahead. Not included: opening the model, the first frame, the warm-up, "
+    "overlay and log."
+)
+CEILING_NOTE = (
+    "share of ceiling: the stage's least time over its median. Encode and readout: their "
+    "multiply-accumulates at the speed of numpy's float32 matrix product; resize and upsample: "
+    "input read once and output written once at the speed of a copy. * takes a tenth of tracking "
+    "or more."
+)
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """Everything that a run of bench found.
+
+    Attributes:
+        bundle: the model.
+        clip: what it ran on, in words.
+        warm_up: frames tracked before the measured ones.
+        machine: what it ran on.
+        ceilings: the machine's best.
+        profiles: by working size, rising.
+    """
+
+    bundle: Bundle
+    clip: str
+    warm_up: int
+    machine: Any
+    ceilings: Ceilings
+    profiles: dict[int, Profile]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain JSON values: all figures, every frame's time of every stage among them."""
+        bundle = self.bundle
+        return {
+            "included": INCLUDED,
+            "model": {
+                "name": bundle.name,
+                "profile": bundle.profile,
+                "default_size": bundle.composition.size,
+                "sha256": {name: graph.sha256 for name, graph in bundle.graphs.items()},
+                "precision": {name: graph.precision for name, graph in bundle.graphs.items()},
+            },
+            "clip": self.clip,
+            "warm_up": self.warm_up,
+            "machine": self.machine.to_json(),
+            "ceilings": asdict(self.ceilings),
+            "sizes": {str(s): p.to_json(self.ceilings) for s, p in self.profiles.items()},
+        }
+
+
+def parse_sizes(
+    context: click.Context | None, parameter: click.Parameter | None, text: str
+) -> tuple[int, ...]:
+    """Read working sizes, separated by commas.
+
+    Raises:
+        click.BadParameter: one of them is no positive number.
+    """
+    try:
+        sizes = sorted({int(part) for part in text.split(",") if part.strip()})
+    except ValueError:
+        sizes = [0]
+    if sizes and sizes[0] < 1:
+        raise click.BadParameter(f"received {text!r}; expected numbers such as 192,256,320")
+    return tuple(sizes)
+
+
+@click.command(name="bench")
+@click.argument("model", default=DEFAULT_MODEL)
+@click.option("--source", help="A clip; the rendered demo clip by default.")
+@click.option("--mask", help="With --source: the mask of its first frame.")
+@click.option(
+    "--sizes",
+    default=",".join(map(str, SIZES)),
+    show_default=True,
+    callback=parse_sizes,
+    help="Working sizes beside the model's default.",
+)
+@click.option("--frames", type=click.IntRange(min=1), default=60, show_default=True)
+@click.option("--warm-up", type=click.IntRange(min=0), default=5, show_default=True)
+@THREADS
+@click.option("--json", "report", type=click.Path(path_type=Path), help="Write every figure here.")
+@click.option("--markdown", is_flag=True, help="Print Markdown tables.")
+def command(
+    model: str,
+    source: str | None,
+    mask: str | None,
+    sizes: tuple[int, ...],
+    frames: int,
+    warm_up: int,
+    threads: int,
+    report: Path | None,
+    markdown: bool,
+) -> None:
+    """Measure the speed of MODEL (a shipped name or a bundle's folder), stage by stage."""
+    bundle = Bundle.open(model)
+    _require_possible(bundle, sizes, report)
+    wanted = sorted({*sizes, bundle.composition.size})
+    with TemporaryDirectory() as folder, _limited_opencv(threads):
+        scratch = Path(folder)
+        opened = _open_clip(source, mask, scratch, 1 + warm_up + frames)
+        with opened.video as video:
+            click.echo("measuring the machine's ceilings", err=True)
+            ceilings = measure_ceilings(threads)
+            profiles = {}
+            for size in wanted:
+                click.echo(f"tracking at working size {size}", err=True)
+                with Tracker.open(bundle, size=size, threads=threads) as tracker:
+                    profiles[size] = profile_tracker(
+                        tracker, video, opened.mask, count=frames, warm_up=warm_up, out=scratch
+                    )
+    found = Measurement(bundle, opened.label, warm_up, describe_machine(), ceilings, profiles)
+    _print(found, markdown)
+    if report is not None:
+        write_whole(report, (json.dumps(found.to_json(), indent=1) + "\n").encode())
+        click.echo(f"wrote {report}", err=True)
+
+
+@dataclass(frozen=True)
+class _Clip:
+    label: str
+    video: Source
+    mask: NDArray[np.uint8]
+
+
+def _require_possible(bundle: Bundle, sizes: Iterable[int], report: Path | None) -> None:
+    """Refuse before minutes of measuring what would fail after them."""
+    least = 2 * bundle.composition.stride
+    if any(size < least for size in sizes):
+        raise TrackerError(f"received a working size of {min(sizes)}; expected at least {least}")
+    if report is not None and not report.parent.is_dir():
+        raise OutputError(f"received --json {report}, whose folder does not exist; make it first")
+
+
+def _open_clip(source: str | None, mask: str | None, scratch: Path, frames: int) -> _Clip:
+    if (source is None) != (mask is None):
+        raise MaskError("received one of --source and --mask; expected both or neither")
+    if source is None or mask is None:
+        return _open_demo_clip(render_demo_clip(frames=frames), scratch)
+    video = open_source(source)
+    try:
+        first = read_mask(mask, frame_hw=video.frame_hw)
+    except MaskError:
+        video.close()
+        raise
+    return _Clip(video.label, video, first)
+
+
+def _open_demo_clip(clip: DemoClip, scratch: Path) -> _Clip:
+    """Write the demo clip as a video, so that decoding it is part of the measurement."""
+    first: NDArray[np.uint8] | None = None
+    path = scratch / "demo.mp4"
+    with OverlayVideo(path) as writer:
+        for index, (image, labels) in enumerate(clip):
+            first = labels if first is None else first
+            # An overlay without an object is the frame itself.
+            writer.write(Frame(index, "", image), np.zeros_like(labels), {})
+    if first is None:
+        raise TrackerError("the demo clip has no frame; expected at least one")
+    return _Clip("the demo clip", open_source(path), first)
+
+
+@contextmanager
+def _limited_opencv(threads: int) -> Iterator[None]:
+    """Give OpenCV as many threads as the engines; 0 leaves it all of them."""
+    before = cv2.getNumThreads()
+    if threads:
+        cv2.setNumThreads(threads)
+    try:
+        yield
+    finally:
+        cv2.setNumThreads(before)
+
+
+def _print(found: Measurement, markdown: bool) -> None:
+    console = open_console(markdown=markdown)
+    default = found.bundle.composition.size
+    console.print(make_fact_list(_facts(found)))
+    console.print(f"\nstages at the default working size, {default}:")
+    console.print(_stage_table(found.profiles[default], found.ceilings, markdown))
+    console.print(CEILING_NOTE)
+    console.print("\nworking sizes (short side), by the whole tracking:")
+    console.print(_size_table(found.profiles, default, markdown))
+
+
+def _facts(found: Measurement) -> list[tuple[str, str]]:
+    ceilings, profile = found.ceilings, next(iter(found.profiles.values()))
+    objects = f"{profile.objects} object{'s' if profile.objects > 1 else ''}"
+    return [
+        ("model", f"{found.bundle.name} ({found.bundle.profile}), {found.bundle.folder}"),
+        ("machine", found.machine.line),
+        (
+            "ceilings",
+            f"matrix product {ceilings.matmul_gflops:.0f} GFLOP/s, copy {ceilings.copy_gbs:.1f} "
+            f"GB/s (read and written), {ceilings.threads} threads",
+        ),
+        (
+            "clip",
+            f"{found.clip}, {_size(profile.frame_hw)} (height x width), {objects}, "
+            f"{profile.frames} frames measured after {found.warm_up} of warm-up",
+        ),
+        ("included", INCLUDED),
+    ]
+
+
+def _stage_table(profile: Profile, ceilings: Ceilings, markdown: bool) -> Table:
+    rows = []
+    for stage in (*profile.stages, profile.tracking, profile.end_to_end):
+        heavy = " *" if stage.name in profile.heavy_stages else ""
+        rows.append(
+            (
+                stage.name + heavy,
+                *(f"{stage.percentile_ms(percent):.2f}" for percent in (50, 90, 99)),
+                f"{profile.frames_per_second(stage):.1f}",
+                _share(stage, ceilings),
+                _work(stage),
+            )
+        )
+    columns = ("stage", "median ms", "p90", "p99", "frames/s", "share of ceiling", "work a frame")
+    return make_table(columns, rows, markdown=markdown)
+
+
+def _share(stage: StageProfile, ceilings: Ceilings) -> str:
+    share = stage.share_of(ceilings)
+    return "" if share is None else f"{share:.0%}"
+
+
+def _work(stage: StageProfile) -> str:
+    if stage.work.flops:
+        return f"{stage.work.flops / 1e9:.1f} GFLOP"
+    return f"{stage.work.moved_bytes / 1e6:.1f} MB" if stage.work.moved_bytes else ""
+
+
+def _size_table(profiles: dict[int, Profile], default: int, markdown: bool) -> Table:
+    rows = [
+        (
+            f"{size} (default)" if size == default else str(size),
+            _size(profile.work_hw),
+            _size(profile.grid_hw),
+            f"{profile.frames_per_second(profile.tracking):.1f}",
+            f"{profile.tracking.percentile_ms(50):.1f}",
+            f"{profile.tracking.percentile_ms(90):.1f}",
+            f"{profile.frames_per_second(profile.end_to_end):.1f}",
+            f"{profile.memory_bytes / 1e6:.1f}",
+        )
+        for size, profile in profiles.items()
+    ]
+    columns = ("size", "pixels", "key grid", "frames/s", "median ms", "p90", "end to end/s", "MB")
+    return make_table(columns, rows, markdown=markdown)
+
+
+def _size(size_hw: tuple[int, int]) -> str:
+    return f"{size_hw[0]}x{size_hw[1]}"

@@ -1,0 +1,89 @@
+"""``vcedge demo``: a clip that vcedge renders itself, tracked and scored; it needs nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+
+import click
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console
+
+from vcedge.commands.options import MODEL, SIZE, THREADS
+from vcedge.commands.progress import session_bar
+from vcedge.evaluation.davis import score_sequence
+from vcedge_runtime.demo_clip import DemoClip, render_demo_clip
+from vcedge_runtime.session import SessionReport, track_frames
+from vcedge_runtime.tracker import Tracker
+from vcedge_runtime.video.sinks import OVERLAY_NAME, OverlayVideo, Sink, prepare_output
+from vcedge_runtime.video.sources import Frame
+
+FPS = 24.0
+
+
+@click.command(name="demo")
+@MODEL
+@SIZE
+@THREADS
+@click.option("--frames", type=click.IntRange(min=3), default=60, show_default=True)
+@click.option("--objects", type=click.IntRange(min=1, max=8), default=2, show_default=True)
+@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--out", type=click.Path(path_type=Path), default=Path("vcedge-out/demo"))
+@click.option("--overwrite", is_flag=True, help="Replace what an earlier run wrote to --out.")
+def command(
+    model: str,
+    size: int | None,
+    threads: int,
+    frames: int,
+    objects: int,
+    seed: int,
+    out: Path,
+    overwrite: bool,
+) -> None:
+    """Render a clip (textured objects, camera motion, an occlusion), track it, score it."""
+    console = Console()
+    clip = render_demo_clip(frames=frames, objects=objects, seed=seed)
+    with Tracker.open(model, size=size, threads=threads) as tracker, ExitStack() as stack:
+        folder = prepare_output(out, overwrite=overwrite)
+        first, truth = next(iter(clip))[1], list[NDArray[np.uint8]]()
+        tracked = _Masks()
+        sinks = [tracked, stack.enter_context(OverlayVideo(folder / OVERLAY_NAME, FPS))]
+        report = SessionReport()
+        on_frame = stack.enter_context(session_bar(console, frames))
+        stream = _remember_truth(clip, truth)
+        track_frames(tracker, stream, first, sinks, report, on_frame)
+    score = score_sequence(truth, tracked.masks)
+    console.print(
+        f"rendered and tracked {objects} objects through {frames} frames of "
+        f"{clip.frame_hw[1]}x{clip.frame_hw[0]}: J&F {score.j_and_f:.3f}, "
+        f"{_tracking_fps(report):.1f} frames/s without the rendering",
+        highlight=False,
+    )
+    console.print(f"wrote {folder / OVERLAY_NAME}", highlight=False)
+    console.print("next: vcedge track VIDEO --mask FIRST.png", highlight=False)
+
+
+class _Masks(Sink):
+    """Keeps the masks in memory, for scoring."""
+
+    def __init__(self) -> None:
+        self.masks: list[NDArray[np.uint8]] = []
+
+    def write(self, frame: Frame, labels: NDArray[np.uint8], scores: Mapping[int, float]) -> None:
+        self.masks.append(labels)
+
+    def close(self) -> None:
+        pass
+
+
+def _remember_truth(clip: DemoClip, truth: list[NDArray[np.uint8]]) -> Iterator[Frame]:
+    for index, (image, labels) in enumerate(clip):
+        truth.append(labels)
+        yield Frame(index, f"{index:05d}", image)
+
+
+def _tracking_fps(report: SessionReport) -> float:
+    stages = [times for stage, times in report.timings_ms.items() if stage != "decode"]
+    return 1000 * report.frames / sum(sum(times) for times in stages)

@@ -1,0 +1,125 @@
+"""``vcedge inspect``: what a bundle holds."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import click
+from rich.table import Table
+
+from vcedge.commands.models import describe_accuracy, describe_verification, megabytes_of
+from vcedge.commands.options import DEFAULT_MODEL
+from vcedge.commands.tables import make_fact_list, make_table, open_console
+from vcedge_runtime.bundle import MANIFEST, Bundle
+
+
+@click.command(name="inspect")
+@click.argument("bundle", default=DEFAULT_MODEL)
+@click.option("--json", "as_json", is_flag=True, help="Print the manifest as it is written.")
+def command(bundle: str, as_json: bool) -> None:
+    """Show what BUNDLE (a folder or a shipped model's name) holds.
+
+    Every file is compared with its sha256 first.
+    """
+    opened = Bundle.open(bundle)
+    if as_json:
+        click.echo((opened.folder / MANIFEST).read_text(encoding="utf-8").rstrip())
+        return
+    console = open_console()
+    for title, table in (
+        ("", make_fact_list(_facts(opened))),
+        ("graphs", _graph_table(opened)),
+        ("tensors", _tensor_table(opened)),
+        ("weights", make_fact_list(_plain_facts(opened.weights))),
+        ("verification", make_fact_list(_verification_facts(opened.verification))),
+        ("", _difference_table(opened.verification)),
+    ):
+        if title:
+            console.print(f"\n[bold underline]{title}[/]")
+        if table.row_count:
+            console.print(table)
+        elif title:
+            console.print("nothing is recorded")
+
+
+def _facts(bundle: Bundle) -> list[tuple[str, str]]:
+    parts = bundle.composition
+    window = 2 * parts.radius + 1
+    memory = parts.memory
+    long, short = (", ".join(map(str, frames)) for frames in (memory.long, memory.short))
+    return [
+        ("model", f"{bundle.name}, profile {bundle.profile}"),
+        ("folder", f"{bundle.folder} ({megabytes_of(bundle):.1f} MB)"),
+        ("sha256", f"all {len(bundle.graphs)} files are what was exported"),
+        ("accuracy", describe_accuracy(bundle.weights) or "unknown"),
+        ("verified", describe_verification(bundle.verification)),
+        ("working size", f"{parts.size} pixels, the short side"),
+        ("key", f"{parts.key_dim} channels, one each {parts.stride}x{parts.stride} pixels"),
+        ("window", f"{window}x{window} cells (radius {parts.radius}) of each reference"),
+        ("top-k", "all" if parts.top_k is None else str(parts.top_k)),
+        ("references", f"frames {long}, and {short} before the current one"),
+        ("memory", f"{memory.slots} slots"),
+    ]
+
+
+def _graph_table(bundle: Bundle) -> Table:
+    rows = [
+        (
+            name,
+            graph.file,
+            graph.precision,
+            f"{bundle.path_of(name).stat().st_size / 1e6:.2f}",
+            f"{graph.macs_per_pixel:,.0f}" if graph.macs_per_pixel else "",
+            graph.sha256[:12],
+        )
+        for name, graph in bundle.graphs.items()
+    ]
+    columns = ("graph", "file", "precision", "MB", "MAC/pixel", "sha256")
+    return make_table(columns, rows, left=3)
+
+
+def _tensor_table(bundle: Bundle) -> Table:
+    rows = [
+        (name, side, tensor.name, tensor.dtype, ", ".join(map(str, tensor.shape)))
+        for name, graph in bundle.graphs.items()
+        for side, tensors in (("in", graph.spec.inputs), ("out", graph.spec.outputs))
+        for tensor in tensors
+    ]
+    return make_table(("graph", "", "tensor", "dtype", "shape"), rows, left=5)
+
+
+def _plain_facts(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
+    return [
+        (name, value if isinstance(value, str) else json.dumps(value))
+        for name, value in facts.items()
+    ]
+
+
+def _verification_facts(found: Mapping[str, Any]) -> list[tuple[str, str]]:
+    if not found:
+        return []
+    mean, lowest = found["mask_iou"]
+    return [
+        ("passes", describe_verification(found)),
+        ("clip", f"{found['clip']}, {found['frames']} frames"),
+        ("J&F", f"{found['score_exported']:.4f} exported, {found['score_model']:.4f} the model"),
+        ("mask IoU", f"mean {mean:.5f}, lowest {lowest:.5f}"),
+    ]
+
+
+def _difference_table(found: Mapping[str, Any]) -> Table:
+    rows = [
+        (
+            row["tensor"],
+            f"{row['largest']:.2e}",
+            f"{row['mean']:.2e}",
+            f"{row['magnitude']:.2e}",
+            f"{row['cosine']:.8f}",
+            str(row["non_finite"]),
+        )
+        for row in found.get("outputs", ())
+    ]
+    columns = ("output", "max error", "mean error", "max value", "cosine", "NaN, inf")
+    return make_table(columns, rows)

@@ -1,0 +1,64 @@
+"""``vcedge models``: the bundles that came with the package."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import click
+
+from vcedge.commands.tables import make_table, open_console
+from vcedge_runtime.bundle import MODELS, Bundle, shipped_models
+
+COLUMNS = ("model", "profile", "precision", "default size", "verified", "accuracy", "MB")
+
+
+@click.command(name="models")
+def command() -> None:
+    """List the models that came with vcedge, with what each was measured at."""
+    console = open_console()
+    names = shipped_models()
+    if not names:
+        console.print(f"no model came with this installation ({MODELS} holds none)")
+        console.print("next: vcedge train base --videos DIR, then vcedge export")
+        return
+    console.print(make_table(COLUMNS, [_row(Bundle.open(name)) for name in names], left=6))
+    console.print(f"next: vcedge track VIDEO --mask FIRST.png --model {names[0]}")
+
+
+def megabytes_of(bundle: Bundle) -> float:
+    """Size of a bundle's graphs in 10^6 bytes."""
+    return sum(bundle.path_of(name).stat().st_size for name in bundle.graphs) / 1e6
+
+
+def describe_accuracy(weights: Mapping[str, Any]) -> str:
+    """Say what a model was measured at; empty where its facts do not say.
+
+    Args:
+        weights: a bundle's facts; under ``accuracy`` a text, or ``j_and_f`` (0-1) and ``on``.
+    """
+    found = weights.get("accuracy")
+    if not isinstance(found, Mapping):
+        return str(found or "")
+    place = f" on {found['on']}" if "on" in found else ""
+    return f"J&F {found['j_and_f']:.3f}{place}" if "j_and_f" in found else ""
+
+
+def describe_verification(verification: Mapping[str, Any]) -> str:
+    """Say whether the graphs were shown to be the model."""
+    if not verification:
+        return "not verified"
+    return "yes" if verification.get("passes") else "FAILED"
+
+
+def _row(bundle: Bundle) -> tuple[str, ...]:
+    precisions = sorted({graph.precision for graph in bundle.graphs.values()})
+    return (
+        bundle.name,
+        bundle.profile,
+        "+".join(precisions),
+        str(bundle.composition.size),
+        describe_verification(bundle.verification),
+        describe_accuracy(bundle.weights) or "unknown",
+        f"{megabytes_of(bundle):.1f}",
+    )

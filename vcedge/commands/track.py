@@ -1,0 +1,130 @@
+"""``vcedge track``: from a video and the mask of its first frame to masks, overlay and log."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from itertools import islice
+from pathlib import Path
+
+import click
+from rich.console import Console
+
+from vcedge.commands.options import MODEL, SIZE, THREADS
+from vcedge.commands.progress import session_bar
+from vcedge_runtime.bundle import Bundle
+from vcedge_runtime.errors import SourceError
+from vcedge_runtime.session import SessionReport, track_frames
+from vcedge_runtime.tracker import Tracker
+from vcedge_runtime.video.masks import read_mask
+from vcedge_runtime.video.prefetch import prefetch
+from vcedge_runtime.video.sinks import (
+    MASKS_NAME,
+    OBJECTS_NAME,
+    OVERLAY_NAME,
+    MaskFolder,
+    ObjectLog,
+    OverlayVideo,
+    Sink,
+    prepare_output,
+)
+from vcedge_runtime.video.sources import Source, open_source
+
+
+@click.command(name="track")
+@click.argument("source")
+@click.option("--mask", required=True, help="Mask of the first frame: palette PNG, gray or 0/255.")
+@MODEL
+@SIZE
+@THREADS
+@click.option("--out", type=click.Path(path_type=Path), help="Folder; vcedge-out/NAME by default.")
+@click.option("--overwrite", is_flag=True, help="Replace what an earlier run wrote to --out.")
+@click.option("--binarize", is_flag=True, help="Everything bright in the mask is object 1.")
+@click.option("--resize-mask", is_flag=True, help="Bring a mask of another size to the frame's.")
+@click.option("--frames", type=click.IntRange(min=1), help="Stop after this many frames.")
+@click.option("--masks/--no-masks", default=True, help="A palette PNG per frame.")
+@click.option("--overlay/--no-overlay", default=True, help="An MP4 with the objects drawn in.")
+@click.option("--log/--no-log", default=True, help="NDJSON: a line per frame, with COCO RLE.")
+def command(
+    source: str,
+    mask: str,
+    model: str,
+    size: int | None,
+    threads: int,
+    out: Path | None,
+    overwrite: bool,
+    binarize: bool,
+    resize_mask: bool,
+    frames: int | None,
+    masks: bool,
+    overlay: bool,
+    log: bool,
+) -> None:
+    """Follow the objects of a mask through SOURCE.
+
+    SOURCE is a video file, a folder or glob of images, a camera number, rtsp://... or
+    gst:"pipeline". Ctrl-C stops it; what was tracked so far is kept and finished.
+    """
+    console = Console()
+    bundle = Bundle.open(model)
+    _warn_unverified(console, bundle)
+    with open_source(source) as video, Tracker.open(bundle, size=size, threads=threads) as tracker:
+        first = read_mask(mask, frame_hw=video.frame_hw, binarize=binarize, resize=resize_mask)
+        folder = prepare_output(out or default_output(source), overwrite=overwrite)
+        report = SessionReport()
+        try:
+            with ExitStack() as stack:
+                sinks = open_sinks(stack, folder, video, masks=masks, overlay=overlay, log=log)
+                on_frame = stack.enter_context(session_bar(console, video.length, frames))
+                stream = islice(prefetch(video), frames)
+                track_frames(tracker, stream, first, sinks, report, on_frame)
+        finally:
+            if report.frames:
+                summarise(console, video, tracker, report, folder)
+        if video.ended_early:
+            raise SourceError(f"{source}: {video.ended_early}; what was decoded is tracked")
+        console.print(f"next: vcedge bench {model} --source {source} --mask {mask}")
+
+
+def default_output(source: str) -> Path:
+    """Folder of a run that names none, after its source."""
+    name = "".join(c if c.isalnum() or c in "._-" else "_" for c in Path(source).stem)
+    return Path("vcedge-out") / (name.strip("._") or "track")
+
+
+def open_sinks(
+    stack: ExitStack, folder: Path, video: Source, *, masks: bool, overlay: bool, log: bool
+) -> list[Sink]:
+    """Open the wanted sinks; the stack finishes them, whatever happens."""
+    wanted: list[tuple[bool, Callable[[], Sink]]] = [
+        (masks, lambda: MaskFolder(folder / MASKS_NAME)),
+        (overlay, lambda: OverlayVideo(folder / OVERLAY_NAME, video.fps)),
+        (log, lambda: ObjectLog(folder / OBJECTS_NAME)),
+    ]
+    return [stack.enter_context(make()) for wish, make in wanted if wish]
+
+
+def summarise(
+    console: Console, video: Source, tracker: Tracker, report: SessionReport, folder: Path
+) -> None:
+    """Print what was tracked and what was written."""
+    objects, (height, width) = len(tracker.object_ids), video.frame_hw
+    console.print(
+        f"tracked {objects} object{'s' if objects > 1 else ''} through {report.frames} frames of "
+        f"{width}x{height} in {report.seconds:.1f} s: {report.frames_per_second:.1f} frames/s, "
+        f"memory {tracker.memory_bytes / 1e6:.1f} MB",
+        highlight=False,
+    )
+    for path in sorted(folder.iterdir()):
+        files = list(path.iterdir()) if path.is_dir() else [path]
+        size = sum(file.stat().st_size for file in files)
+        count = f"{len(files)} files, " if path.is_dir() else ""
+        console.print(f"wrote {path} ({count}{size / 1e6:.1f} MB)", highlight=False)
+
+
+def _warn_unverified(console: Console, bundle: Bundle) -> None:
+    if not bundle.verification.get("passes"):
+        console.print(
+            f"[yellow]{bundle.folder} is not verified: its graphs may not be the model; export it "
+            "again[/yellow]"
+        )
