@@ -19,6 +19,7 @@ from vcedge.evaluation.davis_folders import find_mask_folders
 from vcedge_runtime.bundle import Bundle
 from vcedge_runtime.ceilings import measure_ceilings
 from vcedge_runtime.errors import EvaluationError, VcedgeError
+from vcedge_runtime.machine import describe_machine
 from vcedge_runtime.profiling import TRACKING
 from vcedge_runtime.session import SessionReport, track_frames
 from vcedge_runtime.tracker import Tracker
@@ -143,7 +144,8 @@ def main() -> None:
     wanted = sorted({default, *map(int, arguments.sizes.split(","))})
     chosen = arguments.sequences.split(",") if arguments.sequences else None
     names = list_sequences(arguments.root, chosen)
-    ceilings, points = measure_ceilings(arguments.threads), dict[int, Point]()
+    machine, points = describe_machine(), dict[int, Point]()
+    ceilings = measure_ceilings(arguments.threads or machine.cores)
     for size in wanted:
         with Tracker.open(bundle, size=size, threads=arguments.threads) as tracker:
             points[size] = score_size(arguments.root, names, tracker)
@@ -155,6 +157,7 @@ def main() -> None:
         "sha256": {name: graph.sha256 for name, graph in bundle.graphs.items()},
         "default_size": default,
         "sequences": names,
+        "machine": machine.to_json(),
         "ceilings": asdict(ceilings),
         "sizes": {str(size): point.to_json() for size, point in points.items()},
     }

@@ -209,5 +209,5 @@ def test_the_wheels_runtime_tracks_a_clip_where_torch_onnx_and_the_other_package
         pytest.skip("vcedge_runtime/models/base-edge is not there: `vcedge export` writes it")
     blocked = ",".join({*PACKAGES, "torch", "onnx"} - {"vcedge_runtime"})
     overlap = float(_run_python(TRACK_A_CLIP, str(tmp_path), blocked, path=str(tmp_path)))
-    # Six frames of small motion: a tracker that copies the first mask stays under 0.8.
+    # The shipped model reached 0.93 when this was written; the first mask, copied, has 0.49.
     assert overlap > 0.85

@@ -62,7 +62,7 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         code = app.main(arguments, prog_name="vcedge", standalone_mode=False)
     except VcedgeError as exc:
-        click.echo(f"vcedge: {exc}", err=True)
+        click.echo(f"vcedge: {_one_line(exc)}", err=True)
         sys.exit(2)
     except click.ClickException as exc:
         exc.show()
@@ -71,6 +71,11 @@ def main(arguments: list[str] | None = None) -> None:
         click.echo("vcedge: interrupted", err=True)
         sys.exit(130)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _one_line(error: Exception) -> str:
+    """Join what a backend said in several lines."""
+    return " ".join(line.strip() for line in str(error).splitlines())
 
 
 def _missing_extra(command: str, error: ModuleNotFoundError) -> Exception:

@@ -16,7 +16,7 @@ from vcedge.models.weights import Weights
 from vcedge_export.onnx import export_onnx
 from vcedge_export.torch_engine import TorchEngine
 from vcedge_export.verify import TruthClip, verify_bundle
-from vcedge_runtime.bundle import Bundle, Composition, GraphFile, sha256_of
+from vcedge_runtime.bundle import MANIFEST, Bundle, Composition, GraphFile, sha256_of
 from vcedge_runtime.engines.onnxruntime import OnnxRuntimeEngine
 from vcedge_runtime.errors import ExportError, OutputError
 from vcedge_runtime.memory.references import ReferencePolicy
@@ -33,12 +33,14 @@ class ExportOptions:
         size: default working size of the bundle; the profile's when None.
         radius: window radius in key cells.
         top_k: logits that take part in a readout, or None for all.
+        temperature: divides the logits of a readout.
         overwrite: replace a bundle that stands in the folder.
     """
 
     size: int | None = None
     radius: int = 12
     top_k: int | None = None
+    temperature: float = 1.0
     overwrite: bool = False
 
     def __post_init__(self) -> None:
@@ -65,11 +67,11 @@ def export_bundle(
         on_stage: told what begins.
 
     Raises:
-        OutputError: the folder exists and may not be overwritten, or cannot be written.
+        OutputError: the folder exists and may not be overwritten, is no bundle, or cannot be
+            written.
         ExportError: a graph cannot be exported.
     """
-    if folder.exists() and not options.overwrite:
-        raise OutputError(f"{folder} exists; pass --overwrite or choose another --out")
+    _require_free(folder, options.overwrite)
     partial = folder.with_name(folder.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
     try:
@@ -88,6 +90,15 @@ def export_bundle(
     return replace(proven, folder=folder)
 
 
+def _require_free(folder: Path, overwrite: bool) -> None:
+    if not folder.exists():
+        return
+    if not overwrite:
+        raise OutputError(f"{folder} exists; pass --overwrite or choose another --out")
+    if not (folder / MANIFEST).is_file():
+        raise OutputError(f"{folder} exists and is no bundle; remove it or choose another --out")
+
+
 def _write_graphs(
     weights: Weights,
     folder: Path,
@@ -102,6 +113,7 @@ def _write_graphs(
         size=options.size or DEFAULT_SIZES[profile.name],
         radius=options.radius,
         top_k=options.top_k,
+        temperature=options.temperature,
         memory=ReferencePolicy(),
     )
     graphs = {}
@@ -117,7 +129,12 @@ def _write_graphs(
 def _modules(
     weights: Weights, composition: Composition
 ) -> Mapping[str, FrameEncoder | LabelReadout]:
-    readout = LabelReadout(composition.key_dim, composition.memory.references, composition.top_k)
+    readout = LabelReadout(
+        composition.key_dim,
+        composition.memory.references,
+        composition.top_k,
+        composition.temperature,
+    )
     return {"encoder": FrameEncoder(weights.encoder), "label_readout": readout.eval()}
 
 

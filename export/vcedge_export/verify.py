@@ -111,7 +111,7 @@ class _ComparingEngine:
         error = np.abs(found - expected)
         self._largest = max(self._largest, float(error.max()))
         self._magnitude = max(self._magnitude, float(np.abs(expected).max()))
-        self._non_finite += int((~np.isfinite(found)).sum())
+        self._non_finite += int((~np.isfinite(error)).sum())
         squares = [(found * expected).sum(), (found**2).sum(), (expected**2).sum()]
         self._sums += [error.sum(), error.size, *squares]
 

@@ -28,6 +28,8 @@ class Composition:
         size: default working size, the short side in pixels.
         radius: window radius in key cells.
         top_k: logits that take part in a readout, or None for all.
+        temperature: divides the logits of a readout.
+        edges: whether masks are brought to the frame's own edges.
         memory: which frames are read.
     """
 
@@ -36,16 +38,19 @@ class Composition:
     size: int
     radius: int = 12
     top_k: int | None = None
+    temperature: float = 1.0
+    edges: bool = True
     memory: ReferencePolicy = field(default_factory=ReferencePolicy)
 
     def __post_init__(self) -> None:
         logits = self.memory.references * (2 * self.radius + 1) ** 2
         fits = self.top_k is None or 1 <= self.top_k <= logits
         lengths = min(self.stride, self.key_dim, self.radius)
-        if lengths < 1 or self.size < 2 * self.stride or not fits:
+        if lengths < 1 or self.size < 2 * self.stride or not fits or self.temperature <= 0:
             raise BundleError(
                 "a composition needs a stride, key_dim and radius of at least 1, a size of at "
-                f"least two strides and a top_k of None or 1 to {logits}; received {self}"
+                f"least two strides, a top_k of None or 1 to {logits} and a temperature above 0; "
+                f"received {self}"
             )
 
 

@@ -38,19 +38,18 @@ class Ceilings:
 
 
 def measure_ceilings(
-    threads: int = 0, *, side: int = PRODUCT_SIDE, copy_bytes: int = COPY_BYTES
+    threads: int, *, side: int = PRODUCT_SIDE, copy_bytes: int = COPY_BYTES
 ) -> Ceilings:
     """Measure in a process of its own, because numpy takes its threads when it is first imported.
 
     Args:
-        threads: how many may take part; 0 for one a processor.
+        threads: how many take part, at least 1.
         side: of the square matrices.
         copy_bytes: how much is copied.
     """
-    count = threads or os.cpu_count() or 1
-    limits = {f"{name}_NUM_THREADS": str(count) for name in _THREAD_VARIABLES}
+    limits = {f"{name}_NUM_THREADS": str(threads) for name in _THREAD_VARIABLES}
     package = str(Path(__file__).parent.parent)
-    arguments = [str(number) for number in (count, side, copy_bytes)]
+    arguments = [str(number) for number in (threads, side, copy_bytes)]
     finished = subprocess.run(
         [sys.executable, "-m", "vcedge_runtime.ceilings", *arguments],
         env={**os.environ, **limits, "PYTHONPATH": package},

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
 
@@ -19,7 +19,13 @@ from vcedge_runtime.engines.base import Engine
 from vcedge_runtime.engines.onnxruntime import OnnxRuntimeEngine
 from vcedge_runtime.errors import TrackerError
 from vcedge_runtime.memory.bank import MemoryBank
-from vcedge_runtime.propagation.labels import LabelReader, labels_from_mask, mask_from_labels
+from vcedge_runtime.propagation.labels import (
+    LabelReader,
+    assign_share,
+    labels_from_mask,
+    mask_from_labels,
+)
+from vcedge_runtime.propagation.upsample import CubicUpsampler, EdgeGuide, Upsampler
 from vcedge_runtime.video.masks import check_mask
 
 LABEL_STEP = 4
@@ -54,6 +60,7 @@ class _Video:
     frame: int = 0
     annotated: int = 0
     channel_of: dict[int, int] = field(default_factory=dict)
+    drawn_in: dict[int, int] = field(default_factory=dict)
 
     @property
     def slot(self) -> int:
@@ -93,13 +100,19 @@ class Tracker:
 
     @classmethod
     def open(
-        cls, model: str | Path | Bundle = "base-edge", *, size: int | None = None, threads: int = 0
+        cls,
+        model: str | Path | Bundle = "base-edge",
+        *,
+        size: int | None = None,
+        edges: bool | None = None,
+        threads: int = 0,
     ) -> Tracker:
         """Open a shipped model by name, or a bundle's folder, in ONNX Runtime.
 
         Args:
             model: name, folder, or an opened bundle.
             size: working size, the short side in pixels; the bundle's default when None.
+            edges: bring masks to the frame's own edges; the bundle's default when None.
             threads: threads of an engine; 0 lets it choose.
 
         Raises:
@@ -108,6 +121,8 @@ class Tracker:
             MissingExtraError: onnxruntime is not installed.
         """
         bundle = model if isinstance(model, Bundle) else Bundle.open(model)
+        if edges is not None:
+            bundle = replace(bundle, composition=replace(bundle.composition, edges=edges))
         engines = {
             name: OnnxRuntimeEngine(bundle.path_of(name), graph.spec, threads=threads)
             for name, graph in bundle.graphs.items()
@@ -157,6 +172,7 @@ class Tracker:
             MaskError: the mask is empty, of another size or no mask.
             TrackerError: the frame is no frame, or the tracker is closed.
         """
+        self._require_open()
         _check_frame(frame)
         ids = check_mask(mask, frame.shape[:2])
         video = self._allocate((frame.shape[0], frame.shape[1]), int(np.unique(ids).size))
@@ -165,6 +181,7 @@ class Tracker:
         self._encode(video, frame, {})
         for object_id in np.unique(ids[ids > 0]).tolist():
             video.channel_of[object_id] = len(video.channel_of) + 1
+            video.drawn_in[object_id] = 0
         self._write_labels(
             labels_from_mask(ids, video.channel_of, video.bank.grid_hw, video.bank.channels)
         )
@@ -198,13 +215,16 @@ class Tracker:
         with _timed(timings, "readout"):
             video.reader.read(video.bank, slot, references)
         with _timed(timings, "upsample"):
-            decision = mask_from_labels(video.bank.labels[slot], video.channel_of, video.frame_hw)
+            decision = mask_from_labels(
+                video.bank.labels[slot], video.channel_of, self._upsampler(video, frame)
+            )
         return StepResult(decision.mask, decision.scores, timings)
 
     def add_object(self, object_id: int, mask: NDArray[np.uint8]) -> None:
         """Follow one more object from the last frame on, or correct the mask of a known one.
 
-        The last frame stays in long-term memory from now on, in place of the former one.
+        The last frame stays in long-term memory from now on, in place of the former one. Earlier
+        frames in memory learn of the object too, but for those in which it was drawn before.
 
         Args:
             object_id: 1 to 255.
@@ -220,14 +240,11 @@ class Tracker:
         binary = (check_mask(mask, video.frame_hw) > 0).astype(np.uint8)
         if object_id not in video.channel_of:
             video.channel_of[object_id] = self._free_channel(video)
-        video.annotated = video.frame
         channel = video.channel_of[object_id]
-        share = labels_from_mask(binary, {1: 1}, video.bank.grid_hw, 2)[..., 1:]
-        labels = video.bank.labels[video.slot]
-        labels[..., 0] += labels[..., channel]
-        labels[..., channel] = 0
-        labels *= 1 - share
-        labels[..., channel] = share[..., 0]
+        share = labels_from_mask(binary, {1: 1}, video.bank.grid_hw, 2)[..., 1]
+        assign_share(video.bank.labels[video.slot], channel, share)
+        self._read_back(video, channel, video.drawn_in.get(object_id, -1))
+        video.drawn_in[object_id] = video.annotated = video.frame
 
     def remove_object(self, object_id: int) -> None:
         """Follow an object no longer; what it covered becomes background.
@@ -241,17 +258,35 @@ class Tracker:
                 f"object {object_id} is not followed; these are: {list(video.channel_of)}"
             )
         channel = video.channel_of.pop(object_id)
+        del video.drawn_in[object_id]
         video.bank.labels[..., 0] += video.bank.labels[..., channel]
         video.bank.labels[..., channel] = 0
 
+    def _read_back(self, video: _Video, channel: int, drawn_in: int) -> None:
+        """Label the frames since ``drawn_in`` from the current one, in one channel.
+
+        A choice of ours: they show the object without its label, and would outvote the current one.
+        """
+        for frame, slot in video.bank.stored():
+            if drawn_in < frame < video.frame:
+                labels = video.bank.labels[slot]
+                before = labels.copy()
+                video.reader.read(video.bank, slot, [video.slot])
+                share = labels[..., channel].copy()
+                labels[...] = before
+                assign_share(labels, channel, share)
+
+    def _require_open(self) -> None:
+        if not self._engines:
+            raise TrackerError("the tracker is closed; open another")
+
     def _current(self) -> _Video:
+        self._require_open()
         if self._video is None:
             raise TrackerError("no video has begun; call start(frame, mask) first")
         return self._video
 
     def _allocate(self, frame_hw: tuple[int, int], kinds: int) -> _Video:
-        if not self._engines:
-            raise TrackerError("the tracker is closed; open another")
         parts = self.bundle.composition
         work_hw = working_size(frame_hw, self.size, parts.stride)
         grid_hw = (work_hw[0] // parts.stride, work_hw[1] // parts.stride)
@@ -272,6 +307,11 @@ class Tracker:
             self._engines["encoder"].run(
                 {"image": video.image}, {"key": video.bank.keys[video.slot]}
             )
+
+    def _upsampler(self, video: _Video, frame: NDArray[np.uint8]) -> Upsampler:
+        if self.bundle.composition.edges:
+            return EdgeGuide(frame, video.bank.grid_hw)
+        return CubicUpsampler(video.frame_hw)
 
     def _write_labels(self, labels: NDArray[np.float32]) -> None:
         video = self._current()

@@ -42,7 +42,7 @@ def bundle(tmp_path: Path) -> Bundle:
         folder=tmp_path,
         name="toy",
         profile="edge",
-        composition=Composition(8, 64, 480, 7, 30, ReferencePolicy((0, 9), (1, 4))),
+        composition=Composition(8, 64, 480, 7, 30, 0.5, ReferencePolicy((0, 9), (1, 4))),
         graphs={"encoder": GraphFile(SPEC, "encoder.onnx", sha256, "fp32", 1234.5)},
         weights={"data": ["clips"], "steps": 8000},
         verification={"passes": True},
@@ -200,10 +200,13 @@ def test_a_shipped_model_opens_by_its_name(
         {"radius": 0},
         {"size": 15},
         {"top_k": 0},
+        {"temperature": 0.0},
         # 2 references of 15x15 cells hold no more than 450 logits.
         {"top_k": 451},
     ],
 )
-def test_a_composition_that_cannot_run_is_refused(bundle: Bundle, changed: dict[str, int]) -> None:
+def test_a_composition_that_cannot_run_is_refused(
+    bundle: Bundle, changed: dict[str, float]
+) -> None:
     with pytest.raises(BundleError, match="a composition needs"):
         replace(bundle.composition, memory=ReferencePolicy((0,), (1,)), **changed)

@@ -52,7 +52,7 @@ def _import_onnxruntime_as(
             raise result
         return result
 
-    monkeypatch.setattr(machine.importlib, "import_module", fake)
+    monkeypatch.setattr(importlib, "import_module", fake)
 
 
 def test_this_machine_is_described_and_the_report_is_json() -> None:

@@ -234,16 +234,17 @@ def test_an_added_object_takes_what_it_covers(tracker: Tracker, frame: Frame, ma
     assert result.scores[3] == 0
 
 
-def test_a_correction_moves_a_known_object(tracker: Tracker, frame: Frame) -> None:
-    wrong, right = square(4, 4), square(4, 80)
-    tracker.start(frame, wrong)
+def test_a_correction_brings_a_lost_object_back(tracker: Tracker, make_frame: MakeFrame) -> None:
+    tracker.start(make_frame(HEIGHT, WIDTH), square(20, 8))
+    # The camera jumps by more than the window of 4 cells of 9 pixels.
+    for _ in range(6):
+        lost = tracker.step(make_frame(HEIGHT, WIDTH, 48))
+    assert not (lost.mask[square(20, 56) > 0] == 1).any()
+    tracker.add_object(1, square(20, 56))
     for _ in range(8):
-        tracker.step(frame)
-    tracker.add_object(1, right)
-    for _ in range(8):
-        result = tracker.step(frame)
+        result = tracker.step(make_frame(HEIGHT, WIDTH, 48))
     assert tracker.object_ids == [1]
-    assert iou(result.mask == 1, right > 0) > 0.7
+    assert iou(result.mask == 1, square(20, 56) > 0) > 0.7
 
 
 def test_labels_stay_shares_of_one_whatever_is_added(

@@ -22,7 +22,7 @@ from vcedge_runtime.bundle import Bundle
 from vcedge_runtime.ceilings import Ceilings, measure_ceilings
 from vcedge_runtime.demo_clip import DemoClip, render_demo_clip
 from vcedge_runtime.errors import MaskError, OutputError, TrackerError
-from vcedge_runtime.machine import describe_machine
+from vcedge_runtime.machine import MachineReport, describe_machine
 from vcedge_runtime.profiling import Profile, StageProfile, profile_tracker
 from vcedge_runtime.tracker import Tracker
 from vcedge_runtime.video.masks import read_mask
@@ -62,7 +62,7 @@ class Measurement:
     bundle: Bundle
     clip: str
     warm_up: int
-    machine: Any
+    machine: MachineReport
     ceilings: Ceilings
     profiles: dict[int, Profile]
 
@@ -133,13 +133,13 @@ def command(
     """Measure the speed of MODEL (a shipped name or a bundle's folder), stage by stage."""
     bundle = Bundle.open(model)
     _require_possible(bundle, sizes, report)
-    wanted = sorted({*sizes, bundle.composition.size})
+    wanted, machine = sorted({*sizes, bundle.composition.size}), describe_machine()
     with TemporaryDirectory() as folder, _limited_opencv(threads):
         scratch = Path(folder)
         opened = _open_clip(source, mask, scratch, 1 + warm_up + frames)
         with opened.video as video:
             click.echo("measuring the machine's ceilings", err=True)
-            ceilings = measure_ceilings(threads)
+            ceilings = measure_ceilings(threads or machine.cores)
             profiles = {}
             for size in wanted:
                 click.echo(f"tracking at working size {size}", err=True)
@@ -147,7 +147,7 @@ def command(
                     profiles[size] = profile_tracker(
                         tracker, video, opened.mask, count=frames, warm_up=warm_up, out=scratch
                     )
-    found = Measurement(bundle, opened.label, warm_up, describe_machine(), ceilings, profiles)
+    found = Measurement(bundle, opened.label, warm_up, machine, ceilings, profiles)
     _print(found, markdown)
     if report is not None:
         write_whole(report, (json.dumps(found.to_json(), indent=1) + "\n").encode())

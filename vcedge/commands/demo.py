@@ -14,7 +14,7 @@ from rich.console import Console
 from vcedge.commands.options import MODEL, SIZE, THREADS
 from vcedge.commands.progress import session_bar
 from vcedge.evaluation.davis import score_sequence
-from vcedge_runtime.demo_clip import DemoClip, render_demo_clip
+from vcedge_runtime.demo_clip import CAST, DemoClip, render_demo_clip
 from vcedge_runtime.session import SessionReport, track_frames
 from vcedge_runtime.tracker import Tracker
 from vcedge_runtime.video.sinks import OVERLAY_NAME, OverlayVideo, Sink, prepare_output
@@ -28,7 +28,7 @@ FPS = 24.0
 @SIZE
 @THREADS
 @click.option("--frames", type=click.IntRange(min=3), default=60, show_default=True)
-@click.option("--objects", type=click.IntRange(min=1, max=8), default=2, show_default=True)
+@click.option("--objects", type=click.IntRange(1, len(CAST)), default=2, show_default=True)
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--out", type=click.Path(path_type=Path), default=Path("vcedge-out/demo"))
 @click.option("--overwrite", is_flag=True, help="Replace what an earlier run wrote to --out.")
@@ -55,14 +55,14 @@ def command(
         stream = _remember_truth(clip, truth)
         track_frames(tracker, stream, first, sinks, report, on_frame)
     score = score_sequence(truth, tracked.masks)
-    console.print(
-        f"rendered and tracked {objects} objects through {frames} frames of "
-        f"{clip.frame_hw[1]}x{clip.frame_hw[0]}: J&F {score.j_and_f:.3f}, "
+    console.out(
+        f"rendered and tracked {objects} object{'s' if objects > 1 else ''} through "
+        f"{frames} frames of {clip.frame_hw[1]}x{clip.frame_hw[0]}: J&F {score.j_and_f:.3f}, "
         f"{_tracking_fps(report):.1f} frames/s without the rendering",
         highlight=False,
     )
-    console.print(f"wrote {folder / OVERLAY_NAME}", highlight=False)
-    console.print("next: vcedge track VIDEO --mask FIRST.png", highlight=False)
+    console.out(f"wrote {folder / OVERLAY_NAME}", highlight=False)
+    console.out("next: vcedge track VIDEO --mask FIRST.png", highlight=False)
 
 
 class _Masks(Sink):

@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 import click
 from rich.console import Console
 
-from vcedge.commands.options import MODEL, SIZE, THREADS
+from vcedge.commands.options import EDGES, MODEL, SIZE, THREADS
 from vcedge.commands.progress import session_bar
 from vcedge.evaluation.davis import evaluate_folders
 from vcedge.evaluation.davis_folders import find_mask_folders, list_sequences
@@ -37,6 +37,7 @@ def command() -> None:
 )
 @MODEL
 @SIZE
+@EDGES
 @THREADS
 @click.option("--sequences", help="Names, separated by commas; all by default.")
 @click.option("--out", type=click.Path(path_type=Path), help="With --root: keep the masks here.")
@@ -49,6 +50,7 @@ def davis(
     root: Path | None,
     model: str,
     size: int | None,
+    edges: bool | None,
     threads: int,
     sequences: str | None,
     out: Path | None,
@@ -64,11 +66,13 @@ def davis(
     names = [name for name in (sequences or "").split(",") if name] or None
     if (root is None) == (gt is None) or (gt is None) != (pred is None):
         raise EvaluationError("pass either --gt and --pred, or --root")
+    if out is not None and root is None:
+        raise EvaluationError("received --out without --root; masks are made with --root alone")
     with ExitStack() as stack:
         if root is not None:
             gt, names = root, list_sequences(root, names)
             pred = out or Path(stack.enter_context(TemporaryDirectory()))
-            tracker = Tracker.open(model, size=size, threads=threads)
+            tracker = Tracker.open(model, size=size, edges=edges, threads=threads)
             _track_all(root, names, pred, tracker, overwrite, console)
         assert gt is not None
         assert pred is not None
@@ -76,22 +80,26 @@ def davis(
     console.print(score.table(objects=per_object))
     if csv is not None:
         score.write_csv(csv)
-        console.print(f"wrote {csv}")
+        console.out(f"wrote {csv}", highlight=False)
 
 
 def _track_all(
     root: Path, names: list[str], out: Path, tracker: Tracker, overwrite: bool, console: Console
 ) -> None:
     annotations = find_mask_folders(root)
+    # All folders are looked at before the first sequence, which may take minutes.
+    places = {
+        name: (_find_frames(root, name), prepare_output(out / name, overwrite=overwrite))
+        for name in names
+    }
     with tracker:
-        for name in names:
-            folder = prepare_output(out / name, overwrite=overwrite)
-            with open_source(_find_frames(root, name)) as video, MaskFolder(folder) as sink:
+        for name, (frames, folder) in places.items():
+            with open_source(frames) as video, MaskFolder(folder) as sink:
                 first = read_mask(min(annotations[name].glob("*.png")), frame_hw=video.frame_hw)
                 report = SessionReport()
                 with session_bar(console, video.length) as on_frame:
                     track_frames(tracker, prefetch(video), first, [sink], report, on_frame)
-                console.print(f"{name}: {report.frames_per_second:.1f} frames/s", highlight=False)
+                console.out(f"{name}: {report.frames_per_second:.1f} frames/s", highlight=False)
 
 
 def _find_frames(root: Path, name: str) -> Path:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
 import time
+from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
 
@@ -15,7 +17,7 @@ from vcedge_export.bundle import ExportOptions, export_bundle
 from vcedge_export.verify import TruthClip
 from vcedge_runtime.bundle import Bundle
 from vcedge_runtime.demo_clip import render_demo_clip
-from vcedge_runtime.errors import ExportError
+from vcedge_runtime.errors import ExportError, MissingExtraError
 from vcedge_runtime.video.palette import read_label_png
 from vcedge_runtime.video.sources import open_source
 
@@ -26,6 +28,13 @@ from vcedge_runtime.video.sources import open_source
 @click.option("--size", type=click.IntRange(min=16), help="Default working size of the bundle.")
 @click.option("--radius", type=click.IntRange(min=1), default=12, show_default=True)
 @click.option("--top-k", type=click.IntRange(min=1), help="Logits that take part in a readout.")
+@click.option(
+    "--temperature",
+    type=click.FloatRange(min=0, min_open=True),
+    default=ExportOptions.temperature,
+    show_default=True,
+    help="Divides the logits of a readout.",
+)
 @click.option("--clip", help="Real frames to verify on; the demo clip by default.")
 @click.option(
     "--truth",
@@ -40,6 +49,7 @@ def command(
     size: int | None,
     radius: int,
     top_k: int | None,
+    temperature: float,
     clip: str | None,
     truth: Path | None,
     frames: int,
@@ -49,10 +59,13 @@ def command(
 
     A bundle that is not the model is written all the same, marked so, and the exit code is 1.
     """
+    _require_exporter()
     console = Console()
     folder = out or Path("vcedge-out") / "bundles" / Path(weights).stem
     began = time.monotonic()
-    options = ExportOptions(size=size, radius=radius, top_k=top_k, overwrite=overwrite)
+    options = ExportOptions(
+        size=size, radius=radius, top_k=top_k, temperature=temperature, overwrite=overwrite
+    )
     with console.status("export") as status:
         bundle = export_bundle(
             load_weights(weights),
@@ -63,20 +76,34 @@ def command(
         )
     console.print(_differences(bundle))
     megabytes = sum(bundle.path_of(name).stat().st_size for name in bundle.graphs) / 1e6
-    console.print(f"wrote {folder} ({megabytes:.1f} MB) in {time.monotonic() - began:.0f} s")
+    seconds = time.monotonic() - began
+    console.out(f"wrote {folder} ({megabytes:.1f} MB) in {seconds:.0f} s", highlight=False)
     if not bundle.verification["passes"]:
         console.print("[red]the exported graphs are NOT the model[/red]; the bundle is marked so")
         raise click.exceptions.Exit(1)
-    console.print(f"next: vcedge track VIDEO --mask FIRST.png --model {folder}")
+    model = shlex.quote(str(folder))
+    console.out(f"next: vcedge track VIDEO --mask FIRST.png --model {model}", highlight=False)
+
+
+def _require_exporter() -> None:
+    """Look for what PyTorch's exporter imports when it is called, before minutes are spent."""
+    if find_spec("onnxscript") is None:
+        raise MissingExtraError(
+            "`vcedge export` needs onnxscript, which is not installed; "
+            'run: pip install "vcedge[export]"'
+        )
 
 
 def _read_clip(clip: str | None, truth: Path | None, frames: int) -> TruthClip:
-    if clip is None:
+    if (clip is None) != (truth is None):
+        given, lacking = ("--clip", "--truth") if truth is None else ("--truth", "--clip")
+        raise ExportError(
+            f"received {given} without {lacking}; pass the frames and the folder of their masks"
+        )
+    if clip is None or truth is None:
         rendered = list(render_demo_clip(frames=frames, frame_hw=(240, 432)))
         images, masks = [list(column) for column in zip(*rendered, strict=True)]
         return TruthClip("demo clip", images, masks)
-    if truth is None:
-        raise ExportError("received --clip without --truth; pass the folder of its true masks")
     with open_source(clip) as source:
         chosen = list(islice(source, frames))
         masks = [read_label_png(truth / f"{frame.name}.png") for frame in chosen]

@@ -24,3 +24,8 @@ THREADS = click.option(
     show_default=True,
     help="Threads of an engine; 0 lets it choose.",
 )
+EDGES = click.option(
+    "--edges/--no-edges",
+    default=None,
+    help="Bring masks to the frame's own edges; the model's own choice by default.",
+)

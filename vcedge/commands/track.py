@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
 from contextlib import ExitStack
 from itertools import islice
@@ -10,7 +11,7 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from vcedge.commands.options import MODEL, SIZE, THREADS
+from vcedge.commands.options import EDGES, MODEL, SIZE, THREADS
 from vcedge.commands.progress import session_bar
 from vcedge_runtime.bundle import Bundle
 from vcedge_runtime.errors import SourceError
@@ -36,6 +37,7 @@ from vcedge_runtime.video.sources import Source, open_source
 @click.option("--mask", required=True, help="Mask of the first frame: palette PNG, gray or 0/255.")
 @MODEL
 @SIZE
+@EDGES
 @THREADS
 @click.option("--out", type=click.Path(path_type=Path), help="Folder; vcedge-out/NAME by default.")
 @click.option("--overwrite", is_flag=True, help="Replace what an earlier run wrote to --out.")
@@ -50,6 +52,7 @@ def command(
     mask: str,
     model: str,
     size: int | None,
+    edges: bool | None,
     threads: int,
     out: Path | None,
     overwrite: bool,
@@ -68,7 +71,10 @@ def command(
     console = Console()
     bundle = Bundle.open(model)
     _warn_unverified(console, bundle)
-    with open_source(source) as video, Tracker.open(bundle, size=size, threads=threads) as tracker:
+    with (
+        open_source(source) as video,
+        Tracker.open(bundle, size=size, edges=edges, threads=threads) as tracker,
+    ):
         first = read_mask(mask, frame_hw=video.frame_hw, binarize=binarize, resize=resize_mask)
         folder = prepare_output(out or default_output(source), overwrite=overwrite)
         report = SessionReport()
@@ -81,9 +87,11 @@ def command(
         finally:
             if report.frames:
                 summarise(console, video, tracker, report, folder)
-        if video.ended_early:
+        if video.ended_early and report.frames != frames:
             raise SourceError(f"{source}: {video.ended_early}; what was decoded is tracked")
-        console.print(f"next: vcedge bench {model} --source {source} --mask {mask}")
+        plain = not (video.live or binarize or resize_mask)  # bench takes such a clip as it is
+        again = ["--source", source, "--mask", mask] if plain else []
+        console.out("next:", shlex.join(["vcedge", "bench", model, *again]), highlight=False)
 
 
 def default_output(source: str) -> Path:
@@ -107,24 +115,27 @@ def open_sinks(
 def summarise(
     console: Console, video: Source, tracker: Tracker, report: SessionReport, folder: Path
 ) -> None:
-    """Print what was tracked and what was written."""
+    """Print what was tracked and what was written; no line is wrapped, so that it can be copied."""
     objects, (height, width) = len(tracker.object_ids), video.frame_hw
-    console.print(
+    console.out(
         f"tracked {objects} object{'s' if objects > 1 else ''} through {report.frames} frames of "
         f"{width}x{height} in {report.seconds:.1f} s: {report.frames_per_second:.1f} frames/s, "
         f"memory {tracker.memory_bytes / 1e6:.1f} MB",
         highlight=False,
     )
-    for path in sorted(folder.iterdir()):
-        files = list(path.iterdir()) if path.is_dir() else [path]
-        size = sum(file.stat().st_size for file in files)
-        count = f"{len(files)} files, " if path.is_dir() else ""
-        console.print(f"wrote {path} ({count}{size / 1e6:.1f} MB)", highlight=False)
+    for path in (folder / name for name in (MASKS_NAME, OVERLAY_NAME, OBJECTS_NAME)):
+        files = list(path.glob("*.png")) if path.is_dir() else [path] if path.exists() else []
+        count = f"{len(files)} PNG, " if path.is_dir() else ""
+        if files:
+            size = sum(file.stat().st_size for file in files)
+            console.out(f"wrote {path} ({count}{size / 1e6:.2f} MB)", highlight=False)
 
 
 def _warn_unverified(console: Console, bundle: Bundle) -> None:
     if not bundle.verification.get("passes"):
         console.print(
-            f"[yellow]{bundle.folder} is not verified: its graphs may not be the model; export it "
-            "again[/yellow]"
+            f"{bundle.folder} is not verified: its graphs may not be the model; export it again",
+            style="yellow",
+            markup=False,
+            soft_wrap=True,
         )

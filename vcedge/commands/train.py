@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import click
@@ -11,8 +12,8 @@ from vcedge.commands.progress import progress_bar
 from vcedge.models.encoder import PROFILES
 from vcedge.models.weights import save_weights
 from vcedge.training.base import BaseRun, BaseSettings, Progress, default_device
-from vcedge.training.corpus import CachedVideo, find_videos, load_video
-from vcedge_runtime.errors import TrainingError
+from vcedge.training.corpus import VIDEO_SUFFIXES, CachedVideo, find_videos, load_video
+from vcedge_runtime.errors import OutputError, TrainingError
 
 
 @click.group(name="train")
@@ -39,11 +40,22 @@ def command() -> None:
     show_default=True,
     help="Crop sizes, each with the share of the run at its end.",
 )
-@click.option("--learning-rate", type=float, default=BaseSettings.learning_rate, show_default=True)
+@click.option(
+    "--learning-rate",
+    type=click.FloatRange(min=0, min_open=True),
+    default=BaseSettings.learning_rate,
+    show_default=True,
+)
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--device", help="cpu, cuda, cuda:1; a GPU by default where there is one.")
 @click.option("--cache", type=click.Path(path_type=Path), default=Path("vcedge-out/frames"))
-@click.option("--max-frames", default=400, show_default=True, help="Frames kept of one video.")
+@click.option(
+    "--max-frames",
+    type=click.IntRange(min=2),
+    default=400,
+    show_default=True,
+    help="Frames kept of one video.",
+)
 @click.option("--resume", is_flag=True, help="Take up the run that --out holds.")
 def base(
     folders: tuple[Path, ...],
@@ -72,8 +84,10 @@ def base(
         learning_rate=learning_rate,
         seed=seed,
     )
+    device = _usable_device(device or default_device())
+    _make_folders(out, cache)
     videos = _load_videos(console, folders, cache, max_frames)
-    run = BaseRun(settings, videos, out, device or default_device())
+    run = BaseRun(settings, videos, out, device)
     _begin_or_resume(run, resume)
     try:
         _train(console, run)
@@ -93,8 +107,8 @@ def base(
     }
     path = out / "weights.safetensors"
     save_weights(run.averaged_encoder(), path, facts)
-    console.print(f"wrote {path} ({path.stat().st_size / 1e6:.1f} MB)")
-    console.print(f"next: vcedge export {path}")
+    console.out(f"wrote {path} ({path.stat().st_size / 1e6:.1f} MB)", highlight=False)
+    console.out(f"next: vcedge export {shlex.quote(str(path))}", highlight=False)
 
 
 def _parse_sizes(text: str) -> tuple[tuple[float, int], ...]:
@@ -105,12 +119,42 @@ def _parse_sizes(text: str) -> tuple[tuple[float, int], ...]:
         raise TrainingError(f"received sizes {text!r}; expected such as 0.7:128,1.0:192") from exc
 
 
+def _usable_device(device: str) -> str:
+    import torch
+
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as exc:
+        reason = str(exc).splitlines()[0]
+        raise TrainingError(
+            f"received --device {device}, which PyTorch cannot use here ({reason}); pass cpu or "
+            "leave it out"
+        ) from exc
+    return device
+
+
+def _make_folders(*folders: Path) -> None:
+    for folder in folders:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as exc:
+            raise OutputError(
+                f"received {folder}, which cannot be made ({exc.strerror}); expected a folder of "
+                "your own; choose another --out or --cache"
+            ) from exc
+
+
 def _load_videos(
     console: Console, folders: tuple[Path, ...], cache: Path, max_frames: int
 ) -> list[CachedVideo]:
     found = find_videos(folders)
+    if not found:
+        raise TrainingError(
+            f"received {', '.join(map(str, folders))} without a video; expected files of "
+            f"{' '.join(sorted(VIDEO_SUFFIXES))}; pass another --videos"
+        )
     loaded = []
-    with progress_bar(console, "videos") as progress:
+    with progress_bar(console, "videos/s") as progress:
         task = progress.add_task("decode", total=len(found), speed=0.0)
         for path in found:
             loaded.append(load_video(path, cache, short_side=256, max_frames=max_frames))
@@ -124,6 +168,11 @@ def _load_videos(
 
 
 def _begin_or_resume(run: BaseRun, resume: bool) -> None:
+    if resume and not run.checkpoint_path.exists():
+        raise TrainingError(
+            f"received --resume, but {run.checkpoint_path} does not exist; leave --resume out to "
+            "begin a run, or pass the --out of the one to go on with"
+        )
     if resume:
         run.resume()
     elif run.checkpoint_path.exists():

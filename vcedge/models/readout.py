@@ -13,15 +13,19 @@ from vcedge_runtime.spec import GraphSpec, TensorSpec
 class LabelReadout(nn.Module):
     """Windowed affinity over several references with one joint softmax, by tiles (MER, eq. 1, 2).
 
-    Logits are scaled by 1 / sqrt(C); with ``top_k`` only the k largest of a query take part, chosen
+    Logits are scaled by 1 / (sqrt(C) * temperature): a temperature below 1 (our choice, measured)
+    sharpens what training left soft. With ``top_k`` only the k largest of a query take part, chosen
     by threshold: ties with the k-th value stay in.
     """
 
-    def __init__(self, key_dim: int, references: int, top_k: int | None = None) -> None:
+    def __init__(
+        self, key_dim: int, references: int, top_k: int | None = None, temperature: float = 1.0
+    ) -> None:
         super().__init__()
         self.key_dim = key_dim
         self.references = references
         self.top_k = top_k
+        self.scale = 1 / (math.sqrt(key_dim) * temperature)
 
     @property
     def spec(self) -> GraphSpec:
@@ -68,10 +72,9 @@ class LabelReadout(nn.Module):
         Returns:
             (N, A, L) float32 soft labels.
         """
-        channels = self.key_dim
         tiles, queries = query_index.shape
         cells = (slot_offset[None, :, None] + key_index[:, None, :]).reshape(tiles, -1)
-        tile_query = _take_rows(query, query_index) / math.sqrt(channels)
+        tile_query = _take_rows(query, query_index) * self.scale
         tile_keys = _take_rows(keys, cells)
         logits = torch.matmul(tile_query, tile_keys.transpose(1, 2))
         references, patch = self.references, key_index.shape[1]

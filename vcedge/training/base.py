@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -63,7 +65,7 @@ class BaseSettings:
                 f"sizes must have rising shares that end at 1.0, received {self.sizes}"
             )
         stride = PROFILES[self.profile].stride
-        if any(size % stride for _, size in self.sizes):
+        if any(size < stride or size % stride for _, size in self.sizes):
             raise TrainingError(f"crop sizes must be multiples of {stride}, received {self.sizes}")
 
     def size_at(self, step: int) -> int:
@@ -142,9 +144,9 @@ class BaseRun:
         """Take up the run where its checkpoint stands.
 
         Raises:
-            TrainingError: the checkpoint belongs to a run with other settings.
+            TrainingError: the checkpoint cannot be read, or belongs to a run with other settings.
         """
-        state = torch.load(self.checkpoint_path, map_location=self.device, weights_only=True)
+        state = self._read_checkpoint()
         ours = asdict(self.settings)
         differing = sorted(
             k for k in ours if k != "workers" and state["settings"].get(k) != ours[k]
@@ -159,6 +161,16 @@ class BaseRun:
         self.optimiser.load_state_dict(state["optimiser"])
         self.step = state["step"]
         self.seconds = state["seconds"]
+
+    def _read_checkpoint(self) -> dict[str, Any]:
+        path = self.checkpoint_path
+        try:
+            state = torch.load(path, map_location=self.device, weights_only=True)
+        except (OSError, EOFError, RuntimeError, UnpicklingError) as exc:
+            raise TrainingError(
+                f"{path} cannot be read ({type(exc).__name__}); start without --resume"
+            ) from exc
+        return dict(state)
 
     def averaged_encoder(self) -> KeyEncoder:
         """The moving average of the weights: what the run delivers."""

@@ -36,7 +36,7 @@ def clip_keys(encoder: nn.Module, clip: Tensor, channel: int) -> Tensor:
     """
     seen = drop_channel(clip, channel).flatten(0, 1)
     keys: Tensor = encoder(seen.contiguous(memory_format=torch.channels_last))
-    return keys.float().unflatten(0, clip.shape[:2])
+    return keys.float().reshape(*clip.shape[:2], *keys.shape[1:])
 
 
 def colourisation_loss(keys: Tensor, colour: Tensor, bias: Tensor, stride: int) -> Tensor:

@@ -13,9 +13,12 @@ from vcedge_runtime.spec import GraphSpec
 class NumpyLabelReadout:
     """``label_readout``, tile by tile, with the k largest logits found by sorting."""
 
-    def __init__(self, spec: GraphSpec, *, top_k: int | None = None) -> None:
+    def __init__(
+        self, spec: GraphSpec, *, top_k: int | None = None, temperature: float = 1.0
+    ) -> None:
         self._spec = spec
         self._top_k = top_k
+        self._temperature = np.float32(temperature)
 
     @property
     def spec(self) -> GraphSpec:
@@ -34,7 +37,9 @@ class NumpyLabelReadout:
             for offset, bias in zip(inputs["slot_offset"], inputs["slot_bias"], strict=True):
                 similarity = query[inputs["query_index"][tile]] @ keys[offset + cells].T
                 penalty = bias + inputs["key_bias"][tile] + inputs["window_bias"]
-                logits.append(similarity / np.sqrt(np.float32(channels)) + penalty)
+                logits.append(
+                    similarity / (np.sqrt(np.float32(channels)) * self._temperature) + penalty
+                )
                 values.append(labels[offset + cells])
             affinity = self._softmax(np.concatenate(logits, axis=1))
             out["readout"][tile] = affinity @ np.concatenate(values)

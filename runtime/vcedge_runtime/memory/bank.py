@@ -48,6 +48,10 @@ class MemoryBank:
         except ValueError:
             raise TrackerError(f"frame {frame} is not in memory; it holds {self._frames}") from None
 
+    def stored(self) -> list[tuple[int, int]]:
+        """Frames in memory, each with its slot."""
+        return [(frame, slot) for slot, frame in enumerate(self._frames) if frame is not None]
+
     def claim(self, frame: int, keeps: Callable[[int], bool]) -> int:
         """Give a frame a slot: a free one, or that of a frame which ``keeps`` no longer wants.
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from vcedge_runtime.engines.base import Engine
 from vcedge_runtime.memory.bank import MemoryBank
+from vcedge_runtime.propagation.upsample import Upsampler, find_region
 from vcedge_runtime.sampling.windows import MASKED_LOGIT, tile_windows
 
 TILE = 12
@@ -118,6 +119,20 @@ def labels_from_mask(
     return labels
 
 
+def assign_share(labels: NDArray[np.float32], channel: int, share: NDArray[np.float32]) -> None:
+    """Give a channel its share of every cell, in place; the others keep the rest in proportion.
+
+    Args:
+        labels: (h, w, L) float32 soft labels, rows sum to 1.
+        channel: from 1 up; what it had before falls to the background.
+        share: (h, w) float32, 0 to 1.
+    """
+    labels[..., 0] += labels[..., channel]
+    labels[..., channel] = 0
+    labels *= 1 - share[..., None]
+    labels[..., channel] = share
+
+
 @dataclass(frozen=True)
 class MaskDecision:
     """The winning object of every pixel.
@@ -132,26 +147,31 @@ class MaskDecision:
 
 
 def mask_from_labels(
-    labels: NDArray[np.float32], channel_of: Mapping[int, int], frame_hw: tuple[int, int]
+    labels: NDArray[np.float32], channel_of: Mapping[int, int], upsampler: Upsampler
 ) -> MaskDecision:
-    """Upsample soft labels to the frame and take the largest.
+    """Upsample soft labels and take the largest; the background has what objects leave.
 
     Args:
         labels: (h, w, L) float32 soft labels.
         channel_of: label channel of each object id.
-        frame_hw: height and width of the frame.
+        upsampler: of this frame.
     """
-    size = frame_hw[::-1]
-    mask = np.zeros(frame_hw, np.uint8)
-    best = cv2.resize(labels[..., 0], size, interpolation=cv2.INTER_CUBIC)
+    mask = np.zeros(upsampler.frame_hw, np.uint8)
+    best, total = np.zeros((2, *upsampler.frame_hw), np.float32)
     for object_id, channel in channel_of.items():
-        plane = cv2.resize(labels[..., channel], size, interpolation=cv2.INTER_CUBIC)
-        wins = plane > best
-        mask[wins] = object_id
-        np.maximum(best, plane, out=best)
-    scores = {}
-    for object_id in channel_of:
-        own = mask == object_id
-        # Cubic interpolation overshoots a little where labels end.
-        scores[object_id] = min(1.0, float(best[own].mean())) if own.any() else 0.0
+        plane = np.ascontiguousarray(labels[..., channel])
+        region = find_region(plane, upsampler.frame_hw)
+        if region is not None:
+            share = upsampler.upsample(plane, region)
+            wins = share > best[region.slices]
+            mask[region.slices][wins] = object_id
+            np.maximum(best[region.slices], share, out=best[region.slices])
+            total[region.slices] += np.maximum(share, 0)
+    mask[best <= 1 - total] = 0
+    scores = {object_id: _mean_share(best, mask == object_id) for object_id in channel_of}
     return MaskDecision(mask, scores)
+
+
+def _mean_share(best: NDArray[np.float32], own: NDArray[np.bool_]) -> float:
+    shares = best[own]
+    return min(1.0, float(shares.mean())) if shares.size else 0.0

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from vcedge_runtime.engines.base import Buffer
 from vcedge_runtime.memory.bank import MemoryBank
 from vcedge_runtime.propagation.labels import LabelReader, labels_from_mask, mask_from_labels
+from vcedge_runtime.propagation.upsample import CubicUpsampler
 from vcedge_runtime.sampling.windows import MASKED_LOGIT
 from vcedge_runtime.spec import GraphSpec
 
@@ -59,7 +60,7 @@ def test_the_mask_holds_known_ids_alone_and_scores_are_shares(
     mask: NDArray[np.uint8], grid_hw: tuple[int, int]
 ) -> None:
     labels = labels_from_mask(mask, CHANNEL_OF, grid_hw, 8)
-    decision = mask_from_labels(labels, CHANNEL_OF, mask.shape)
+    decision = mask_from_labels(labels, CHANNEL_OF, CubicUpsampler(mask.shape))
     assert decision.mask.shape == mask.shape
     assert decision.mask.dtype == np.uint8
     assert set(np.unique(decision.mask)) <= {0, *CHANNEL_OF}
@@ -76,7 +77,7 @@ def test_a_mask_of_whole_cells_comes_back_but_for_its_border(stride: int) -> Non
     cells[3:9, 7:11] = 200
     mask = np.kron(cells, np.ones((stride, stride), np.uint8))
     labels = labels_from_mask(mask, CHANNEL_OF, (9, 12), 8)
-    found = mask_from_labels(labels, CHANNEL_OF, mask.shape).mask
+    found = mask_from_labels(labels, CHANNEL_OF, CubicUpsampler(mask.shape)).mask
     # Cubic interpolation rounds a corner by less than a tenth of a cell's area.
     assert (found != mask).mean() < 0.01
 
@@ -84,7 +85,7 @@ def test_a_mask_of_whole_cells_comes_back_but_for_its_border(stride: int) -> Non
 def test_on_equal_labels_the_background_wins() -> None:
     labels = np.zeros((3, 3, 4), np.float32)
     labels[..., :2] = 0.5
-    decision = mask_from_labels(labels, {5: 1}, (24, 24))
+    decision = mask_from_labels(labels, {5: 1}, CubicUpsampler((24, 24)))
     assert not decision.mask.any()
     assert decision.scores == {5: 0.0}
 

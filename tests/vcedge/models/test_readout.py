@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -111,13 +112,13 @@ class Memory:
         return np.asarray((weights[..., None] * values).sum(1).reshape(*self.grid_hw, -1), "f4")
 
 
-def engine_in_torch(references: int, key_dim: int = KEY_DIM, top_k: int | None = None) -> Engine:
-    module = LabelReadout(key_dim, references, top_k)
+def engine_in_torch(references: int, key_dim: int = KEY_DIM, **options: Any) -> Engine:
+    module = LabelReadout(key_dim, references, **options)
     return TorchEngine(module, module.spec)
 
 
-def engine_in_numpy(references: int, key_dim: int = KEY_DIM, top_k: int | None = None) -> Engine:
-    return NumpyLabelReadout(LabelReadout(key_dim, references).spec, top_k=top_k)
+def engine_in_numpy(references: int, key_dim: int = KEY_DIM, **options: Any) -> Engine:
+    return NumpyLabelReadout(LabelReadout(key_dim, references).spec, **options)
 
 
 BOTH = pytest.mark.parametrize("make_engine", [engine_in_torch, engine_in_numpy])
@@ -186,6 +187,17 @@ def test_top_k_of_all_is_the_full_softmax(make_engine: Callable[..., Engine]) ->
     patch = memory.inputs()[0]["key_index"].shape[1]
     found = memory.readout(make_engine(3, top_k=3 * patch))
     np.testing.assert_allclose(found, memory.readout(make_engine(3)), atol=1e-6)
+
+
+@BOTH
+@pytest.mark.parametrize("temperature", [0.25, 2.0])
+def test_a_temperature_divides_the_logits(
+    make_engine: Callable[..., Engine], temperature: float
+) -> None:
+    memory = Memory.draw((9, 11), 3, 5, 2, 3)
+    found = memory.readout(make_engine(3, temperature=temperature))
+    memory.keys[0] /= temperature
+    np.testing.assert_allclose(found, memory.dense(), atol=TOLERANCE)
 
 
 @BOTH

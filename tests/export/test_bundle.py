@@ -1,0 +1,178 @@
+"""Writing a bundle: what stands in the folder, and what does not when something fails."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from vcedge.models.weights import Weights
+from vcedge_export import bundle as bundle_module
+from vcedge_export.bundle import ExportOptions, export_bundle
+from vcedge_export.verify import TruthClip
+from vcedge_runtime.bundle import MANIFEST, Bundle
+from vcedge_runtime.errors import BundleError, ExportError, OutputError
+
+Export = Callable[..., Bundle]
+
+
+@pytest.fixture
+def quick_export(
+    tiny_bundle: Bundle,
+    tiny_weights: Weights,
+    tiny_clip: TruthClip,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Export:
+    """Export with the graphs of the tiny bundle, which were traced before."""
+
+    def copy_graph(module: object, spec: object, examples: object, path: Path) -> None:
+        path.write_bytes(tiny_bundle.path_of(path.stem).read_bytes())
+
+    monkeypatch.setattr(bundle_module, "export_onnx", copy_graph)
+
+    def export(folder: Path, **options: object) -> Bundle:
+        chosen = ExportOptions(**{"size": 64, "radius": 4, **options})  # type: ignore[arg-type]
+        return export_bundle(tiny_weights, folder, tiny_clip, chosen)
+
+    return export
+
+
+def test_a_bundle_holds_graphs_manifest_and_proof(tiny_bundle: Bundle) -> None:
+    opened = Bundle.open(tiny_bundle.folder)
+    assert opened.name == tiny_bundle.folder.name == "tiny"
+    assert opened.profile == "edge"
+    assert opened.composition == tiny_bundle.composition
+    assert (opened.composition.size, opened.composition.radius) == (64, 4)
+    assert dict(opened.weights) == {"data": "none", "steps": 0}
+    assert opened.verification["passes"] is True
+    assert set(opened.graphs) == {"encoder", "label_readout"}
+    for graph in opened.graphs.values():
+        content = (opened.folder / graph.file).read_bytes()
+        assert graph.sha256 == hashlib.sha256(content).hexdigest()
+        assert graph.precision == "fp32"
+    # 2.78 M weights at a stride of 8 and fewer, and a head: 21.8 GMAC and 1.0 at 480x864.
+    cost = opened.graphs["encoder"].macs_per_pixel * 480 * 864
+    assert cost == pytest.approx(22.8e9, rel=0.01)
+
+
+def test_stages_are_told_in_their_order(
+    tiny_weights: Weights, tiny_clip: TruthClip, quick_export: Export, tmp_path: Path
+) -> None:
+    told: list[str] = []
+    options = ExportOptions(size=64, radius=4)
+    export_bundle(tiny_weights, tmp_path / "new", tiny_clip, options, told.append)
+    assert told == ["encoder", "label_readout", "verify"]
+
+
+def test_the_size_is_the_profiles_own_when_none_is_chosen(
+    quick_export: Export, tmp_path: Path
+) -> None:
+    exported = quick_export(tmp_path / "new", size=None)
+    assert exported.composition.size == bundle_module.DEFAULT_SIZES["edge"]
+
+
+def test_folders_above_it_are_made(quick_export: Export, tmp_path: Path) -> None:
+    exported = quick_export(tmp_path / "a" / "b" / "new")
+    assert Bundle.open(tmp_path / "a" / "b" / "new").composition == exported.composition
+
+
+def test_an_existing_folder_is_left_alone(quick_export: Export, tmp_path: Path) -> None:
+    (tmp_path / "new").mkdir()
+    (tmp_path / "new" / "notes.txt").write_text("mine")
+    with pytest.raises(OutputError, match=r"new exists; pass --overwrite or choose another --out"):
+        quick_export(tmp_path / "new")
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["notes.txt"]
+    assert [path.name for path in tmp_path.iterdir()] == ["new"]
+
+
+def test_overwriting_replaces_a_bundle_as_a_whole(quick_export: Export, tmp_path: Path) -> None:
+    quick_export(tmp_path / "new")
+    (tmp_path / "new" / "engines").mkdir()
+    quick_export(tmp_path / "new", radius=5, overwrite=True)
+    assert Bundle.open(tmp_path / "new").composition.radius == 5
+    assert not (tmp_path / "new" / "engines").exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["new"]
+
+
+def test_overwriting_never_takes_a_folder_that_is_no_bundle(
+    quick_export: Export, tmp_path: Path
+) -> None:
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / "thesis.tex").write_text("mine")
+    (tmp_path / "file").write_text("mine")
+    for name in ("home", "file"):
+        with pytest.raises(OutputError, match=f"{name} exists and is no bundle; .*--out"):
+            quick_export(tmp_path / name, overwrite=True)
+    assert (tmp_path / "home" / "thesis.tex").read_text() == "mine"
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+@pytest.mark.parametrize("step", ["export_onnx", "sha256_of", "verify_bundle"])
+@pytest.mark.parametrize("error", [ExportError, KeyboardInterrupt])
+def test_a_failure_leaves_nothing_and_keeps_what_was(
+    quick_export: Export,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    step: str,
+    error: type[BaseException],
+) -> None:
+    quick_export(tmp_path / "old")
+    before = {path: path.read_bytes() for path in (tmp_path / "old").iterdir()}
+
+    def fail(*args: object, **kwargs: object) -> None:
+        raise error("stopped")
+
+    monkeypatch.setattr(bundle_module, step, fail)
+    with pytest.raises(error):
+        quick_export(tmp_path / "new")
+    with pytest.raises(error):
+        quick_export(tmp_path / "old", overwrite=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["old"]
+    assert {path: path.read_bytes() for path in (tmp_path / "old").iterdir()} == before
+
+
+def test_what_an_earlier_run_left_is_swept_away(quick_export: Export, tmp_path: Path) -> None:
+    (tmp_path / "new.partial").mkdir()
+    (tmp_path / "new.partial" / "junk").write_text("half")
+    quick_export(tmp_path / "new")
+    assert [path.name for path in tmp_path.iterdir()] == ["new"]
+    assert not (tmp_path / "new" / "junk").exists()
+
+
+def test_a_place_that_cannot_be_written_is_named(quick_export: Export, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match="new cannot be written"):
+        quick_export(tmp_path / "file" / "new")
+
+
+def test_an_unproven_bundle_says_so(
+    quick_export: Export, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny_bundle: Bundle
+) -> None:
+    verify = bundle_module.verify_bundle
+    monkeypatch.setattr(
+        bundle_module,
+        "verify_bundle",
+        lambda *args: replace(verify(*args), score_exported=0.0),
+    )
+    quick_export(tmp_path / "new")
+    assert Bundle.open(tmp_path / "new").verification["passes"] is False
+
+
+@pytest.mark.parametrize("top_k", [0, -3])
+def test_a_top_k_of_nothing_is_refused(top_k: int) -> None:
+    with pytest.raises(ExportError, match=f"received top_k {top_k}; expected at least 1"):
+        ExportOptions(top_k=top_k)
+
+
+def test_a_top_k_above_all_logits_is_refused(quick_export: Export, tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match="a top_k of None or 1 to 405"):
+        quick_export(tmp_path / "new", top_k=406)
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_manifest_is_the_last_file_written(tiny_bundle: Bundle) -> None:
+    times = {path.name: path.stat().st_mtime_ns for path in tiny_bundle.folder.iterdir()}
+    assert max(times, key=lambda name: times[name]) == MANIFEST

@@ -1,0 +1,136 @@
+"""Verification: it passes the model, and nothing else."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from vcedge.models.encoder import FrameEncoder
+from vcedge.models.readout import LabelReadout
+from vcedge.models.weights import Weights
+from vcedge_export.torch_engine import TorchEngine
+from vcedge_export.verify import OutputDifference, TruthClip, Verification, verify_bundle
+from vcedge_runtime.bundle import Bundle
+from vcedge_runtime.engines.base import Buffer, Engine
+from vcedge_runtime.engines.onnxruntime import OnnxRuntimeEngine
+from vcedge_runtime.errors import ExportError
+
+
+def exported_engines(bundle: Bundle) -> dict[str, Engine]:
+    return {
+        name: OnnxRuntimeEngine(bundle.path_of(name), graph.spec, threads=1)
+        for name, graph in bundle.graphs.items()
+    }
+
+
+def model_engines(weights: Weights) -> dict[str, Engine]:
+    encoder, readout = FrameEncoder(weights.encoder), LabelReadout(64, 5)
+    return {
+        "encoder": TorchEngine(encoder, encoder.spec),
+        "label_readout": TorchEngine(readout, readout.spec),
+    }
+
+
+def test_a_bundle_is_the_model_that_it_was_made_from(
+    tiny_bundle: Bundle, tiny_weights: Weights, tiny_clip: TruthClip
+) -> None:
+    found = verify_bundle(
+        tiny_bundle, exported_engines(tiny_bundle), model_engines(tiny_weights), tiny_clip
+    )
+    assert found.passes
+    assert found.clip == "moving texture"
+    assert found.frames == 4
+    assert [output.tensor for output in found.outputs] == ["encoder.key", "label_readout.readout"]
+    for output in found.outputs:
+        # FP32 against FP32: convolutions and sums in another order.
+        assert 0 <= output.mean <= output.largest < 1e-4 * output.magnitude
+        assert output.cosine == pytest.approx(1, abs=1e-6)
+        assert output.non_finite == 0
+    assert found.mask_iou == (1, 1)
+    assert found.score_exported == pytest.approx(found.score_model, abs=1e-3)
+    # The texture is easy: a model that lost its objects would prove nothing.
+    assert found.score_model > 0.5
+
+
+@pytest.mark.parametrize("share", [0.05, 1.0])
+def test_weights_that_were_changed_do_not_pass(
+    tiny_bundle: Bundle, tiny_weights: Weights, tiny_clip: TruthClip, share: float
+) -> None:
+    other = copy.deepcopy(tiny_weights.encoder)
+    torch.manual_seed(0)
+    with torch.no_grad():
+        weight = other.head.weight
+        weight += share * weight.std() * torch.randn_like(weight)
+    found = verify_bundle(
+        tiny_bundle,
+        exported_engines(tiny_bundle),
+        model_engines(replace(tiny_weights, encoder=other)),
+        tiny_clip,
+    )
+    assert not found.passes
+    assert not found.outputs[0].passes
+    # Given the same inputs, the readout is still the readout.
+    assert found.outputs[1].passes
+    assert found.to_json()["passes"] is False
+
+
+class SpoilingEngine:
+    """An engine that writes one wrong value into its output."""
+
+    def __init__(self, engine: Engine, value: float) -> None:
+        self._engine, self._value = engine, value
+        self.spec = engine.spec
+
+    def run(self, inputs: Mapping[str, Buffer], out: Mapping[str, Buffer]) -> None:
+        self._engine.run(inputs, out)
+        next(iter(out.values())).reshape(-1)[7] = self._value
+
+    def close(self) -> None:
+        self._engine.close()
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, 1e6])
+@pytest.mark.parametrize("side", ["exported", "model"])
+@pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")
+def test_a_single_wrong_value_does_not_pass(
+    tiny_bundle: Bundle, tiny_weights: Weights, tiny_clip: TruthClip, value: float, side: str
+) -> None:
+    engines = {"exported": exported_engines(tiny_bundle), "model": model_engines(tiny_weights)}
+    engines[side]["encoder"] = SpoilingEngine(engines[side]["encoder"], value)
+    found = verify_bundle(tiny_bundle, engines["exported"], engines["model"], tiny_clip)
+    assert not found.outputs[0].passes
+    assert not found.passes
+
+
+def test_a_score_that_differs_does_not_pass() -> None:
+    output = OutputDifference("encoder.key", 1e-6, 1e-7, 1.0, 1.0, 0)
+    good = Verification("clip", 4, (output,), (1.0, 1.0), 0.7, 0.7015)
+    assert good.passes
+    assert not replace(good, score_exported=0.697).passes
+    assert not replace(good, outputs=(output, replace(output, largest=2e-3))).passes
+    assert not replace(good, outputs=(replace(output, non_finite=1),)).passes
+
+
+def test_the_report_is_plain_values(tiny_bundle: Bundle) -> None:
+    report: Mapping[str, Any] = tiny_bundle.verification
+    assert report["passes"] is True
+    assert [output["tensor"] for output in report["outputs"]] == [
+        "encoder.key",
+        "label_readout.readout",
+    ]
+
+
+def test_a_clip_of_two_frames_proves_nothing(
+    tiny_bundle: Bundle, tiny_weights: Weights, tiny_clip: TruthClip
+) -> None:
+    short = TruthClip("short", tiny_clip.frames[:2], tiny_clip.masks[:2])
+    with pytest.raises(ExportError, match="a clip of 2 frames; expected at least 3"):
+        verify_bundle(
+            tiny_bundle, exported_engines(tiny_bundle), model_engines(tiny_weights), short
+        )

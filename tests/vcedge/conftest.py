@@ -1,0 +1,65 @@
+"""The command line as a user meets it: what it prints, where, and its exit code."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from subprocess import CompletedProcess, Popen
+
+import pytest
+
+from vcedge.cli import main
+
+ROOT = Path(__file__).parents[2]
+CHECKOUT = os.pathsep.join(str(ROOT / part) for part in ("", "runtime", "export", "calibration"))
+SCRIPT = "from vcedge.cli import main; main()"
+
+Run = Callable[..., CompletedProcess[str]]
+
+
+@pytest.fixture(name="run")
+def run_fixture(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> Run:
+    """Run a command in this process, in ``tmp_path``; what C libraries print is caught too."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def run(*arguments: object) -> CompletedProcess[str]:
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as stop:
+            main([str(argument) for argument in arguments])
+        assert isinstance(stop.value.code, int)
+        return CompletedProcess(list(arguments), stop.value.code, *capfd.readouterr())
+
+    return run
+
+
+@pytest.fixture
+def refuse(run: Run) -> Callable[..., str]:
+    """Run a command that a user can mend: exit code 2 and one line, which is returned."""
+
+    def refuse(*arguments: object) -> str:
+        done = run(*arguments)
+        assert done.returncode == 2, done
+        assert "Traceback" not in done.stdout
+        lines = done.stderr.splitlines()
+        assert len(lines) == 1, done.stderr
+        assert lines[0].startswith("vcedge: ")
+        return lines[0]
+
+    return refuse
+
+
+@pytest.fixture
+def launch(tmp_path: Path) -> Callable[..., Popen[str]]:
+    """Start a command in a process of its own, in ``tmp_path``, after some other statements."""
+
+    def launch(*arguments: object, before: str = "") -> Popen[str]:
+        command = [sys.executable, "-c", f"{before}\n{SCRIPT}", *map(str, arguments)]
+        environment = {**os.environ, "PYTHONPATH": CHECKOUT, "COLUMNS": "200"}
+        return Popen(command, cwd=tmp_path, env=environment, stdout=-1, stderr=-1, text=True)
+
+    return launch

@@ -1,0 +1,100 @@
+"""The encoder's shapes, sizes and folding."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from vcedge.models.encoder import PROFILES, FrameEncoder, KeyEncoder, fold_batch_norm
+
+# Trunk parameters of the ResNet-18 variants, and their multiply-accumulates at 480x864.
+TRUNKS = [("edge", 2.78e6, 21.8e9), ("paper", 5.14e6, 145.4e9)]
+
+
+@pytest.fixture(scope="module", params=sorted(PROFILES))
+def encoder(request: pytest.FixtureRequest) -> KeyEncoder:
+    """An encoder whose batch normalisation has statistics as after training."""
+    torch.manual_seed(0)
+    encoder = KeyEncoder(PROFILES[request.param]).eval()
+    for module in encoder.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.running_mean = torch.randn(module.num_features)
+            module.running_var = torch.rand(module.num_features) + 0.5
+            nn.init.uniform_(module.weight, 0.5, 1.5)
+            nn.init.normal_(module.bias)
+    return encoder
+
+
+@pytest.mark.parametrize(("profile", "parameters", "_macs"), TRUNKS)
+def test_the_trunk_has_the_published_number_of_parameters(
+    profile: str, parameters: float, _macs: float
+) -> None:
+    encoder = KeyEncoder(PROFILES[profile])
+    trunk = [*encoder.stem.parameters(), *encoder.stages.parameters()]
+    assert sum(p.numel() for p in trunk) == pytest.approx(parameters, rel=0.01)
+
+
+@pytest.mark.parametrize(("profile", "_parameters", "macs"), TRUNKS)
+def test_the_trunk_costs_what_is_published(profile: str, _parameters: float, macs: float) -> None:
+    encoder = FrameEncoder(KeyEncoder(PROFILES[profile]))
+    cells = 480 * 864 // encoder.profile.stride**2
+    head = 256 * encoder.profile.key_dim * 9 * cells
+    assert encoder.count_macs() * 480 * 864 - head == pytest.approx(macs, rel=0.01)
+
+
+@pytest.mark.parametrize(("profile", "stride"), [("edge", 8), ("paper", 4)])
+def test_a_key_has_one_cell_per_stride(profile: str, stride: int) -> None:
+    encoder = KeyEncoder(PROFILES[profile]).eval()
+    assert (encoder.profile.stride, encoder.profile.key_dim) == (stride, 64)
+    with torch.inference_mode():
+        key = encoder(torch.zeros(2, 3, 5 * stride, 3 * stride))
+    assert key.shape == (2, 64, 5, 3)
+    assert key.dtype == torch.float32
+
+
+def test_a_cell_stands_where_its_pixels_stand(encoder: KeyEncoder) -> None:
+    stride = encoder.profile.stride
+    lab = torch.zeros(1, 3, 32 * stride, 32 * stride)
+    lab[..., 16 * stride : 17 * stride, 20 * stride : 21 * stride] = 1
+    with torch.inference_mode():
+        changed = (encoder(lab) - encoder(torch.zeros_like(lab))).abs().sum(dim=1)[0]
+    weights = changed**2 / (changed**2).sum()
+    rows, columns = torch.arange(32.0), torch.arange(32.0)
+    # Strided convolutions with symmetric padding see half a pixel more on one side, stage by stage.
+    assert (weights.sum(1) @ rows).item() == pytest.approx(16, abs=1)
+    assert (weights.sum(0) @ columns).item() == pytest.approx(20, abs=1)
+
+
+def test_folding_changes_nothing_but_the_batch_normalisation(encoder: KeyEncoder) -> None:
+    folded = fold_batch_norm(encoder)
+    assert not any(isinstance(module, nn.BatchNorm2d) for module in folded.modules())
+    assert any(isinstance(module, nn.BatchNorm2d) for module in encoder.modules())
+    lab = torch.randn(1, 3, 40, 56)
+    with torch.inference_mode():
+        expected, found = encoder(lab), folded(lab)
+    # FP32 with the scale inside the convolution rounds differently in each of up to 17 layers.
+    assert (found - expected).abs().max() < 1e-4 * expected.abs().max()
+
+
+def test_folding_uses_the_statistics_whatever_the_mode(encoder: KeyEncoder) -> None:
+    training = copy.deepcopy(encoder).train()
+    lab = torch.randn(1, 3, 32, 32)
+    with torch.inference_mode():
+        expected, found = fold_batch_norm(encoder)(lab), fold_batch_norm(training)(lab)
+    torch.testing.assert_close(found, expected, atol=0, rtol=0)
+    assert training.training
+
+
+def test_a_frame_is_encoded_as_rows_of_cells(encoder: KeyEncoder) -> None:
+    frame_encoder = FrameEncoder(encoder).eval()
+    stride = encoder.profile.stride
+    lab = torch.randn(1, 3, 4 * stride, 6 * stride)
+    with torch.inference_mode():
+        key, expected = frame_encoder(lab), encoder(lab)
+    assert key.shape == (4, 6, 64)
+    assert key.is_contiguous()
+    assert (key.permute(2, 0, 1) - expected[0]).abs().max() < 1e-4 * expected.abs().max()
+    frame_encoder.spec.check_arrays({"image": lab.numpy(), "key": key.numpy()})

@@ -1,0 +1,194 @@
+"""The command line as a whole: help, usage errors, missing parts, and what ends a command."""
+
+from __future__ import annotations
+
+import importlib
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from subprocess import CompletedProcess, Popen
+from types import SimpleNamespace
+from typing import NoReturn
+
+import click
+import pytest
+
+from vcedge.cli import COMMANDS, EXTRAS, main
+from vcedge_runtime.bundle import Bundle
+from vcedge_runtime.errors import EngineError, VcedgeError
+
+Run = Callable[..., CompletedProcess[str]]
+
+BLOCK = "import sys; sys.modules[{package!r}] = None"
+"""A package that is None there is imported as one that is not installed."""
+
+
+@pytest.fixture
+def serve(monkeypatch: pytest.MonkeyPatch) -> Callable[[BaseException | None], None]:
+    """Put a command in the place of ``vcedge doctor`` that ends with an exception."""
+
+    def serve(error: BaseException | None) -> None:
+        @click.command()
+        def command() -> None:
+            if error:
+                raise error
+
+        imported = importlib.import_module
+        chosen = SimpleNamespace(command=command)
+        monkeypatch.setattr(
+            importlib,
+            "import_module",
+            lambda name: chosen if name == "vcedge.commands.doctor" else imported(name),
+        )
+
+    return serve
+
+
+def test_help_lists_every_command_and_imports_none(run: Run) -> None:
+    for flag in ("--help", "-h"):
+        done = run(flag)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert re.findall(r"^  ([a-z]+)  ", done.stdout, re.MULTILINE) == list(COMMANDS)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_explains_itself(run: Run, name: str) -> None:
+    if name in ("export", "train"):
+        pytest.importorskip("torch")
+        pytest.importorskip("onnxscript")
+    done = run(name, "--help")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert f"Usage: vcedge {name}" in done.stdout
+
+
+def test_no_command_shows_the_help(run: Run) -> None:
+    done = run()
+    assert "Commands:" in done.stdout + done.stderr
+    assert done.returncode in (0, 2)  # click before 8.2 says 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "mend"),
+    [
+        (["trak"], "No such command 'trak'"),
+        (["track"], "Missing argument 'SOURCE'"),
+        (["track", "clip.mp4"], "Missing option '--mask'"),
+        (["track", "clip.mp4", "--mask", "a.png", "--frames", "0"], "not in the range x>=1"),
+        (["track", "clip.mp4", "--mask", "a.png", "--colour"], "No such option"),
+        (["demo", "--objects", "9"], "not in the range 1<=x<=6"),
+        (["eval", "coco"], "No such command 'coco'"),
+    ],
+)
+def test_a_usage_error_names_the_mend_and_exits_with_2(
+    run: Run, arguments: list[str], mend: str
+) -> None:
+    done = run(*arguments)
+    assert done.returncode == 2
+    assert mend in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_what_a_user_can_mend_is_one_line(
+    refuse: Callable[..., str], serve: Callable[..., None]
+) -> None:
+    serve(VcedgeError("received this; expected that; do so"))
+    assert refuse("doctor") == "vcedge: received this; expected that; do so"
+
+
+def test_what_a_backend_says_in_several_lines_becomes_one(
+    refuse: Callable[..., str], serve: Callable[..., None]
+) -> None:
+    serve(EngineError("ONNX Runtime cannot load it:\n\tno such operator\n"))
+    assert refuse("doctor") == "vcedge: ONNX Runtime cannot load it: no such operator"
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), click.Abort()])
+def test_an_interruption_exits_with_130(
+    run: Run, serve: Callable[..., None], error: BaseException
+) -> None:
+    serve(error)
+    done = run("doctor")
+    assert done.returncode == 130
+    assert done.stderr.strip() == "vcedge: interrupted"  # click ends the terminal's ^C line first
+
+
+def test_a_command_that_ends_well_exits_with_0_and_one_that_judges_with_its_verdict(
+    run: Run, serve: Callable[..., None]
+) -> None:
+    serve(None)
+    assert run("doctor").returncode == 0
+    serve(click.exceptions.Exit(1))
+    assert run("doctor").returncode == 1
+
+
+def test_a_defect_of_ours_is_not_passed_off_as_a_users_mistake(serve: Callable[..., None]) -> None:
+    serve(ZeroDivisionError())
+    with pytest.raises(ZeroDivisionError):
+        main(["doctor"])
+
+
+@pytest.mark.parametrize("package", EXTRAS)
+def test_every_package_that_may_be_missing_has_its_extra(
+    refuse: Callable[..., str], monkeypatch: pytest.MonkeyPatch, package: str
+) -> None:
+    def lack(name: str) -> NoReturn:
+        raise ModuleNotFoundError(name=f"{package}.part")
+
+    monkeypatch.setattr(importlib, "import_module", lack)
+    assert refuse("doctor").endswith(f'run: pip install "vcedge[{EXTRAS[package]}]"')
+    assert refuse("export").endswith('run: pip install "vcedge[export]"')
+
+
+def test_a_module_of_ours_that_is_missing_is_a_defect(monkeypatch: pytest.MonkeyPatch) -> None:
+    def lack(name: str) -> NoReturn:
+        raise ModuleNotFoundError(name="vcedge.commands.doctor")
+
+    monkeypatch.setattr(importlib, "import_module", lack)
+    with pytest.raises(ModuleNotFoundError):
+        main(["doctor"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "package", "extra"),
+    [
+        (["export"], "torch", "export"),
+        (["export"], "onnx", "export"),
+        (["export"], "onnxscript", "export"),
+        (["train", "base", "--videos", "."], "torch", "train"),
+        (["train", "base", "--videos", "."], "safetensors", "train"),
+    ],
+)
+def test_a_missing_extra_names_its_pip_install(
+    launch: Callable[..., Popen[str]],
+    tmp_path: Path,
+    arguments: list[str],
+    package: str,
+    extra: str,
+) -> None:
+    process = launch(*arguments, before=BLOCK.format(package=package))
+    _, error = process.communicate(timeout=240)
+    assert process.returncode == 2, error
+    command, *_ = arguments
+    assert error == (
+        f"vcedge: `vcedge {command}` needs {package}, which is not installed; "
+        f'run: pip install "vcedge[{extra}]"\n'
+    )
+    assert not list(tmp_path.iterdir())
+
+
+def test_tracking_without_onnx_runtime_names_its_pip_install(
+    refuse: Callable[..., str], monkeypatch: pytest.MonkeyPatch, tiny_bundle: Bundle
+) -> None:
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    assert refuse("demo", "--model", tiny_bundle.folder).endswith('run: pip install "vcedge[cpu]"')
+    assert not list(Path().iterdir())
+
+
+def test_the_version_is_the_installed_one(run: Run) -> None:
+    metadata = pytest.importorskip("importlib.metadata")
+    try:
+        version = metadata.version("vcedge")
+    except metadata.PackageNotFoundError:
+        pytest.skip("vcedge is not installed, so that it has no version")
+    assert version in run("--version").stdout
