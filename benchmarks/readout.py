@@ -122,7 +122,7 @@ def read_densely(bundle: Bundle, bank: MemoryBank) -> Way:
 
     def read() -> NDArray[np.float32]:
         with torch.inference_mode():
-            query = keys[references, None]
+            query = keys[references, None] / parts.temperature
             found = reconstruct(query, keys[None, :references], labels[None, :references], bias)
         dense: NDArray[np.float32] = found[0].permute(1, 2, 0).numpy()
         return dense
@@ -140,15 +140,16 @@ def list_ways(
     cuts = [(TILE, LOGIT_BYTES), *((tile, LOGIT_BYTES) for tile in tiles)]
     cuts += [(TILE, limit) for limit in limits if limit != LOGIT_BYTES]
     ways = [read_in_tiles("ONNX Runtime", engine, bundle, bank, *cut) for cut in cuts]
-    oracle = NumpyLabelReadout(engine.spec, top_k=bundle.composition.top_k)
+    parts = bundle.composition
+    oracle = NumpyLabelReadout(engine.spec, top_k=parts.top_k, temperature=parts.temperature)
     ways.append(read_in_tiles("numpy", oracle, bundle, bank, TILE, LOGIT_BYTES))
     cells = bank.grid_hw[0] * bank.grid_hw[1]
-    dense_bytes = 4 * cells * cells * bundle.composition.memory.references
+    dense_bytes = 4 * cells * cells * parts.memory.references
     if dense_bytes > arguments.dense_limit * 2**20:
         print(f"dense skipped: {dense_bytes / 2**20:.0f} MiB of logits", file=sys.stderr)
     elif find_spec("torch") is None:
         print("dense skipped: PyTorch is not installed", file=sys.stderr)
-    elif bundle.composition.top_k is not None:
+    elif parts.top_k is not None:
         print("dense skipped: it reads all logits, this model only the top k", file=sys.stderr)
     else:
         ways.append(read_densely(bundle, bank))

@@ -86,6 +86,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--model", default="base-edge")
     parser.add_argument("--sizes", default="192,256,320,384,480", help="beside the default")
     parser.add_argument("--sequences", help="names, separated by commas; all otherwise")
+    parser.add_argument("--no-edges", action="store_true", help="masks blind to the frame")
     parser.add_argument("--threads", type=int, default=0, help="of an engine; 0 lets it choose")
     parser.add_argument("--json", type=Path, default=Path("speed_accuracy.json"))
     return parser.parse_args()
@@ -147,7 +148,8 @@ def main() -> None:
     machine, points = describe_machine(), dict[int, Point]()
     ceilings = measure_ceilings(arguments.threads or machine.cores)
     for size in wanted:
-        with Tracker.open(bundle, size=size, threads=arguments.threads) as tracker:
+        edges = False if arguments.no_edges else None
+        with Tracker.open(bundle, size=size, edges=edges, threads=arguments.threads) as tracker:
             points[size] = score_size(arguments.root, names, tracker)
     columns = ("size", "J&F", "J", "F", "frames/s", "median ms", "p90", "MB", *names)
     table = make_table(columns, lay_out(points, default), markdown=True)
@@ -156,6 +158,7 @@ def main() -> None:
         "model": bundle.name,
         "sha256": {name: graph.sha256 for name, graph in bundle.graphs.items()},
         "default_size": default,
+        "edges": bundle.composition.edges and not arguments.no_edges,
         "sequences": names,
         "machine": machine.to_json(),
         "ceilings": asdict(ceilings),

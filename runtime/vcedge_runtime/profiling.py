@@ -175,8 +175,8 @@ def profile_tracker(
     measured = report.frames - 1 - warm_up
     if measured < 1:
         raise SourceError(
-            f"received a clip of {report.frames} frames; expected more than {1 + warm_up}: the first "
-            f"and {warm_up} to warm up; pass a longer clip or a shorter warm-up"
+            f"received a clip of {report.frames} frames; expected more than {1 + warm_up}: the "
+            f"first and {warm_up} to warm up; pass a longer clip or a shorter warm-up"
         )
     return _describe(tracker, {name: report.timings_ms[name][-measured:] for name in STAGES})
 
@@ -185,12 +185,13 @@ def _describe(tracker: Tracker, timings_ms: dict[str, list[float]]) -> Profile:
     video, parts = tracker._current(), tracker.bundle.composition
     work_pixels = video.work_hw[0] * video.work_hw[1]
     frame_pixels = video.frame_hw[0] * video.frame_hw[1]
-    label_bytes = 4 * video.bank.grid_hw[0] * video.bank.grid_hw[1] * (1 + len(video.channel_of))
+    label_bytes = 4 * video.bank.grid_hw[0] * video.bank.grid_hw[1] * len(video.channel_of)
+    guide_bytes = 3 * frame_pixels if parts.edges else 0
     work = {
         "resize": Work(moved_bytes=3 * frame_pixels + 3 * 4 * work_pixels),
         "encode": Work(flops=2 * work_pixels * tracker.bundle.graphs["encoder"].macs_per_pixel),
         "readout": Work(flops=2 * video.reader.count_macs(parts.key_dim)),
-        "upsample": Work(moved_bytes=label_bytes + frame_pixels),
+        "upsample": Work(moved_bytes=label_bytes + guide_bytes + frame_pixels),
     }
     return Profile(
         frame_hw=video.frame_hw,

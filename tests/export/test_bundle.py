@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from vcedge.models.encoder import PROFILES
 from vcedge.models.weights import Weights
 from vcedge_export import bundle as bundle_module
 from vcedge_export.bundle import ExportOptions, export_bundle
@@ -68,10 +69,11 @@ def test_stages_are_told_in_their_order(
 
 
 def test_the_size_is_the_profiles_own_when_none_is_chosen(
-    quick_export: Export, tmp_path: Path
+    quick_export: Export, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    exported = quick_export(tmp_path / "new", size=None)
-    assert exported.composition.size == bundle_module.DEFAULT_SIZES["edge"]
+    assert set(bundle_module.DEFAULT_SIZES) == set(PROFILES)
+    monkeypatch.setitem(bundle_module.DEFAULT_SIZES, "edge", 72)
+    assert quick_export(tmp_path / "new", size=None).composition.size == 72
 
 
 def test_folders_above_it_are_made(quick_export: Export, tmp_path: Path) -> None:

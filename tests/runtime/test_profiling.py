@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -81,6 +81,7 @@ def test_a_stage_is_heavy_that_takes_a_tenth_of_tracking() -> None:
     assert profile.heavy_stages == ["encode", "readout"]
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(0.01, 1e4), min_size=1, max_size=30))
 def test_percentiles_lie_between_the_fastest_and_the_slowest_frame(times: list[float]) -> None:
     stage = StageProfile("encode", tuple(times))
@@ -91,6 +92,7 @@ def test_percentiles_lie_between_the_fastest_and_the_slowest_frame(times: list[f
     assert found[-1] == pytest.approx(max(times))
 
 
+@settings(deadline=None)
 @given(
     height=st.integers(1, 40),
     width=st.integers(1, 40),
@@ -147,7 +149,7 @@ def test_a_profile_knows_the_work_of_a_frame(
     # One tile of 8x12 queries sees 16x20 cells of 5 references, 64 channels of a key, 4 labels.
     assert work["readout"].flops == 2 * (8 * 12) * 5 * (16 * 20) * (64 + 4)
     assert work["resize"].moved_bytes == 66 * 98 * 3 + 64 * 96 * 3 * 4
-    assert work["upsample"].moved_bytes == 8 * 12 * 3 * 4 + 66 * 98
+    assert work["upsample"].moved_bytes == 8 * 12 * 2 * 4 + 66 * 98 * (3 + 1)
     assert work["decode"] == work["write"] == Work()
 
 

@@ -32,7 +32,7 @@ def run_fixture(
         with pytest.raises(SystemExit) as stop:
             main([str(argument) for argument in arguments])
         assert isinstance(stop.value.code, int)
-        return CompletedProcess(list(arguments), stop.value.code, *capfd.readouterr())
+        return CompletedProcess("vcedge", stop.value.code, *capfd.readouterr())
 
     return run
 
@@ -59,7 +59,9 @@ def launch(tmp_path: Path) -> Callable[..., Popen[str]]:
 
     def launch(*arguments: object, before: str = "") -> Popen[str]:
         command = [sys.executable, "-c", f"{before}\n{SCRIPT}", *map(str, arguments)]
-        environment = {**os.environ, "PYTHONPATH": CHECKOUT, "COLUMNS": "200"}
+        # More threads than cores wait for each other, which tiny arrays pay dearly.
+        given = {"PYTHONPATH": CHECKOUT, "COLUMNS": "200", "OMP_NUM_THREADS": "1"}
+        environment = {**os.environ, **given}
         return Popen(command, cwd=tmp_path, env=environment, stdout=-1, stderr=-1, text=True)
 
     return launch

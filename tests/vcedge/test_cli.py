@@ -154,7 +154,6 @@ def test_a_module_of_ours_that_is_missing_is_a_defect(monkeypatch: pytest.Monkey
     [
         (["export"], "torch", "export"),
         (["export"], "onnx", "export"),
-        (["export"], "onnxscript", "export"),
         (["train", "base", "--videos", "."], "torch", "train"),
         (["train", "base", "--videos", "."], "safetensors", "train"),
     ],

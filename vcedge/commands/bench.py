@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.table import Table
 
-from vcedge.commands.options import DEFAULT_MODEL, THREADS
+from vcedge.commands.options import DEFAULT_MODEL, EDGES, THREADS
 from vcedge.commands.tables import make_fact_list, make_table, open_console
 from vcedge_runtime.bundle import Bundle
 from vcedge_runtime.ceilings import Ceilings, measure_ceilings
@@ -32,11 +32,11 @@ from vcedge_runtime.video.sources import Frame, Source, open_source
 
 SIZES = (192, 256, 320, 384, 480)
 INCLUDED = (
-    "tracking goes from the decoded frame to the full-size mask: resize (to the working size and to "
-    "Lab), encode (the frame's key), readout (labels from memory), upsample (to a mask in the frame's "
-    "own pixels). End to end adds decode and write (the mask as palette PNG), one after the other; "
-    "`vcedge track` decodes ahead. Not included: opening the model, the first frame, the warm-up, "
-    "overlay and log."
+    "tracking goes from the decoded frame to the full-size mask: resize (to the working size and "
+    "to Lab), encode (the frame's key), readout (labels from memory), upsample (to a mask in the "
+    "frame's own pixels). End to end adds decode and write (the mask as palette PNG), one after "
+    "the other; `vcedge track` decodes ahead. Not included: opening the model, the first frame, "
+    "the warm-up, overlay and log."
 )
 CEILING_NOTE = (
     "share of ceiling: the stage's least time over its median. Encode and readout: their "
@@ -75,6 +75,7 @@ class Measurement:
                 "name": bundle.name,
                 "profile": bundle.profile,
                 "default_size": bundle.composition.size,
+                "edges": bundle.composition.edges,
                 "sha256": {name: graph.sha256 for name, graph in bundle.graphs.items()},
                 "precision": {name: graph.precision for name, graph in bundle.graphs.items()},
             },
@@ -116,6 +117,7 @@ def parse_sizes(
 )
 @click.option("--frames", type=click.IntRange(min=1), default=60, show_default=True)
 @click.option("--warm-up", type=click.IntRange(min=0), default=5, show_default=True)
+@EDGES
 @THREADS
 @click.option("--json", "report", type=click.Path(path_type=Path), help="Write every figure here.")
 @click.option("--markdown", is_flag=True, help="Print Markdown tables.")
@@ -126,12 +128,13 @@ def command(
     sizes: tuple[int, ...],
     frames: int,
     warm_up: int,
+    edges: bool | None,
     threads: int,
     report: Path | None,
     markdown: bool,
 ) -> None:
     """Measure the speed of MODEL (a shipped name or a bundle's folder), stage by stage."""
-    bundle = Bundle.open(model)
+    bundle = _choose_edges(Bundle.open(model), edges)
     _require_possible(bundle, sizes, report)
     wanted, machine = sorted({*sizes, bundle.composition.size}), describe_machine()
     with TemporaryDirectory() as folder, _limited_opencv(threads):
@@ -159,6 +162,12 @@ class _Clip:
     label: str
     video: Source
     mask: NDArray[np.uint8]
+
+
+def _choose_edges(bundle: Bundle, edges: bool | None) -> Bundle:
+    if edges is None:
+        return bundle
+    return replace(bundle, composition=replace(bundle.composition, edges=edges))
 
 
 def _require_possible(bundle: Bundle, sizes: Iterable[int], report: Path | None) -> None:
@@ -224,8 +233,10 @@ def _print(found: Measurement, markdown: bool) -> None:
 def _facts(found: Measurement) -> list[tuple[str, str]]:
     ceilings, profile = found.ceilings, next(iter(found.profiles.values()))
     objects = f"{profile.objects} object{'s' if profile.objects > 1 else ''}"
+    edges = found.bundle.composition.edges
     return [
         ("model", f"{found.bundle.name} ({found.bundle.profile}), {found.bundle.folder}"),
+        ("masks", "brought to the frame's edges" if edges else "interpolated, blind to the frame"),
         ("machine", found.machine.line),
         (
             "ceilings",

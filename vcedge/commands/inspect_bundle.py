@@ -59,6 +59,8 @@ def _facts(bundle: Bundle) -> list[tuple[str, str]]:
         ("key", f"{parts.key_dim} channels, one each {parts.stride}x{parts.stride} pixels"),
         ("window", f"{window}x{window} cells (radius {parts.radius}) of each reference"),
         ("top-k", "all" if parts.top_k is None else str(parts.top_k)),
+        ("temperature", f"{parts.temperature:g}"),
+        ("edges", "masks are brought to the frame's own" if parts.edges else "interpolated"),
         ("references", f"frames {long}, and {short} before the current one"),
         ("memory", f"{memory.slots} slots"),
     ]

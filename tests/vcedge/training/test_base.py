@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 import torch
-from numpy.typing import NDArray
 
 from vcedge.models.encoder import PROFILES, KeyEncoder
 from vcedge.models.weights import load_weights, save_weights
@@ -23,9 +22,13 @@ SMALL = BaseSettings(steps=6, batch=2, sizes=((0.5, 32), (1.0, 48)), radius=3, s
 
 
 @pytest.fixture(scope="module")
-def videos(make_frame: Callable[..., NDArray[np.uint8]]) -> list[CachedVideo]:
-    """One moving texture."""
-    frames = np.stack([make_frame(64, 80, 3 * step) for step in range(16)])
+def videos() -> list[CachedVideo]:
+    """Blobs of four colours that move to the right."""
+    colours = np.array([[200, 40, 40], [30, 160, 30], [60, 220, 240], [230, 120, 230]], np.uint8)
+    noise = np.random.default_rng(3).integers(0, 256, (64, 160), np.uint8)
+    smooth = cv2.GaussianBlur(noise, (0, 0), 5)
+    picture = colours[np.digitize(smooth, np.quantile(smooth, [0.25, 0.5, 0.75]))]
+    frames = np.stack([picture[:, 64 - 3 * step : 144 - 3 * step] for step in range(16)])
     return [CachedVideo(Path("made"), frames, 3.0)]
 
 
@@ -45,13 +48,17 @@ def train(run: BaseRun, **options: Any) -> list[Progress]:
     return seen
 
 
-def test_a_few_steps_lower_the_loss(videos: list[CachedVideo], tmp_path: Path) -> None:
-    settings = replace(SMALL, steps=30, batch=3, sizes=((1.0, 32),))
-    losses = [progress.loss for progress in train(BaseRun(settings, videos, tmp_path, "cpu"))]
-    assert len(losses) == 30
-    assert np.isfinite(losses).all()
-    # Clips differ, so single losses are noisy; the mean of ten falls by a good part.
-    assert np.mean(losses[-10:]) < 0.9 * np.mean(losses[:10])
+def test_a_few_steps_lower_the_loss(
+    videos: list[CachedVideo], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = replace(SMALL, steps=25, batch=3, sizes=((1.0, 32),))
+    run = BaseRun(settings, videos, tmp_path, "cpu")
+    batch = next(iter(run._clips(1)))
+    # Clips of so small a run differ more than it learns, so it sees the same ones each time.
+    monkeypatch.setattr(run, "_clips", lambda last: [batch] * last)
+    losses = [progress.loss for progress in train(run)]
+    assert len(losses) == 25
+    assert np.mean(losses[-8:]) < 0.75 * np.mean(losses[:2])
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,106 @@
+"""Every script of benchmarks/ runs, and its JSON holds what it should; never how fast."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import runpy
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from vcedge_runtime.bundle import Bundle
+
+SCRIPTS = Path(__file__).parents[2] / "benchmarks"
+MakeImage = Callable[..., NDArray[np.uint8]]
+RunScript = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture
+def run_script(tiny_bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunScript:
+    """Run a script on the tiny model; returns its JSON."""
+    pytest.importorskip("onnxruntime")
+
+    def run(name: str, *options: object, exit_code: int = 0) -> dict[str, Any]:
+        report = tmp_path / "report.json"
+        arguments = [*options, "--model", tiny_bundle.folder, "--json", report]
+        monkeypatch.setattr("sys.argv", [name, *map(str, arguments)])
+        with pytest.raises(SystemExit) if exit_code else contextlib.suppress(SystemExit) as stop:
+            runpy.run_path(str(SCRIPTS / name), run_name="__main__")
+        assert stop is None or stop.value.code == exit_code
+        return dict(json.loads(report.read_text()))
+
+    return run
+
+
+@pytest.fixture
+def davis(make_frame: MakeImage, make_mask: MakeImage, tmp_path: Path) -> Path:
+    """A DAVIS folder of two sequences of five frames."""
+    for name in ("first", "second"):
+        images, masks = (
+            tmp_path / "davis" / f / "480p" / name for f in ("JPEGImages", "Annotations")
+        )
+        images.mkdir(parents=True)
+        masks.mkdir(parents=True)
+        for index in range(5):
+            cv2.imwrite(str(images / f"{index:05d}.png"), make_frame(66, 98, 2 * index))
+            mask = np.roll(make_mask(66, 98, 1), 2 * index, axis=1)
+            cv2.imwrite(str(masks / f"{index:05d}.png"), 255 * mask)
+    return tmp_path / "davis"
+
+
+def test_the_readout_reads_the_same_in_every_way(
+    run_script: RunScript, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cuts = ["--tiles", "3,6", "--logits", "0.01,8", "--threads", 1]
+    found = run_script("readout.py", "--grid", "7x9", "--rounds", 2, *cuts)
+    rows = [
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line in capsys.readouterr().out.splitlines()
+        if line.startswith("| ")
+    ]
+    assert [way["way"] for way in found["ways"]] == [
+        *["ONNX Runtime"] * 4,
+        "numpy",
+        "PyTorch, dense",
+    ]
+    assert {len(way["times_ms"]) for way in found["ways"]} == {2}
+    # Sums in another order; labels are at most 1.
+    assert all(float(row[-1]) < 1e-4 for row in rows[1:])
+
+
+def test_accuracy_and_speed_are_told_for_every_size_and_sequence(
+    run_script: RunScript, davis: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from vcedge_runtime import ceilings
+
+    quick = ceilings.Ceilings(1, 100.0, 10.0)
+    monkeypatch.setattr(ceilings, "measure_ceilings", lambda threads: quick)
+    found = run_script("speed_accuracy.py", "--root", davis, "--sizes", "48", "--threads", 1)
+    assert list(found["sizes"]) == ["48", "64"]
+    assert found["default_size"] == 64
+    for point in found["sizes"].values():
+        scores = point["sequences"]
+        assert list(scores) == ["first", "second"]
+        assert point["j_and_f"] == pytest.approx(sum(scores.values()) / 2)
+        # The first frame is given, and three of each sequence warm up.
+        assert len(point["tracking_ms"]) == 2 * (5 - 1 - 3)
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="only Linux says what it holds")
+@pytest.mark.parametrize(("limit", "exit_code"), [(100, 0), (-1, 1)])
+def test_memory_is_sampled_along_a_looped_clip(
+    run_script: RunScript, davis: Path, limit: int, exit_code: int
+) -> None:
+    options = ["--source", davis / "JPEGImages/480p/first", "--limit", limit, "--clip-frames", 3]
+    mask = davis / "Annotations/480p/first/00000.png"
+    options += ["--mask", mask, "--first", 4, "--frames", 10]
+    found = run_script("memory_growth.py", *options, exit_code=exit_code)
+    assert [sample["frame"] for sample in found["samples"]] == [4, 8, 10]
+    assert len({sample["tracker_bytes"] for sample in found["samples"]}) == 1
+    assert all(sample["process_bytes"] > 0 for sample in found["samples"])

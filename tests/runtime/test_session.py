@@ -1,0 +1,166 @@
+"""The loop from source to sinks: what sinks get, and what the report says, whatever happens."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from vcedge_runtime.bundle import Bundle
+from vcedge_runtime.errors import MaskError, OutputError, SourceError, TrackerError
+from vcedge_runtime.session import SessionReport, track_frames
+from vcedge_runtime.tracker import Tracker
+from vcedge_runtime.video.sinks import Sink
+from vcedge_runtime.video.sources import Frame
+
+Image = NDArray[np.uint8]
+HW = (48, 64)
+
+
+class ListSink(Sink):
+    """Keeps what it gets; fails at a frame where that is asked for."""
+
+    def __init__(self, fail_at: int | None = None) -> None:
+        self.results: list[tuple[Frame, Image, dict[int, float]]] = []
+        self.fail_at = fail_at
+        self.closed = False
+
+    def write(self, frame: Frame, labels: Image, scores: Mapping[int, float]) -> None:
+        if frame.index == self.fail_at:
+            raise OutputError("the disk is full")
+        self.results.append((frame, labels, dict(scores)))
+
+    def close(self) -> None:
+        self.closed = True
+
+
+@pytest.fixture
+def tracker(tiny_bundle: Bundle) -> Iterator[Tracker]:
+    pytest.importorskip("onnxruntime", reason="the graphs run in it; install vcedge[cpu]")
+    with Tracker.open(tiny_bundle, size=48, threads=1) as tracker:
+        yield tracker
+
+
+@pytest.fixture
+def frames(make_frame: Callable[..., Image]) -> list[Frame]:
+    return [Frame(index, f"f{index}", make_frame(*HW, 2 * index)) for index in range(4)]
+
+
+@pytest.fixture
+def mask(make_mask: Callable[..., Image]) -> Image:
+    return make_mask(*HW, 3, 200)
+
+
+def test_every_sink_gets_every_frame_and_the_first_mask_as_it_is(
+    tracker: Tracker, frames: list[Frame], mask: Image
+) -> None:
+    sinks = [ListSink(), ListSink()]
+    track_frames(tracker, iter(frames), mask, sinks, SessionReport())
+    for sink in sinks:
+        assert [frame for frame, _, _ in sink.results] == frames
+        _, labels, scores = sink.results[0]
+        np.testing.assert_array_equal(labels, mask)
+        assert scores == {3: 1.0, 200: 1.0}
+        assert not sink.closed  # that is the caller's
+
+
+def test_what_sinks_get_is_what_the_tracker_gives_and_stays_valid(
+    tracker: Tracker, frames: list[Frame], mask: Image
+) -> None:
+    sink = ListSink()
+    track_frames(tracker, frames, mask, [sink], SessionReport())
+    tracker.start(frames[0].image, mask)
+    for frame, (_, labels, scores) in zip(frames[1:], sink.results[1:], strict=True):
+        result = tracker.step(frame.image)
+        np.testing.assert_array_equal(labels, result.mask)
+        assert scores == result.scores
+
+
+def test_the_report_counts_frames_time_and_stages(
+    tracker: Tracker, frames: list[Frame], mask: Image
+) -> None:
+    report, seen = SessionReport(), list[tuple[int, float]]()
+    track_frames(
+        tracker, frames, mask, [], report, lambda r: seen.append((r.frames, r.frames_per_second))
+    )
+    assert [count for count, _ in seen] == [1, 2, 3, 4]
+    assert seen[-1] == (4, report.frames_per_second)
+    assert report.frames_per_second == 4 / report.seconds
+    counts = {stage: len(times) for stage, times in report.timings_ms.items()}
+    # The first frame is not stepped, so that it has no stages of the tracker's.
+    tracked = {"resize": 3, "encode": 3, "readout": 3, "upsample": 3}
+    assert counts == {"decode": 4, **tracked, "write": 4}
+    spent = sum(sum(times) for times in report.timings_ms.values())
+    assert 0 < spent <= 1000 * report.seconds
+
+
+def test_a_report_of_nothing_has_no_speed() -> None:
+    assert SessionReport().frames_per_second == 0
+
+
+def test_no_sink_is_needed_and_one_frame_is_enough(
+    tracker: Tracker, frames: list[Frame], mask: Image
+) -> None:
+    report = SessionReport()
+    track_frames(tracker, frames[:1], mask, [], report)
+    assert report.frames == 1
+
+
+def test_a_video_without_a_frame_is_an_error(tracker: Tracker, mask: Image) -> None:
+    with pytest.raises(SourceError, match="no frame; expected at least one"):
+        track_frames(tracker, [], mask, [], SessionReport())
+
+
+def test_a_mask_that_does_not_fit_is_an_error_and_nothing_is_written(
+    tracker: Tracker, frames: list[Frame], mask: Image
+) -> None:
+    report, sink = SessionReport(), ListSink()
+    with pytest.raises(MaskError, match="expected 48x64"):
+        track_frames(tracker, frames, mask[:-1], [sink], report)
+    assert (report.frames, sink.results) == (0, [])
+
+
+@pytest.mark.parametrize("error", [SourceError("damaged"), KeyboardInterrupt()])
+def test_a_source_that_breaks_off_leaves_what_was_tracked(
+    tracker: Tracker, frames: list[Frame], mask: Image, error: BaseException
+) -> None:
+    def broken() -> Iterator[Frame]:
+        yield from frames[:2]
+        raise error
+
+    report, sink = SessionReport(), ListSink()
+    with pytest.raises(type(error)):
+        track_frames(tracker, broken(), mask, [sink], report)
+    assert report.frames == len(sink.results) == 2
+    assert report.seconds > 0
+
+
+def test_a_frame_of_another_size_is_an_error_after_the_good_ones(
+    tracker: Tracker, frames: list[Frame], mask: Image
+) -> None:
+    report = SessionReport()
+    odd = Frame(2, "f2", frames[2].image[:-1])
+    with pytest.raises(TrackerError, match=r"\(47, 64\).*expected \(48, 64\)"):
+        track_frames(tracker, [*frames[:2], odd], mask, [], report)
+    assert report.frames == 2
+
+
+def test_a_frame_that_a_sink_fails_to_write_does_not_count(
+    tracker: Tracker, frames: list[Frame], mask: Image
+) -> None:
+    report = SessionReport()
+    with pytest.raises(OutputError, match="disk is full"):
+        track_frames(tracker, frames, mask, [ListSink(fail_at=2)], report)
+    assert report.frames == 2
+
+
+def test_a_tracker_is_used_for_one_video_after_the_other(
+    tracker: Tracker, frames: list[Frame], mask: Image, make_mask: Callable[..., Image]
+) -> None:
+    sinks = [ListSink(), ListSink(), ListSink()]
+    for sink, first in zip(sinks, (mask, make_mask(*HW, 7), mask), strict=True):
+        track_frames(tracker, frames, first, [sink], SessionReport())
+    for (_, before, _), (_, after, _) in zip(sinks[0].results, sinks[2].results, strict=True):
+        np.testing.assert_array_equal(before, after)

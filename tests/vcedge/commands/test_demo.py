@@ -1,0 +1,93 @@
+"""``vcedge demo``: the first minute, from nothing but the package."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from subprocess import CompletedProcess
+
+import cv2
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from vcedge_runtime.bundle import Bundle
+from vcedge_runtime.tracker import Tracker
+from vcedge_runtime.video.opencv import quiet_opencv
+
+Run = Callable[..., CompletedProcess[str]]
+OVERLAY = Path("vcedge-out/demo/overlay.mp4")
+
+
+@pytest.fixture
+def demo(tiny_bundle: Bundle) -> list[object]:
+    """The command with the tiny model; the clip is rendered at its own size, 480x854."""
+    pytest.importorskip("onnxruntime", reason="the graphs run in it; install vcedge[cpu]")
+    model = ["--model", tiny_bundle.folder, "--size", 48, "--threads", 1]
+    return ["demo", *model, "--frames", 3]
+
+
+def overlay_sizes(path: Path) -> list[tuple[int, ...]]:
+    with quiet_opencv():
+        capture = cv2.VideoCapture(str(path))
+        sizes = []
+        while (read := capture.read())[0]:
+            sizes.append(read[1].shape[:2])
+        capture.release()
+    return sizes
+
+
+def test_the_demo_tracks_and_scores_a_clip_and_writes_the_overlay(
+    run: Run, demo: list[object]
+) -> None:
+    done = run(*demo)
+    assert (done.returncode, done.stderr) == (0, "")
+    said = re.search(
+        r"tracked 2 objects through 3 frames of 854x480: J&F ([\d.]+), ([\d.]+) frames/s",
+        done.stdout,
+    )
+    assert said
+    # The second of three frames is scored: objects hardly move, so that any model keeps them.
+    assert 0.1 < float(said[1]) <= 1
+    assert float(said[2]) > 0
+    assert overlay_sizes(OVERLAY) == 3 * [(480, 854)]
+    assert [path.name for path in OVERLAY.parent.iterdir()] == [OVERLAY.name]
+    *_, wrote, following = done.stdout.splitlines()
+    assert wrote == f"wrote {OVERLAY}"
+    assert following.startswith("next: vcedge track ")
+
+
+def test_a_folder_that_exists_is_not_written_without_overwrite(
+    run: Run, refuse: Callable[..., str], demo: list[object]
+) -> None:
+    OVERLAY.parent.mkdir(parents=True)
+    OVERLAY.write_bytes(b"an earlier run's")
+    (OVERLAY.parent / "notes.txt").write_text("mine")
+    assert "pass --overwrite or choose another --out" in refuse(*demo)
+    assert OVERLAY.read_bytes() == b"an earlier run's"
+    done = run(*demo, "--objects", 1, "--overwrite")
+    assert done.returncode == 0
+    assert "tracked 1 object through" in done.stdout
+    assert len(overlay_sizes(OVERLAY)) == 3
+    assert (OVERLAY.parent / "notes.txt").read_text() == "mine"
+
+
+def test_an_unknown_model_makes_no_folder(refuse: Callable[..., str]) -> None:
+    assert "no model 'none'" in refuse("demo", "--model", "none")
+    assert not list(Path().iterdir())
+
+
+def test_an_interruption_finishes_the_overlay(
+    run: Run, demo: list[object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    step, calls = Tracker.step, iter(range(100))
+
+    def interrupted(tracker: Tracker, frame: NDArray[np.uint8]) -> object:
+        if next(calls) == 1:
+            raise KeyboardInterrupt
+        return step(tracker, frame)
+
+    monkeypatch.setattr(Tracker, "step", interrupted)
+    assert run(*demo).returncode == 130
+    assert len(overlay_sizes(OVERLAY)) == 2

@@ -1,0 +1,322 @@
+"""``vcedge track`` on good input: what it writes, what it says, and what Ctrl-C leaves."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import shutil
+import signal
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from subprocess import CompletedProcess, Popen
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from vcedge.commands.track import default_output
+from vcedge_runtime.bundle import Bundle
+from vcedge_runtime.tracker import Tracker
+from vcedge_runtime.video.opencv import quiet_opencv
+from vcedge_runtime.video.palette import davis_palette, read_label_png, write_label_png
+
+Labels = NDArray[np.uint8]
+Run = Callable[..., CompletedProcess[str]]
+MakeClip = Callable[..., Any]
+"""Makes a ``Clip`` of this folder's conftest, whose ``arguments`` track it."""
+
+
+def names_in(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}
+
+
+def read_masks(out: Path) -> dict[str, Labels]:
+    return {path.stem: read_label_png(path) for path in sorted((out / "masks").glob("*.png"))}
+
+
+def read_log(out: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (out / "objects.ndjson").read_text().splitlines()]
+
+
+def read_overlay(out: Path) -> Sequence[NDArray[np.generic]]:
+    with quiet_opencv():
+        capture = cv2.VideoCapture(str(out / "overlay.mp4"))
+        assert capture.isOpened()
+        frames = []
+        while (read := capture.read())[0]:
+            frames.append(read[1])
+        capture.release()
+    return frames
+
+
+def test_a_folder_of_images_gives_masks_with_their_names_an_overlay_and_a_log(
+    run: Run, make_clip: MakeClip
+) -> None:
+    clip = make_clip(frames=5)
+    done = run(*clip.arguments)
+    assert (done.returncode, done.stderr) == (0, "")
+    out = Path("vcedge-out/clip")
+    assert names_in(out) == {"masks", "overlay.mp4", "objects.ndjson"}
+    # As people count: shot8 comes before shot10.
+    expected = [f"shot{number}" for number in range(8, 13)]
+    assert names_in(out / "masks") == {f"{name}.png" for name in expected}
+    assert [(line["frame"], line["name"]) for line in read_log(out)] == list(enumerate(expected))
+
+
+def test_masks_are_palette_pngs_and_the_first_is_the_given_one(
+    run: Run, make_clip: MakeClip
+) -> None:
+    pillow = pytest.importorskip("PIL.Image")
+    clip = make_clip()
+    assert run(*clip.arguments, "--out", "out").returncode == 0
+    with pillow.open("out/masks/shot8.png") as image:
+        assert image.mode == "P"
+        np.testing.assert_array_equal(np.asarray(image), clip.labels)
+        np.testing.assert_array_equal(np.reshape(image.getpalette(), (-1, 3)), davis_palette())
+    for mask in read_masks(Path("out")).values():
+        assert set(np.unique(mask)) <= {0, 3, 200}  # a random model may lose one, never invent one
+
+
+def test_the_masks_are_what_a_tracker_gives_in_a_program(run: Run, make_clip: MakeClip) -> None:
+    clip = make_clip()
+    assert run(*clip.arguments, "--size", 48, "--out", "out").returncode == 0
+    found = read_masks(Path("out"))
+    with Tracker.open(clip.model, size=48, threads=1) as tracker:
+        for number in range(8, 13):
+            image = np.asarray(cv2.imread(str(clip.source / f"shot{number}.png")), np.uint8)
+            if number == 8:
+                tracker.start(image, clip.labels)
+            else:
+                np.testing.assert_array_equal(found[f"shot{number}"], tracker.step(image).mask)
+
+
+def test_a_glob_takes_the_images_that_it_matches(run: Run, make_clip: MakeClip) -> None:
+    clip = make_clip(frames=5)
+    _, _, *others = clip.arguments
+    assert run("track", clip.source / "shot1[01].png", *others, "--out", "out").returncode == 0
+    assert set(read_masks(Path("out"))) == {"shot10", "shot11"}
+
+
+def test_a_video_file_gives_masks_with_five_digits(run: Run, make_clip: MakeClip) -> None:
+    clip = make_clip("clip.mp4", frames=6)
+    assert run(*clip.arguments).returncode == 0
+    assert list(read_masks(Path("vcedge-out/clip"))) == [f"{index:05d}" for index in range(6)]
+    assert len(read_overlay(Path("vcedge-out/clip"))) == 6
+
+
+@pytest.mark.parametrize("frame_hw", [(48, 64), (47, 65), (81, 46)])
+def test_results_have_the_frames_own_size_odd_or_portrait(
+    run: Run, make_clip: MakeClip, frame_hw: tuple[int, int]
+) -> None:
+    clip = make_clip(frames=4, frame_hw=frame_hw)
+    assert run(*clip.arguments, "--out", "out").returncode == 0
+    assert {mask.shape for mask in read_masks(Path("out")).values()} == {frame_hw}
+    overlay = read_overlay(Path("out"))
+    assert len(overlay) == 4
+    height, width = frame_hw
+    # A video of this codec has even sides; the last row or column is repeated.
+    assert overlay[0].shape == (height + height % 2, width + width % 2, 3)
+    sizes = [tuple(o["rle"]["size"]) for line in read_log(Path("out")) for o in line["objects"]]
+    assert set(sizes) == {frame_hw}
+
+
+def test_the_overlay_tints_the_objects_and_leaves_the_background(
+    run: Run, make_clip: MakeClip
+) -> None:
+    clip = make_clip(frames=2, frame_hw=(96, 128), ids=(1,))
+    assert run(*clip.arguments, "--out", "out").returncode == 0
+    image = cv2.imread(str(clip.source / "shot8.png"))
+    assert image is not None
+    change = np.abs(read_overlay(Path("out"))[0].astype(int) - image).mean(axis=2)
+    # Half the object's colour is far from what MPEG-4 changes in a smooth texture.
+    assert change[clip.labels == 1].mean() > 20
+    assert change[cv2.dilate(clip.labels, np.ones((17, 17))) == 0].mean() < 8
+
+
+# pycocotools' decoder lags behind NumPy 2.
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+def test_the_log_describes_every_object_and_its_rle_is_its_mask(
+    run: Run, make_clip: MakeClip
+) -> None:
+    coco = pytest.importorskip("pycocotools.mask")
+    assert run(*make_clip().arguments, "--out", "out").returncode == 0
+    masks = read_masks(Path("out"))
+    for line in read_log(Path("out")):
+        mask = masks[line["name"]]
+        assert [each["id"] for each in line["objects"]] == [i for i in (3, 200) if i in mask]
+        for each in line["objects"]:
+            inside = mask == each["id"]
+            np.testing.assert_array_equal(coco.decode(each["rle"]), inside)
+            assert each["area"] == inside.sum()
+            assert each["box"] == coco.toBbox(each["rle"]).tolist()
+            rows, columns = np.nonzero(inside)
+            assert each["centroid"] == pytest.approx([columns.mean(), rows.mean()], abs=0.01)
+            assert 0 <= each["score"] <= 1
+
+
+def test_frames_stops_early(run: Run, make_clip: MakeClip) -> None:
+    done = run(*make_clip("clip.mp4", frames=9).arguments, "--frames", 3, "--out", "out")
+    assert done.returncode == 0
+    assert len(read_masks(Path("out"))) == len(read_log(Path("out"))) == 3
+    assert "through 3 frames" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("option", "left"),
+    [
+        ("--no-masks", {"overlay.mp4", "objects.ndjson"}),
+        ("--no-overlay", {"masks", "objects.ndjson"}),
+        ("--no-log", {"masks", "overlay.mp4"}),
+    ],
+)
+def test_each_output_can_be_left_out(
+    run: Run, make_clip: MakeClip, option: str, left: set[str]
+) -> None:
+    done = run(*make_clip(frames=2).arguments, "--out", "out", option)
+    assert done.returncode == 0
+    assert names_in(Path("out")) == left
+    assert set(re.findall(r"wrote out/(\S+)", done.stdout)) == left
+
+
+def test_the_summary_says_what_was_tracked_how_fast_and_what_was_written(
+    run: Run, make_clip: MakeClip
+) -> None:
+    lines = run(*make_clip(frames=5).arguments, "--out", "out").stdout.splitlines()
+    summary = r"tracked 2 objects through 5 frames of 64x48 in [\d.]+ s: [\d.]+ frames/s, memory "
+    assert re.match(summary, lines[-5])
+    assert re.fullmatch(r"wrote out/masks \(5 PNG, [\d.]+ MB\)", lines[-4])
+    assert re.fullmatch(r"wrote out/overlay\.mp4 \([\d.]+ MB\)", lines[-3])
+    assert re.fullmatch(r"wrote out/objects\.ndjson \([\d.]+ MB\)", lines[-2])
+    assert any("5/5" in line for line in lines[:-5])  # the bar
+
+
+def test_the_next_command_can_be_typed_as_it_stands(
+    run: Run, make_clip: MakeClip, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    clip = make_clip("a [bold] clip", frames=2)
+    *_, last = run(*clip.arguments, "--out", "out").stdout.splitlines()
+    paths = ["--source", str(clip.source), "--mask", str(clip.mask)]
+    assert shlex.split(last) == ["next:", "vcedge", "bench", str(clip.model), *paths]
+
+
+def test_paths_are_printed_whole_whatever_they_hold(
+    run: Run, make_clip: MakeClip, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    out = "out [/b] " + 50 * "x"
+    lines = run(*make_clip(frames=2).arguments, "--out", out).stdout.splitlines()
+    assert any(line.startswith(f"wrote {out}/overlay.mp4 (") for line in lines)
+
+
+def test_overwrite_replaces_the_results_and_keeps_foreign_files(
+    run: Run, make_clip: MakeClip
+) -> None:
+    clip = make_clip(frames=5)
+    assert run(*clip.arguments, "--out", "out").returncode == 0
+    Path("out/notes.txt").write_text("mine")
+    Path("out/masks/notes.txt").write_text("mine")
+    done = run(*clip.arguments, "--out", "out", "--frames", 2, "--no-overlay", "--overwrite")
+    assert done.returncode == 0
+    assert names_in(Path("out")) == {"masks", "objects.ndjson", "notes.txt"}
+    assert names_in(Path("out/masks")) == {"shot8.png", "shot9.png", "notes.txt"}
+    assert "notes" not in done.stdout
+    assert "2 PNG" in done.stdout
+
+
+def test_binarize_reads_a_coloured_mask_as_one_object(run: Run, make_clip: MakeClip) -> None:
+    clip = make_clip(frames=3)
+    colours = np.where(clip.labels[..., None] > 0, (40, 90, 250), 0).astype(np.uint8)
+    cv2.imwrite(str(clip.mask), cv2.GaussianBlur(colours, (3, 3), 0))
+    done = run(*clip.arguments, "--binarize", "--out", "out")
+    assert done.returncode == 0
+    assert "tracked 1 object through" in done.stdout
+    first = read_masks(Path("out"))["shot8"]
+    # The blur moves the edge by a pixel at most, and the corners of two bars of 12 x 24 pixels.
+    assert np.mean(first == (clip.labels > 0)) > 0.95
+    assert done.stdout.splitlines()[-1] == f"next: vcedge bench {clip.model}"
+
+
+def test_resize_mask_brings_a_mask_of_another_size_to_the_frames(
+    run: Run, make_clip: MakeClip
+) -> None:
+    clip = make_clip(frames=3)
+    write_label_png(clip.mask, np.kron(clip.labels, np.ones((2, 2), np.uint8)))
+    assert run(*clip.arguments, "--resize-mask", "--out", "out").returncode == 0
+    np.testing.assert_array_equal(read_masks(Path("out"))["shot8"], clip.labels)
+
+
+def test_a_bundle_that_is_not_verified_is_told_and_tracks(
+    run: Run, make_clip: MakeClip, tmp_path: Path
+) -> None:
+    clip = make_clip(frames=2)
+    folder = tmp_path / "a [red] bundle"
+    shutil.copytree(clip.model, folder)
+    replace(Bundle.open(clip.model), folder=folder, verification={"passes": False}).save()
+    done = run("track", clip.source, "--mask", clip.mask, "--model", folder)
+    assert done.returncode == 0
+    assert f"{folder} is not verified" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("source", "folder"),
+    [
+        ("videos/a clip.mp4", "a_clip"),
+        ("frames/", "frames"),
+        ("frames/*.jpg", "track"),
+        ("0", "0"),
+        ("rtsp://user:secret@camera/live", "live"),
+        ("../..", "track"),
+        (".hidden.mp4", "hidden"),
+    ],
+)
+def test_the_default_folder_is_named_after_the_source(source: str, folder: str) -> None:
+    assert default_output(source) == Path("vcedge-out") / folder
+
+
+def test_an_interruption_keeps_every_mask_and_finishes_overlay_and_log(
+    run: Run, make_clip: MakeClip, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    step, calls = Tracker.step, iter(range(100))
+
+    def interrupted(tracker: Tracker, frame: NDArray[np.uint8]) -> Any:
+        if next(calls) == 2:
+            raise KeyboardInterrupt
+        return step(tracker, frame)
+
+    monkeypatch.setattr(Tracker, "step", interrupted)
+    done = run(*make_clip("clip.mp4", frames=9).arguments, "--out", "out")
+    assert done.returncode == 130
+    assert done.stderr.strip() == "vcedge: interrupted"
+    assert names_in(Path("out")) == {"masks", "overlay.mp4", "objects.ndjson"}
+    assert len(read_masks(Path("out"))) == len(read_log(Path("out"))) == 3
+    assert len(read_overlay(Path("out"))) == 3
+    assert "through 3 frames" in done.stdout
+    assert "next:" not in done.stdout
+
+
+def test_ctrl_c_stops_a_real_run_and_leaves_whole_files(
+    launch: Callable[..., Popen[str]], make_clip: MakeClip, tmp_path: Path
+) -> None:
+    clip, out = make_clip("long.avi", frames=3000), tmp_path / "out"
+    process = launch(*clip.arguments, "--out", out)
+    give_up = time.monotonic() + 120
+    while len(list(out.glob("masks/[0-9]*.png"))) < 3 and time.monotonic() < give_up:
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    _, error = process.communicate(timeout=120)
+    assert process.returncode == 130, error
+    assert error.strip() == "vcedge: interrupted"
+    assert names_in(out) == {"masks", "overlay.mp4", "objects.ndjson"}
+    masks, log = read_masks(out), read_log(out)
+    assert 3 <= len(masks) < 3000
+    assert set(names_in(out / "masks")) == {f"{index:05d}.png" for index in range(len(masks))}
+    # The signal may come between the sinks of one frame.
+    assert len(masks) - len(read_overlay(out)) in (0, 1)
+    assert len(masks) - len(log) in (0, 1)
