@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from vcedge.models.weights import Weights
     from vcedge_export.verify import TruthClip
 
-KEY_SPREAD = 1.5
+KEY_SPREAD = 1.0
 """Standard deviation of a key's channels: a cell then matches itself, as after training."""
 
 Frame = NDArray[np.uint8]
@@ -101,4 +101,5 @@ def tiny_bundle(
     from vcedge_export.bundle import ExportOptions, export_bundle
 
     folder: Path = tmp_path_factory.mktemp("bundles") / "tiny"
-    return export_bundle(tiny_weights, folder, tiny_clip, ExportOptions(size=64, radius=4))
+    options = ExportOptions(size=64, radius=4, temperature=0.5)
+    return export_bundle(tiny_weights, folder, tiny_clip, options)

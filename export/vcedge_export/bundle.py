@@ -35,6 +35,7 @@ class ExportOptions:
         top_k: logits that take part in a readout, or None for all.
         temperature: divides the logits of a readout; 0.5 is best for the shipped weights (our
             choice, measured on the development sequences).
+        edges: whether masks are brought to the frame's own edges.
         overwrite: replace a bundle that stands in the folder.
     """
 
@@ -42,6 +43,7 @@ class ExportOptions:
     radius: int = 12
     top_k: int | None = None
     temperature: float = 0.5
+    edges: bool = True
     overwrite: bool = False
 
     def __post_init__(self) -> None:
@@ -115,6 +117,7 @@ def _write_graphs(
         radius=options.radius,
         top_k=options.top_k,
         temperature=options.temperature,
+        edges=options.edges,
         memory=ReferencePolicy(),
     )
     graphs = {}

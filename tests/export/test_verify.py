@@ -30,7 +30,7 @@ def exported_engines(bundle: Bundle) -> dict[str, Engine]:
 
 
 def model_engines(weights: Weights) -> dict[str, Engine]:
-    encoder, readout = FrameEncoder(weights.encoder), LabelReadout(64, 5)
+    encoder, readout = FrameEncoder(weights.encoder), LabelReadout(64, 5, None, 0.5)
     return {
         "encoder": TorchEngine(encoder, encoder.spec),
         "label_readout": TorchEngine(readout, readout.spec),

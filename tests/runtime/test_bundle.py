@@ -42,7 +42,7 @@ def bundle(tmp_path: Path) -> Bundle:
         folder=tmp_path,
         name="toy",
         profile="edge",
-        composition=Composition(8, 64, 480, 7, 30, 0.5, ReferencePolicy((0, 9), (1, 4))),
+        composition=Composition(8, 64, 480, 7, 30, 0.5, False, ReferencePolicy((0, 9), (1, 4))),
         graphs={"encoder": GraphFile(SPEC, "encoder.onnx", sha256, "fp32", 1234.5)},
         weights={"data": ["clips"], "steps": 8000},
         verification={"passes": True},

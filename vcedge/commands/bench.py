@@ -39,10 +39,10 @@ INCLUDED = (
     "the warm-up, overlay and log."
 )
 CEILING_NOTE = (
-    "share of ceiling: the stage's least time over its median. Encode and readout: their "
-    "multiply-accumulates at the speed of numpy's float32 matrix product; resize and upsample: "
-    "input read once and output written once at the speed of a copy. * takes a tenth of tracking "
-    "or more."
+    "of ceiling: the stage's least time over its median. Encode and readout: their "
+    "multiply-accumulates at the speed of a float32 matrix product (numpy's or ONNX Runtime's, the "
+    "faster); resize and upsample: input read once and output written once at the speed of a copy. "
+    "* takes a tenth of tracking or more."
 )
 
 
@@ -265,7 +265,7 @@ def _stage_table(profile: Profile, ceilings: Ceilings, markdown: bool) -> Table:
                 _work(stage),
             )
         )
-    columns = ("stage", "median ms", "p90", "p99", "frames/s", "share of ceiling", "work a frame")
+    columns = ("stage", "median ms", "p90", "p99", "frames/s", "of ceiling", "work a frame")
     return make_table(columns, rows, markdown=markdown)
 
 
@@ -294,7 +294,7 @@ def _size_table(profiles: dict[int, Profile], default: int, markdown: bool) -> T
         )
         for size, profile in profiles.items()
     ]
-    columns = ("size", "pixels", "key grid", "frames/s", "median ms", "p90", "end to end/s", "MB")
+    columns = ("size", "pixels", "key grid", "frames/s", "median ms", "p90", "with I/O", "MB")
     return make_table(columns, rows, markdown=markdown)
 
 

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import shlex
 import time
+from collections.abc import Mapping
 from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import click
 from rich.console import Console
-from rich.table import Table
 
+from vcedge.commands.inspect_bundle import difference_table
 from vcedge.models.weights import load_weights
 from vcedge_export.bundle import ExportOptions, export_bundle
 from vcedge_export.verify import TruthClip
-from vcedge_runtime.bundle import Bundle
 from vcedge_runtime.demo_clip import render_demo_clip
 from vcedge_runtime.errors import ExportError, MissingExtraError
 from vcedge_runtime.video.palette import read_label_png
@@ -74,7 +75,8 @@ def command(
             options,
             on_stage=lambda stage: status.update(f"export: {stage}"),
         )
-    console.print(_differences(bundle))
+    console.out(_headline(bundle.verification), highlight=False)
+    console.print(difference_table(bundle.verification))
     megabytes = sum(bundle.path_of(name).stat().st_size for name in bundle.graphs) / 1e6
     seconds = time.monotonic() - began
     console.out(f"wrote {folder} ({megabytes:.1f} MB) in {seconds:.0f} s", highlight=False)
@@ -110,22 +112,10 @@ def _read_clip(clip: str | None, truth: Path | None, frames: int) -> TruthClip:
     return TruthClip(Path(clip).name, [frame.image for frame in chosen], masks)
 
 
-def _differences(bundle: Bundle) -> Table:
-    found = bundle.verification
-    table = Table(
-        title=f"exported against PyTorch, {found['clip']}, {found['frames']} frames: "
+def _headline(found: Mapping[str, Any]) -> str:
+    mean, lowest = found["mask_iou"]
+    return (
+        f"exported against PyTorch, {found['clip']}, {found['frames']} frames: "
         f"J&F {found['score_exported']:.4f} and {found['score_model']:.4f}, "
-        f"mask IoU {found['mask_iou'][0]:.5f} (lowest {found['mask_iou'][1]:.5f})"
+        f"mask IoU {mean:.5f} (lowest {lowest:.5f})"
     )
-    for name in ("output", "largest error", "mean error", "largest value", "cosine", "not finite"):
-        table.add_column(name)
-    for row in found["outputs"]:
-        table.add_row(
-            row["tensor"],
-            f"{row['largest']:.2e}",
-            f"{row['mean']:.2e}",
-            f"{row['magnitude']:.2e}",
-            f"{row['cosine']:.8f}",
-            str(row["non_finite"]),
-        )
-    return table

@@ -34,7 +34,7 @@ def command(bundle: str, as_json: bool) -> None:
         ("tensors", _tensor_table(opened)),
         ("weights", make_fact_list(_plain_facts(opened.weights))),
         ("verification", make_fact_list(_verification_facts(opened.verification))),
-        ("", _difference_table(opened.verification)),
+        ("", difference_table(opened.verification)),
     ):
         if title:
             console.print(f"\n[bold underline]{title}[/]")
@@ -111,7 +111,8 @@ def _verification_facts(found: Mapping[str, Any]) -> list[tuple[str, str]]:
     ]
 
 
-def _difference_table(found: Mapping[str, Any]) -> Table:
+def difference_table(found: Mapping[str, Any]) -> Table:
+    """Lay out how far each output is from the model's, as verification found it."""
     rows = [
         (
             row["tensor"],

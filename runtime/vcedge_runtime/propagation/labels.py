@@ -166,7 +166,7 @@ def mask_from_labels(
             wins = share > best[region.slices]
             mask[region.slices][wins] = object_id
             np.maximum(best[region.slices], share, out=best[region.slices])
-            total[region.slices] += np.maximum(share, 0)
+            total[region.slices] += share
     mask[best <= 1 - total] = 0
     scores = {object_id: _mean_share(best, mask == object_id) for object_id in channel_of}
     return MaskDecision(mask, scores)

@@ -13,6 +13,8 @@ RADIUS = 2
 """Half the side of the guided filter's box, in key cells (our choice, measured)."""
 SMOOTHNESS = 1e-4
 """The guided filter's epsilon for colours from 0 to 1: variance below it counts as flat."""
+AGREEMENT = 0.5
+"""IoU with the unguided mask below which the guided one is not believed (our choice, measured)."""
 SEEN = 0.01
 """A soft label below this is not upsampled (our choice)."""
 
@@ -63,6 +65,9 @@ class EdgeGuide:
 
     Within each box of key cells a label is taken for a linear function of colour; the functions are
     found at the key grid and applied to the frame's pixels, so that masks end at the frame's edges.
+    An object of a few cells whose colours are those around it would be smoothed away: where the
+    guided mask hardly meets the interpolated one, the latter stands (our choice). The filter is
+    linear in the labels: guided labels that add up to 1 still do.
 
     Args:
         frame: (H, W, 3) uint8, BGR; must not change while the guide is used.
@@ -82,15 +87,26 @@ class EdgeGuide:
 
     def upsample(self, plane: NDArray[np.float32], region: Region) -> NDArray[np.float32]:
         """Return the region's part of a (h, w) float32 plane at the frame's pixels."""
+        plain = _sample(plane, self.frame_hw, region, cv2.INTER_CUBIC)
+        guided = self._apply(self._fit(plane), region)
+        either, both = (
+            ((plain > 0.5) | (guided > 0.5)).sum(),
+            ((plain > 0.5) & (guided > 0.5)).sum(),
+        )
+        return guided if both >= AGREEMENT * either else plain
+
+    def _fit(self, plane: NDArray[np.float32]) -> NDArray[np.float32]:
         mean = _box_mean(plane)
         cross = _box_mean(self._colours * plane[..., None]) - self._mean * mean[..., None]
         slope = np.matmul(self._inverse, cross[..., None])[..., 0]
         offset = mean - (slope * self._mean).sum(axis=-1)
-        model = _box_mean(np.dstack([slope / np.float32(255), offset]))
+        return _box_mean(np.dstack([slope / np.float32(255), offset]))
+
+    def _apply(self, model: NDArray[np.float32], region: Region) -> NDArray[np.float32]:
         weights = _sample(model, self.frame_hw, region, cv2.INTER_LINEAR)
-        planes = zip(cv2.split(self._frame[region.slices]), cv2.split(weights), strict=False)
         total = weights[..., 3].copy()
-        for colour, weight in planes:
+        colours = cv2.split(self._frame[region.slices])
+        for colour, weight in zip(colours, cv2.split(weights), strict=False):
             total += cv2.multiply(colour, weight, dtype=cv2.CV_32F)
         return total
 

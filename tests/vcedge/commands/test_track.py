@@ -300,6 +300,19 @@ def test_an_interruption_keeps_every_mask_and_finishes_overlay_and_log(
     assert "next:" not in done.stdout
 
 
+def test_an_interruption_before_the_first_frame_leaves_no_file(
+    run: Run, make_clip: MakeClip, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Tracker, "start", interrupted)
+    done = run(*make_clip("clip.mp4", frames=3).arguments, "--out", "out")
+    assert (done.returncode, done.stderr.strip()) == (130, "vcedge: interrupted")
+    assert "tracked" not in done.stdout
+    assert not [path for path in Path("out").rglob("*") if path.is_file()]
+
+
 def test_ctrl_c_stops_a_real_run_and_leaves_whole_files(
     launch: Callable[..., Popen[str]], make_clip: MakeClip, tmp_path: Path
 ) -> None:
