@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from vcedge.commands.tables import make_table, open_console
 from vcedge.evaluation.davis import DavisScore, SequenceScore, list_sequences, score_sequence
@@ -25,8 +24,8 @@ from vcedge_runtime.session import SessionReport, track_frames
 from vcedge_runtime.tracker import Tracker
 from vcedge_runtime.video.masks import read_mask
 from vcedge_runtime.video.palette import read_label_png
-from vcedge_runtime.video.sinks import Sink
-from vcedge_runtime.video.sources import Frame, open_source
+from vcedge_runtime.video.sinks import MaskList
+from vcedge_runtime.video.sources import open_source
 
 WARM_UP = 3
 """Frames of each sequence whose time does not count."""
@@ -63,20 +62,6 @@ class Point:
             "memory_bytes": self.memory_bytes,
             "tracking_ms": list(self.tracking_ms),
         }
-
-
-class MaskList(Sink):
-    """Keeps the masks in memory, for scoring."""
-
-    def __init__(self) -> None:
-        self.masks: list[NDArray[np.uint8]] = []
-
-    def write(self, frame: Frame, labels: NDArray[np.uint8], scores: Mapping[int, float]) -> None:
-        """Keep the mask of a frame."""
-        self.masks.append(labels)
-
-    def close(self) -> None:
-        """Do nothing."""
 
 
 def parse_arguments() -> argparse.Namespace:

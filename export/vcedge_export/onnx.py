@@ -62,7 +62,10 @@ def export_onnx(
                 verbose=False,
             )
     except Exception as exc:
-        raise ExportError(f"graph {spec.name} cannot be exported: {exc}") from exc
+        # The exporter's own message is a page of advice; its cause says what failed.
+        cause = exc.__cause__ or exc
+        reason = f"{type(cause).__name__}: {cause}".splitlines()[0]
+        raise ExportError(f"graph {spec.name} cannot be exported: {reason}") from exc
     model = program.model_proto if program is not None else onnx.ModelProto()
     _check_model(model, spec)
     partial = path.with_suffix(".partial")

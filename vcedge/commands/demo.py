@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from vcedge.evaluation.davis import score_sequence
 from vcedge_runtime.demo_clip import CAST, DemoClip, render_demo_clip
 from vcedge_runtime.session import SessionReport, track_frames
 from vcedge_runtime.tracker import Tracker
-from vcedge_runtime.video.sinks import OVERLAY_NAME, OverlayVideo, Sink, prepare_output
+from vcedge_runtime.video.sinks import OVERLAY_NAME, MaskList, OverlayVideo, prepare_output
 from vcedge_runtime.video.sources import Frame
 
 FPS = 24.0
@@ -48,7 +48,7 @@ def command(
     with Tracker.open(model, size=size, threads=threads) as tracker, ExitStack() as stack:
         folder = prepare_output(out, overwrite=overwrite)
         first, truth = next(iter(clip))[1], list[NDArray[np.uint8]]()
-        tracked = _Masks()
+        tracked = MaskList()
         sinks = [tracked, stack.enter_context(OverlayVideo(folder / OVERLAY_NAME, FPS))]
         report = SessionReport()
         on_frame = stack.enter_context(session_bar(console, frames))
@@ -63,19 +63,6 @@ def command(
     )
     console.out(f"wrote {folder / OVERLAY_NAME}", highlight=False)
     console.out("next: vcedge track VIDEO --mask FIRST.png", highlight=False)
-
-
-class _Masks(Sink):
-    """Keeps the masks in memory, for scoring."""
-
-    def __init__(self) -> None:
-        self.masks: list[NDArray[np.uint8]] = []
-
-    def write(self, frame: Frame, labels: NDArray[np.uint8], scores: Mapping[int, float]) -> None:
-        self.masks.append(labels)
-
-    def close(self) -> None:
-        pass
 
 
 def _remember_truth(clip: DemoClip, truth: list[NDArray[np.uint8]]) -> Iterator[Frame]:

@@ -14,7 +14,7 @@ from rich.console import Console
 from vcedge.commands.options import EDGES, MODEL, SIZE, THREADS
 from vcedge.commands.progress import session_bar
 from vcedge_runtime.bundle import Bundle
-from vcedge_runtime.errors import SourceError
+from vcedge_runtime.errors import OutputError, SourceError
 from vcedge_runtime.session import SessionReport, track_frames
 from vcedge_runtime.tracker import Tracker
 from vcedge_runtime.video.masks import read_mask
@@ -76,7 +76,9 @@ def command(
         Tracker.open(bundle, size=size, edges=edges, threads=threads) as tracker,
     ):
         first = read_mask(mask, frame_hw=video.frame_hw, binarize=binarize, resize=resize_mask)
-        folder = prepare_output(out or default_output(source), overwrite=overwrite)
+        folder = out or default_output(source)
+        _refuse_own_output(source, folder)
+        prepare_output(folder, overwrite=overwrite)
         report = SessionReport()
         try:
             with ExitStack() as stack:
@@ -92,6 +94,13 @@ def command(
         plain = not (video.live or binarize or resize_mask)  # bench takes such a clip as it is
         again = ["--source", source, "--mask", mask] if plain else []
         console.out("next:", shlex.join(["vcedge", "bench", model, *again]), highlight=False)
+
+
+def _refuse_own_output(source: str, folder: Path) -> None:
+    """Refuse a source that a former run wrote to this folder: replacing it would delete it."""
+    path, own = Path(source).resolve(), folder.resolve()
+    if path in (own / OVERLAY_NAME, own / MASKS_NAME) or path.parent == own / MASKS_NAME:
+        raise OutputError(f"received {source} of the output folder {folder}; choose another --out")
 
 
 def default_output(source: str) -> Path:

@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from vcedge_runtime.colour import lab_from_bgr
+from vcedge_runtime.video.opencv import quiet_opencv
 
 VIDEO_SUFFIXES = {".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg"}
 
@@ -66,10 +67,10 @@ def load_video(source: Path, cache: Path, short_side: int, max_frames: int) -> C
 
 
 def _decode(source: Path, short_side: int, max_frames: int) -> list[NDArray[np.uint8]]:
-    capture = cv2.VideoCapture(str(source))
     frames: list[NDArray[np.uint8]] = []
     first_hw = (0, 0)
-    try:
+    with quiet_opencv():
+        capture = cv2.VideoCapture(str(source))
         while len(frames) < max_frames:
             ok, frame = capture.read()
             if not ok or (frames and frame.shape[:2] != first_hw):
@@ -79,7 +80,6 @@ def _decode(source: Path, short_side: int, max_frames: int) -> list[NDArray[np.u
             size = (round(first_hw[1] * scale), round(first_hw[0] * scale))
             resized = cv2.resize(frame, size, interpolation=cv2.INTER_AREA)
             frames.append(np.asarray(resized, np.uint8))
-    finally:
         capture.release()
     return frames
 

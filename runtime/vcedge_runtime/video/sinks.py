@@ -140,6 +140,24 @@ class MaskFolder(Sink):
         """Do nothing: every mask is finished when it is written."""
 
 
+class MaskList(Sink):
+    """Keeps the masks in memory, for scoring.
+
+    Attributes:
+        masks: (H, W) uint8 object ids of every frame so far.
+    """
+
+    def __init__(self) -> None:
+        self.masks: list[NDArray[np.uint8]] = []
+
+    def write(self, frame: Frame, labels: NDArray[np.uint8], scores: Mapping[int, float]) -> None:
+        """Keep the mask of a frame."""
+        self.masks.append(labels)
+
+    def close(self) -> None:
+        """Do nothing."""
+
+
 class OverlayVideo(Sink):
     """The frames with their objects drawn in, as MP4 (MPEG-4 part 2, which OpenCV always has).
 

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from vcedge_runtime.bundle import Bundle
 from vcedge_runtime.video.opencv import quiet_opencv
 from vcedge_runtime.video.palette import davis_palette, read_label_png, write_label_png
 
@@ -349,3 +350,19 @@ def test_an_unknown_model_is_told_where_models_are_listed(
     line = refuse_bundle("base-egde")
     assert "no model 'base-egde'" in line
     assert "`vcedge models` lists them" in line
+
+
+def test_the_output_of_a_former_run_is_not_tracked_into_its_own_folder(
+    tmp_path: Path, refuse: Callable[..., str], tiny_bundle: Bundle
+) -> None:
+    masks = tmp_path / "out" / "masks"
+    masks.mkdir(parents=True)
+    for index in range(3):
+        write_label_png(masks / f"{index:05d}.png", np.full((24, 32), 1, np.uint8))
+    before = sorted(path.name for path in masks.iterdir())
+    line = refuse(
+        *("track", str(masks), "--mask", str(masks / "00000.png"), "--overwrite"),
+        *("--out", str(tmp_path / "out"), "--model", str(tiny_bundle.folder)),
+    )
+    assert "choose another --out" in line
+    assert sorted(path.name for path in masks.iterdir()) == before
