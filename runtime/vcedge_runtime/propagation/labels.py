@@ -16,7 +16,7 @@ from vcedge_runtime.sampling.windows import MASKED_LOGIT, tile_windows
 
 TILE = 12
 """Side of a tile in key cells (our choice): ``benchmarks/readout.py`` compares others."""
-LOGIT_BYTES = 8 * 2**20
+LOGIT_BYTES = 4 * 2**20
 """Bytes of logits of one call (our choice): what stays in a last-level cache."""
 
 
