@@ -97,7 +97,7 @@ def score_size(root: Path, names: list[str], tracker: Tracker) -> Point:
             first = read_mask(truth[0], frame_hw=video.frame_hw)
             track_frames(tracker, video, first, [found], report)
         scores.append(score_sequence(map(read_label_png, truth), found.masks, name=name))
-        stages = [report.timings_ms[stage][WARM_UP:] for stage in TRACKING]
+        stages = [list(report.timings_ms[stage])[WARM_UP:] for stage in TRACKING]
         times += np.sum(stages, axis=0).tolist()
         held = max(held, tracker.memory_bytes)
         print(f"{tracker.size} {name}: J&F {scores[-1].j_and_f:.3f}", file=sys.stderr)

@@ -178,7 +178,7 @@ def profile_tracker(
             f"received a clip of {report.frames} frames; expected more than {1 + warm_up}: the "
             f"first and {warm_up} to warm up; pass a longer clip or a shorter warm-up"
         )
-    return _describe(tracker, {name: report.timings_ms[name][-measured:] for name in STAGES})
+    return _describe(tracker, {name: list(report.timings_ms[name])[-measured:] for name in STAGES})
 
 
 def _describe(tracker: Tracker, timings_ms: dict[str, list[float]]) -> Profile:

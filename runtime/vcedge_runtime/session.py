@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -14,6 +15,9 @@ from vcedge_runtime.tracker import Tracker
 from vcedge_runtime.video.sinks import Sink
 from vcedge_runtime.video.sources import Frame
 
+KEPT_TIMINGS = 10_000
+"""Frames whose timings are kept: a camera may run for weeks."""
+
 
 @dataclass
 class SessionReport:
@@ -22,12 +26,13 @@ class SessionReport:
     Attributes:
         frames: frames written, the first one included.
         seconds: wall time from the first frame on.
-        timings_ms: every frame's milliseconds of each stage: decode, the tracker's, and write.
+        timings_ms: milliseconds of each stage, decode, the tracker's and write, of the last
+            ``KEPT_TIMINGS`` frames.
     """
 
     frames: int = 0
     seconds: float = 0.0
-    timings_ms: dict[str, list[float]] = field(default_factory=dict)
+    timings_ms: dict[str, deque[float]] = field(default_factory=dict)
 
     @property
     def frames_per_second(self) -> float:
@@ -38,7 +43,7 @@ class SessionReport:
         """Count a frame."""
         self.frames += 1
         for stage, elapsed in stages.items():
-            self.timings_ms.setdefault(stage, []).append(elapsed)
+            self.timings_ms.setdefault(stage, deque(maxlen=KEPT_TIMINGS)).append(elapsed)
 
 
 def track_frames(

@@ -115,8 +115,8 @@ def parse_sizes(
     callback=parse_sizes,
     help="Working sizes beside the model's default.",
 )
-@click.option("--frames", type=click.IntRange(min=1), default=60, show_default=True)
-@click.option("--warm-up", type=click.IntRange(min=0), default=5, show_default=True)
+@click.option("--frames", type=click.IntRange(1, 5000), default=60, show_default=True)
+@click.option("--warm-up", type=click.IntRange(0, 1000), default=5, show_default=True)
 @EDGES
 @THREADS
 @click.option("--json", "report", type=click.Path(path_type=Path), help="Write every figure here.")
