@@ -63,7 +63,7 @@ def make_mask_fixture() -> Callable[..., Frame]:
 @pytest.fixture(scope="session")
 def tiny_weights() -> Weights:
     """The ``edge`` encoder before training, with a fixed seed and a head that tells cells apart."""
-    torch = pytest.importorskip("torch")
+    torch = pytest.importorskip("torch", reason="PyTorch makes the tiny model")
     from vcedge.models.encoder import PROFILES, KeyEncoder
     from vcedge.models.weights import Weights
     from vcedge_runtime.colour import lab_from_bgr
@@ -97,7 +97,7 @@ def tiny_bundle(
     tiny_weights: Weights, tiny_clip: TruthClip, tmp_path_factory: pytest.TempPathFactory
 ) -> Bundle:
     """A bundle of ``tiny_weights``, for small frames; tests must not change its folder."""
-    pytest.importorskip("onnxscript")
+    pytest.importorskip("onnxscript", reason="it exports the tiny model")
     from vcedge_export.bundle import ExportOptions, export_bundle
 
     folder: Path = tmp_path_factory.mktemp("bundles") / "tiny"
