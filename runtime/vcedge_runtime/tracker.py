@@ -182,8 +182,8 @@ class Tracker:
         for object_id in np.unique(ids[ids > 0]).tolist():
             video.channel_of[object_id] = len(video.channel_of) + 1
             video.drawn_in[object_id] = 0
-        self._write_labels(
-            labels_from_mask(ids, video.channel_of, video.bank.grid_hw, video.bank.channels)
+        video.bank.labels[video.slot] = labels_from_mask(
+            ids, video.channel_of, video.bank.grid_hw, video.bank.channels
         )
 
     def step(self, frame: NDArray[np.uint8]) -> StepResult:
@@ -312,10 +312,6 @@ class Tracker:
         if self.bundle.composition.edges:
             return EdgeGuide(frame, video.bank.grid_hw)
         return CubicUpsampler(video.frame_hw)
-
-    def _write_labels(self, labels: NDArray[np.float32]) -> None:
-        video = self._current()
-        video.bank.labels[video.slot] = labels
 
     def _free_channel(self, video: _Video) -> int:
         used = set(video.channel_of.values())

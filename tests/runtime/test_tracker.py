@@ -374,6 +374,8 @@ def test_nothing_goes_before_start_or_after_close(
 def test_closing_twice_is_closing_once(tracker: Tracker) -> None:
     tracker.close()
     tracker.close()
+    with pytest.raises(TrackerError, match="closed"):
+        _ = tracker.object_ids
 
 
 def test_a_frame_of_another_size_is_refused_and_changes_nothing(

@@ -119,6 +119,7 @@ def test_a_video_is_decoded_ahead_and_left_early_without_hanging(tmp_path: Path)
         for frame in prefetch(source):
             if frame.index == 3:
                 break
+    assert frame.index == 3
 
 
 @pytest.mark.parametrize("options", [{"options": {"movflags": "faststart"}}, {"format": "mpegts"}])
