@@ -1,0 +1,123 @@
+"""Optical flow as an input of the encoder: OpenCV's DIS on lightness alone (MER, eq. 5)."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from vcedge_runtime.errors import TrackerError
+
+FLOW_PIXELS = 20.0
+"""Motion that is encoded as 1 at a short side of ``FLOW_SIDE`` pixels (our choice)."""
+FLOW_SIDE = 256
+DIS_SIDE = 32
+"""Shortest side that DIS FAST takes: four patches; below, OpenCV reads outside its arrays."""
+
+
+class FlowEstimator:
+    """Flow from each frame of a video to the one before it.
+
+    The result does not depend on the number of OpenCV's threads. Training must use the same flow.
+    """
+
+    def __init__(self) -> None:
+        self._dis = _open_dis()
+        self._previous: NDArray[np.uint8] | None = None
+
+    def step(
+        self, lab: NDArray[np.float32], out: NDArray[np.float32] | None = None
+    ) -> NDArray[np.float32]:
+        """Take the next frame.
+
+        Args:
+            lab: (H, W, 3) float32 normalised Lab, as ``lab_from_bgr`` gives it; only L is read.
+            out: (3, H, W) float32, to be written.
+
+        Returns:
+            ``encode_flow`` of this frame; zeros for the first. ``out``, or owned by the caller.
+
+        Raises:
+            TrackerError: the frame is not of the size of the one before it.
+        """
+        grey, previous = grey_from_lab(lab), self._previous
+        if previous is not None and previous.shape != grey.shape:
+            raise TrackerError(
+                f"received a frame of {grey.shape} after one of {previous.shape}; "
+                "expected frames of one size; begin a new video"
+            )
+        self._previous = grey
+        if previous is None:
+            out = np.empty((3, *grey.shape), np.float32) if out is None else out
+            out[:] = 0
+            return out
+        return encode_flow(_calculate(self._dis, grey, previous), out)
+
+
+def grey_from_lab(lab: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Take lightness as DIS wants it; no colour leaks into the flow.
+
+    Args:
+        lab: (H, W, 3) float32 normalised Lab; L is [-1, 1].
+
+    Returns:
+        (H, W) uint8: 0 for black, 255 for white.
+    """
+    lightness = cv2.extractChannel(lab, 0)
+    return np.asarray(cv2.convertScaleAbs(lightness, alpha=127.5, beta=127.5), np.uint8)
+
+
+def flow_from_lab(
+    current: NDArray[np.float32], previous: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """Estimate where each pixel of a frame was in another: previous(x + flow(x)) = current(x).
+
+    Args:
+        current: (H, W, 3) float32 normalised Lab; only L is read.
+        previous: the same of another frame of the same size.
+
+    Returns:
+        (H, W, 2) float32 pixels, x then y.
+    """
+    return _calculate(_open_dis(), grey_from_lab(current), grey_from_lab(previous))
+
+
+def encode_flow(
+    flow: NDArray[np.float32], out: NDArray[np.float32] | None = None
+) -> NDArray[np.float32]:
+    """Encode flow as a picture of three channels, in which rest is exactly 0 (our choice).
+
+    Args:
+        flow: (H, W, 2) float32 pixels, x then y.
+        out: (3, H, W) float32, to be written.
+
+    Returns:
+        (3, H, W) float32 in [-1, 1]: x, y and length over 20 px * min(H, W) / 256, clipped.
+        ``out``, or owned by the caller.
+    """
+    height, width = flow.shape[:2]
+    out = np.empty((3, height, width), np.float32) if out is None else out
+    cv2.split(flow, [out[0], out[1]])
+    # OpenCV's own magnitude differs in the last bit with the place of the array in memory.
+    np.sqrt(out[0] * out[0] + out[1] * out[1], out=out[2])
+    out *= np.float32(FLOW_SIDE / (FLOW_PIXELS * min(height, width)))
+    return np.clip(out, -1, 1, out=out)
+
+
+def _open_dis() -> cv2.DISOpticalFlow:
+    return cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
+
+
+def _calculate(
+    dis: cv2.DISOpticalFlow, current: NDArray[np.uint8], previous: NDArray[np.uint8]
+) -> NDArray[np.float32]:
+    height, width = current.shape
+    bottom, right = max(0, DIS_SIDE - height), max(0, DIS_SIDE - width)
+    if bottom or right:
+        current, previous = (
+            np.asarray(cv2.copyMakeBorder(g, 0, bottom, 0, right, cv2.BORDER_REPLICATE), np.uint8)
+            for g in (current, previous)
+        )
+    # A flow that is handed in would be its start; OpenCV's stub does not know None.
+    flow = dis.calc(current, previous, None)  # type: ignore[call-overload]
+    return np.asarray(flow, np.float32)[:height, :width]
