@@ -65,11 +65,17 @@ class KeyEncoder(nn.Module):
 
     Stages follow MAST for ``paper`` (stride 4, no max-pool, four stages with strides 1, 2, 1, 1)
     and CRW for ``edge`` (stride 8, max-pool, three stages with strides 1, 2, 1).
+
+    Args:
+        profile: the working point.
+        motion: whether encoded optical flow is added to the frame, O = I + alpha F with a learned
+            alpha that starts at 0.1 (MER, eq. 5; the start is our choice).
     """
 
-    def __init__(self, profile: Profile) -> None:
+    def __init__(self, profile: Profile, *, motion: bool = False) -> None:
         super().__init__()
         self.profile = profile
+        self.alpha = nn.Parameter(torch.tensor(0.1)) if motion else None
         stem: list[nn.Module] = [
             nn.Conv2d(3, 64, 7, 2, 3, bias=False),
             nn.BatchNorm2d(64),
@@ -92,16 +98,20 @@ class KeyEncoder(nn.Module):
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
-    def forward(self, lab: Tensor) -> Tensor:
+    def forward(self, lab: Tensor, flow: Tensor | None = None) -> Tensor:
         """Encode frames.
 
         Args:
             lab: (B, 3, H, W) float32, normalised Lab, each channel about [-1, 1]; H and W multiples
                 of ``profile.stride``.
+            flow: (B, 3, H, W) float32 in [-1, 1], encoded optical flow to the frame before; needed
+                with ``motion``, ignored otherwise.
 
         Returns:
             (B, key_dim, H / stride, W / stride) key; float32 outside autocast.
         """
+        if self.alpha is not None and flow is not None:
+            lab = lab + self.alpha * flow
         key: Tensor = self.head(self.stages(self.stem(lab)))
         return key
 
@@ -115,14 +125,16 @@ class FrameEncoder(nn.Module):
     def __init__(self, encoder: KeyEncoder) -> None:
         super().__init__()
         self.profile = encoder.profile
+        self.motion = encoder.alpha is not None
         self._encoder = fold_batch_norm(encoder)
 
     @property
     def spec(self) -> GraphSpec:
         """The graph's tensors."""
+        names = ("image", "flow") if self.motion else ("image",)
         return GraphSpec(
             "encoder",
-            (TensorSpec("image", "float32", (1, 3, "H", "W")),),
+            tuple(TensorSpec(name, "float32", (1, 3, "H", "W")) for name in names),
             (TensorSpec("key", "float32", ("h", "w", self.profile.key_dim)),),
         )
 
@@ -138,21 +150,22 @@ class FrameEncoder(nn.Module):
         convolutions = [m for m in self.modules() if isinstance(m, nn.Conv2d)]
         hooks = [module.register_forward_hook(count) for module in convolutions]
         with torch.inference_mode():
-            self(torch.zeros(1, 3, side, side))
+            self(*(torch.zeros(1, 3, side, side) for _ in self.spec.inputs))
         for hook in hooks:
             hook.remove()
         return sum(counted) / side**2
 
-    def forward(self, image: Tensor) -> Tensor:
+    def forward(self, image: Tensor, flow: Tensor | None = None) -> Tensor:
         """Encode one frame.
 
         Args:
             image: (1, 3, H, W) float32, normalised Lab; H and W multiples of the stride.
+            flow: (1, 3, H, W) float32 in [-1, 1], encoded optical flow, with ``motion`` alone.
 
         Returns:
             (h, w, C) float32 key.
         """
-        key: Tensor = self._encoder(image)
+        key: Tensor = self._encoder(image, flow)
         return key[0].permute(1, 2, 0).contiguous()
 
 

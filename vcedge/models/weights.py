@@ -12,7 +12,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from vcedge.models.encoder import PROFILES, KeyEncoder
+from vcedge.models.network import KeyNetwork
 from vcedge_runtime.errors import BundleError
 
 SHIPPED = Path(__file__).parent.parent / "weights"
@@ -20,30 +20,30 @@ SHIPPED = Path(__file__).parent.parent / "weights"
 
 @dataclass(frozen=True)
 class Weights:
-    """An encoder and where it came from.
+    """A network and where it came from.
 
     Attributes:
-        encoder: in evaluation mode, float32.
+        network: in evaluation mode, float32.
         facts: plain JSON values: model, profile, data, licences, steps, measured accuracy.
     """
 
-    encoder: KeyEncoder
+    network: KeyNetwork
     facts: Mapping[str, Any]
 
 
-def save_weights(encoder: KeyEncoder, path: Path, facts: Mapping[str, Any]) -> None:
-    """Write an encoder in FP16 (our choice: half the size, less rounding than training's noise).
+def save_weights(network: KeyNetwork, path: Path, facts: Mapping[str, Any]) -> None:
+    """Write a network in FP16 (our choice: half the size, less rounding than training's noise).
 
     Args:
-        encoder: the trained encoder.
+        network: the trained network.
         path: the file; replaced as a whole.
-        facts: plain JSON values; ``profile`` is added.
+        facts: plain JSON values; what the network is made of is added.
     """
     tensors = {
         name: (value.half() if value.is_floating_point() else value).contiguous()
-        for name, value in encoder.state_dict().items()
+        for name, value in network.state_dict().items()
     }
-    known = {**facts, "profile": encoder.profile.name}
+    known = {**facts, **network.parts}
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
     save_file(tensors, partial, {"facts": json.dumps(known)})
@@ -68,13 +68,15 @@ def load_weights(source: str | Path) -> Weights:
         with safe_open(path, "pt") as file:
             facts = json.loads(file.metadata()["facts"])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        encoder = KeyEncoder(PROFILES[facts["profile"]])
-        encoder.load_state_dict(
+        network = KeyNetwork.from_parts(
+            facts["profile"], facts["motion"], facts["value_extraction"]
+        )
+        network.load_state_dict(
             {k: v.float() if v.dtype == torch.float16 else v for k, v in tensors.items()}
         )
     except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as exc:
         raise BundleError(f"{path} does not hold weights of vcedge: {exc}") from exc
-    return Weights(encoder.eval(), facts)
+    return Weights(network.eval(), facts)
 
 
 def shipped_weights() -> list[str]:

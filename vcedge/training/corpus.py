@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import math
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -16,6 +18,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from vcedge_runtime.colour import lab_from_bgr
+from vcedge_runtime.motion import encode_flow, flow_from_lab
 from vcedge_runtime.video.opencv import quiet_opencv
 
 VIDEO_SUFFIXES = {".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg"}
@@ -58,10 +61,12 @@ def load_video(source: Path, cache: Path, short_side: int, max_frames: int) -> C
         if len(frames) < 2:
             return None
         cache.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(".partial.npy")
-        np.save(partial, np.stack(frames))
-        np.save(path.with_suffix(".motion.npy"), np.float64(_mean_motion(frames)))
-        partial.replace(path)
+        # The frames come last: where they are, another process may read both.
+        motion = np.asarray(_mean_motion(frames))
+        for array, target in ((motion, path.with_suffix(".motion.npy")), (np.stack(frames), path)):
+            partial = path.with_suffix(f".{os.getpid()}.partial.npy")
+            np.save(partial, array)
+            partial.replace(target)
     mapped = np.load(path, mmap_mode="r")
     return CachedVideo(source, mapped, float(np.load(path.with_suffix(".motion.npy"))))
 
@@ -119,18 +124,35 @@ class ClipSettings:
             the frame, so that small videos are zoomed more.
         jitter: largest change of position, size and angle (radians) between frames of a clip, as a
             share of the crop: still clips move too.
+        flow: whether each frame comes with its encoded optical flow to the video's frame before.
     """
 
     frames: int = 3
     gaps: tuple[int, int] = (1, 6)
     zoom: tuple[float, float] = (1.0, 2.2)
     jitter: float = 0.1
+    flow: bool = False
 
 
-class ClipDataset(Dataset[Tensor]):
+class Clips(NamedTuple):
+    """One clip, or a batch of B clips with a leading axis.
+
+    Attributes:
+        lab: (T, 3, S, S) float32 normalised Lab.
+        flow: (T, 3, S, S) float32 in [-1, 1], encoded optical flow; (T, 0, S, S) where none is
+            wanted.
+        video: () int64, number of the clip's video.
+    """
+
+    lab: Tensor
+    flow: Tensor
+    video: Tensor
+
+
+class ClipDataset(Dataset[Clips]):
     """Clips as a function of (seed, index), so that a run resumes exactly where it stopped.
 
-    Item: (T, 3, S, S) float32 normalised Lab, with S = ``size_at(index)``.
+    S is ``size_at(index)``.
     """
 
     def __init__(
@@ -151,15 +173,32 @@ class ClipDataset(Dataset[Tensor]):
     def __len__(self) -> int:
         return self._length
 
-    def __getitem__(self, index: int) -> Tensor:
+    def __getitem__(self, index: int) -> Clips:
         rng = np.random.default_rng((self._seed, index))
-        frames = self._videos[rng.choice(len(self._videos), p=self._weights)].frames
+        video = int(rng.choice(len(self._videos), p=self._weights))
+        frames = self._videos[video].frames
         crop = _Crop.draw(rng, frames.shape[1:3], self._settings.zoom, self._size_at(index))
-        clip = [
-            crop.cut(np.asarray(frames[picked]), crop.warp(rng, self._settings.jitter))
-            for picked in self._pick_frames(rng, len(frames))
-        ]
-        return torch.from_numpy(np.stack(clip).transpose(0, 3, 1, 2).copy())
+        labs, flows = [], []
+        for picked in self._pick_frames(rng, len(frames)):
+            warp = crop.warp(rng, self._settings.jitter)
+            cut = crop.cut(np.asarray(frames[picked]), warp)
+            labs.append(cut.transpose(2, 0, 1))
+            flows.append(self._flow(frames, int(picked), crop, warp, cut))
+        lab, flow = (torch.from_numpy(np.stack(planes)) for planes in (labs, flows))
+        return Clips(lab, flow, torch.tensor(video))
+
+    def _flow(
+        self,
+        frames: NDArray[np.uint8],
+        picked: int,
+        crop: _Crop,
+        warp: NDArray[np.float64],
+        lab: NDArray[np.float32],
+    ) -> NDArray[np.float32]:
+        if not self._settings.flow:
+            return np.zeros((0, *lab.shape[:2]), np.float32)
+        before = crop.cut(np.asarray(frames[max(0, picked - 1)]), warp)
+        return encode_flow(flow_from_lab(lab, before))
 
     def _pick_frames(self, rng: np.random.Generator, available: int) -> NDArray[np.int64]:
         low, high = self._settings.gaps

@@ -1,13 +1,18 @@
-"""``vcedge train base``: a run of a few steps, its end, its continuation, and what it refuses."""
+"""``vcedge train``: runs of a few steps, their end, their continuation, what they refuse."""
 
 from __future__ import annotations
 
 import json
 import os
+import socket
+import sys
+import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+from signal import SIGINT
 from subprocess import CompletedProcess, Popen
+from types import ModuleType
 from typing import Any
 
 import cv2
@@ -19,11 +24,13 @@ torch = pytest.importorskip("torch", reason="PyTorch trains; install vcedge[trai
 pytest.importorskip("safetensors", reason="weights are safetensors; install vcedge[train]")
 
 from vcedge.models.weights import load_weights  # noqa: E402
-from vcedge.training.base import BaseRun, BaseSettings  # noqa: E402
+from vcedge.training.run import RunSettings, TrainingRun  # noqa: E402
 
 Run = Callable[..., CompletedProcess[str]]
 Refuse = Callable[..., str]
-SMALL = ("train", "base", "--videos", "videos", "--batch", 1, "--sizes", "1.0:32", "--out", "run")
+OPTIONS = ("--videos", "videos", "--batch", 1, "--sizes", "1.0:32", "--out", "run")
+SMALL = ("train", "base", *OPTIONS)
+METHODS = pytest.mark.parametrize("method", ["base", "dmp", "mer"])
 
 
 @pytest.fixture
@@ -42,8 +49,7 @@ def videos(make_frame: Callable[..., NDArray[np.uint8]], tmp_path: Path) -> Path
 @pytest.fixture
 def _in_process(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Load clips without a process of their own, sum in one order, and put all back afterwards."""
-    settings = partial(BaseSettings, workers=0)
-    monkeypatch.setattr("vcedge.commands.train.BaseSettings", settings)
+    monkeypatch.setattr("vcedge.commands.train.RunSettings", partial(RunSettings, workers=0))
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     with torch.random.fork_rng():
@@ -71,26 +77,28 @@ def test_a_run_writes_weights_that_say_where_they_come_from(
     expected = {"model": "base", "profile": "edge", "steps": 2, "batch": 1, "sizes": "1.0:32"}
     assert {name: weights.facts[name] for name in expected} == expected
     assert (weights.facts["seed"], weights.facts["videos"], weights.facts["frames"]) == (0, 2, 16)
-    assert all(torch.isfinite(value).all() for value in weights.encoder.parameters())
+    assert weights.facts["from"] is None
+    assert all(torch.isfinite(value).all() for value in weights.network.parameters())
     assert read_steps(tmp_path / "run") == [2]
     assert len(list((tmp_path / "frames").glob("*.npy"))) == 4  # frames and motion of each
     assert {path.name for path in tmp_path.iterdir()} == {"videos", "frames", "run"}
 
 
+@METHODS
 @pytest.mark.usefixtures("videos", "_in_process")
 def test_an_interrupted_run_is_gone_on_with_to_the_same_weights(
-    run: Run, refuse: Refuse, monkeypatch: pytest.MonkeyPatch
+    run: Run, refuse: Refuse, monkeypatch: pytest.MonkeyPatch, method: str
 ) -> None:
-    optimise, calls = BaseRun._optimise, iter(range(100))
+    optimise, calls = TrainingRun._optimise, iter(range(100))
 
-    def interrupted(self: BaseRun, *arguments: Any) -> Any:
+    def interrupted(self: TrainingRun, *arguments: Any) -> Any:
         if next(calls) == 1:
             raise KeyboardInterrupt
         return optimise(self, *arguments)
 
-    options = (*SMALL, "--steps", 3, "--device", "cpu")
+    options = ("train", method, *OPTIONS, "--steps", 3, "--device", "cpu")
     with monkeypatch.context() as patch:
-        patch.setattr(BaseRun, "_optimise", interrupted)
+        patch.setattr(TrainingRun, "_optimise", interrupted)
         done = run(*options)
     assert done.returncode == 130
     assert "stopped at step 1; go on with --resume" in done.stdout
@@ -99,9 +107,160 @@ def test_an_interrupted_run_is_gone_on_with_to_the_same_weights(
     assert run(*options, "--resume").returncode == 0
     assert read_steps(Path("run")) == [3]
     assert run(*options, "--out", "whole").returncode == 0
-    ours, whole = (load_weights(f"{name}/weights.safetensors").encoder for name in ("run", "whole"))
-    for name, value in whole.state_dict().items():
-        torch.testing.assert_close(ours.state_dict()[name], value, rtol=0, atol=0)
+    ours, whole = (load_weights(f"{name}/weights.safetensors") for name in ("run", "whole"))
+    assert ours.facts["model"] == method
+    assert ours.network.parts == whole.network.parts
+    for name, value in whole.network.state_dict().items():
+        torch.testing.assert_close(ours.network.state_dict()[name], value, rtol=0, atol=0)
+
+
+@METHODS
+@pytest.mark.usefixtures("videos", "_in_process")
+def test_shipped_weights_are_adapted_to_the_users_videos(
+    run: Run, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    optimise, first = TrainingRun._optimise, {}
+
+    def watched(self: TrainingRun, *arguments: Any) -> Any:
+        if self.step == 0:
+            state = self.objective.network.state_dict()
+            first.update({name: value.clone() for name, value in state.items()})
+        return optimise(self, *arguments)
+
+    monkeypatch.setattr(TrainingRun, "_optimise", watched)
+    options = ("--steps", 2, "--device", "cpu", "--from", "base-edge")
+    assert run("train", method, *OPTIONS, *options).returncode == 0
+    shipped = load_weights("base-edge").network.state_dict()
+    for name, value in shipped.items():
+        assert torch.equal(first[name], value), name
+    adapted = load_weights("run/weights.safetensors")
+    assert adapted.facts["from"] == "base-edge"
+    found = adapted.network.state_dict()
+    assert any(not torch.equal(found[name], value) for name, value in shipped.items())
+    # Two steps of a rate that begins low.
+    change = (found["encoder.head.weight"] - shipped["encoder.head.weight"]).abs().max()
+    assert 0 < change < 0.01
+
+
+@pytest.mark.usefixtures("videos", "_in_process")
+def test_dmp_begins_with_its_branches_where_weights_are_given(run: Run) -> None:
+    options = ("train", "dmp", *OPTIONS, "--steps", 1, "--device", "cpu")
+    assert run(*options).returncode == 0
+    assert run(*options, "--out", "tuned", "--from", "run/weights.safetensors").returncode == 0
+    names = [
+        json.loads((Path(out) / "log.jsonl").read_text())["parts"].keys()
+        for out in ("run", "tuned")
+    ]
+    assert names == [{"colour"}, {"fused", "forward", "backward"}]
+
+
+@pytest.mark.usefixtures("videos", "_in_process")
+def test_mers_parts_can_be_left_out(run: Run) -> None:
+    options = ("--no-motion", "--no-values", "--contrast", 0, "--steps", 1, "--device", "cpu")
+    assert run("train", "mer", *OPTIONS, *options).returncode == 0
+    network = load_weights("run/weights.safetensors").network
+    assert network.parts == {"profile": "edge", "motion": False, "value_extraction": False}
+
+
+@pytest.mark.usefixtures("videos")
+def test_weights_that_do_not_exist_are_told(refuse: Refuse) -> None:
+    assert "no weights 'absent': expected a .safetensors file" in refuse(*SMALL, "--from", "absent")
+
+
+def test_ctrl_c_is_heard_after_the_step(
+    launch: Callable[..., Popen[str]], videos: Path, tmp_path: Path
+) -> None:
+    process = launch(*SMALL, "--steps", 100_000, "--device", "cpu")
+    log = tmp_path / "run" / "log.jsonl"
+    while not log.exists() and process.poll() is None:
+        time.sleep(0.05)
+    process.send_signal(SIGINT)
+    said, error = process.communicate(timeout=60)
+    assert (process.returncode, error.strip()) == (130, "vcedge: interrupted")
+    (stopped,) = [line for line in said.splitlines() if "go on with --resume" in line]
+    state = torch.load(tmp_path / "run" / "checkpoint.pt", weights_only=True)
+    assert f"stopped at step {state['step']};" in stopped
+    # The counter of the batch normalisation moves with the steps, never one ahead.
+    assert state["objective"]["network.encoder.stem.1.num_batches_tracked"] == state["step"]
+
+
+def test_two_processes_train_together_as_torchrun_starts_them(
+    launch: Callable[..., Popen[str]],
+    videos: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    given = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": 2}
+    processes = []
+    for rank in range(2):
+        for name, value in {**given, "RANK": rank, "LOCAL_RANK": rank}.items():
+            monkeypatch.setenv(name, str(value))
+        options = ("--batch", 2, "--steps", 1, "--device", "cpu", "--cache", "frames")
+        processes.append(launch(*SMALL, *options))
+    (first, error), (second, _) = [process.communicate(timeout=300) for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], error
+    assert "wrote run/weights.safetensors" in first
+    assert second == ""
+    assert load_weights(tmp_path / "run" / "weights.safetensors").facts["batch"] == 2
+    assert read_steps(tmp_path / "run") == [1]
+    # Both decode into one cache and leave nothing half written there.
+    assert len(list((tmp_path / "frames").iterdir())) == 4
+
+
+# TensorBoard.
+
+
+class FakeWriter:
+    """What a run needs of TensorBoard's SummaryWriter."""
+
+    opened: list[FakeWriter] = []  # noqa: RUF012
+
+    def __init__(self, folder: Path, purge_step: int) -> None:
+        self.folder, self.purge_step = folder, purge_step
+        self.scalars: dict[str, list[int]] = {}
+        self.closed = False
+        self.opened.append(self)
+
+    def __enter__(self) -> FakeWriter:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.closed = True
+
+    def add_scalar(self, tag: str, scalar_value: float, global_step: int) -> None:
+        assert np.isfinite(scalar_value)
+        self.scalars.setdefault(tag, []).append(global_step)
+
+
+@pytest.mark.usefixtures("videos", "_in_process")
+def test_a_run_is_logged_for_tensorboard(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake = ModuleType("torch.utils.tensorboard")
+    monkeypatch.setattr(fake, "SummaryWriter", FakeWriter, raising=False)
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", fake)
+    monkeypatch.setattr(FakeWriter, "opened", [])
+    options = ("train", "mer", *OPTIONS, "--steps", 1, "--device", "cpu", "--tensorboard")
+    assert run(*options).returncode == 0
+    assert run(*options, "--resume").returncode == 0
+    first, again = FakeWriter.opened
+    assert first.folder == Path("run") / "tensorboard"
+    assert first.scalars == {
+        name: [1] for name in ("loss", "images_per_second", "colour", "contrast")
+    }
+    # What stands after the checkpoint is written again.
+    assert (first.purge_step, again.purge_step) == (1, 2)
+    assert first.closed
+    assert again.closed
+
+
+@pytest.mark.usefixtures("videos", "_in_process")
+def test_a_missing_tensorboard_is_told(refuse: Refuse, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    line = refuse(*SMALL, "--steps", 1, "--device", "cpu", "--tensorboard")
+    assert "TensorBoard is not installed; run: pip install tensorboard" in line
+    assert not list(Path("run").iterdir())
 
 
 @pytest.mark.usefixtures("videos", "_in_process")

@@ -98,3 +98,53 @@ def test_a_frame_is_encoded_as_rows_of_cells(encoder: KeyEncoder) -> None:
     assert key.is_contiguous()
     assert (key.permute(2, 0, 1) - expected[0]).abs().max() < 1e-4 * expected.abs().max()
     frame_encoder.spec.check_arrays({"image": lab.numpy(), "key": key.numpy()})
+
+
+# Motion (MER, eq. 5).
+
+
+@pytest.fixture(scope="module")
+def moved() -> KeyEncoder:
+    torch.manual_seed(0)
+    return KeyEncoder(PROFILES["edge"], motion=True).eval()
+
+
+def test_flow_is_added_to_the_frame_by_alpha(moved: KeyEncoder) -> None:
+    lab, flow = torch.randn(2, 1, 3, 32, 32)
+    assert moved.alpha is not None
+    assert moved.alpha.item() == pytest.approx(0.1)
+    with torch.inference_mode():
+        assert torch.equal(moved(lab, flow), moved(lab + moved.alpha * flow))
+        assert not torch.equal(moved(lab, flow), moved(lab))
+        # A frame at rest is a frame without flow.
+        assert torch.equal(moved(lab, torch.zeros_like(flow)), moved(lab))
+
+
+def test_alpha_learns() -> None:
+    encoder = KeyEncoder(PROFILES["edge"], motion=True)
+    lab, flow = torch.randn(2, 2, 3, 32, 32)
+    encoder(lab, flow).square().mean().backward()
+    assert encoder.alpha is not None
+    assert encoder.alpha.grad is not None
+    assert encoder.alpha.grad.isfinite()
+    assert encoder.alpha.grad != 0
+
+
+def test_an_encoder_without_motion_ignores_flow(encoder: KeyEncoder) -> None:
+    lab, flow = torch.randn(2, 1, 3, 32, 32)
+    with torch.inference_mode():
+        assert torch.equal(encoder(lab, flow), encoder(lab))
+    assert [tensor.name for tensor in FrameEncoder(encoder).spec.inputs] == ["image"]
+
+
+def test_an_exported_encoder_with_motion_takes_flow_as_well(moved: KeyEncoder) -> None:
+    frame_encoder = FrameEncoder(moved).eval()
+    assert [tensor.name for tensor in frame_encoder.spec.inputs] == ["image", "flow"]
+    lab, flow = torch.randn(2, 1, 3, 32, 48)
+    with torch.inference_mode():
+        key, expected = frame_encoder(lab, flow), moved(lab, flow)
+    assert (key.permute(2, 0, 1) - expected[0]).abs().max() < 1e-4 * expected.abs().max()
+    arrays = {"image": lab.numpy(), "flow": flow.numpy(), "key": key.numpy()}
+    frame_encoder.spec.check_arrays(arrays)
+    plain = FrameEncoder(KeyEncoder(PROFILES["edge"]))
+    assert frame_encoder.count_macs() == plain.count_macs()

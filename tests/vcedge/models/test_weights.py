@@ -10,57 +10,60 @@ import torch
 from safetensors.torch import save_file
 
 from vcedge.models import weights as weights_module
-from vcedge.models.encoder import PROFILES, KeyEncoder
+from vcedge.models.network import KeyNetwork
 from vcedge.models.weights import load_weights, save_weights, shipped_weights
 from vcedge_runtime.errors import BundleError
 
 FACTS = {"data": ["clips"], "licences": {"clips": "research"}, "steps": 8000, "j_and_f": 0.7}
 
 
-@pytest.fixture(scope="module")
-def encoder() -> KeyEncoder:
+@pytest.fixture(scope="module", params=[False, True], ids=["base", "mer"])
+def network(request: pytest.FixtureRequest) -> KeyNetwork:
     torch.manual_seed(0)
-    encoder = KeyEncoder(PROFILES["edge"])
-    encoder.train()(torch.randn(2, 3, 32, 32))
-    return encoder.eval()
+    mer: bool = request.param
+    network = KeyNetwork.from_parts("edge", motion=mer, value_extraction=mer)
+    network.encoder.train()(torch.randn(2, 3, 32, 32))
+    return network.eval()
 
 
-def test_weights_come_back_in_fp16_with_their_facts(encoder: KeyEncoder, tmp_path: Path) -> None:
+def test_weights_come_back_in_fp16_with_their_facts(network: KeyNetwork, tmp_path: Path) -> None:
     path = tmp_path / "new" / "base.safetensors"
-    save_weights(encoder, path, FACTS)
+    save_weights(network, path, FACTS)
     loaded = load_weights(path)
-    assert loaded.facts == {**FACTS, "profile": "edge"}
-    assert loaded.encoder.profile == encoder.profile
-    assert not loaded.encoder.training
-    expected = encoder.state_dict()
-    for name, value in loaded.encoder.state_dict().items():
+    assert loaded.facts == {**FACTS, **network.parts}
+    assert loaded.network.parts == network.parts
+    assert not loaded.network.training
+    expected = network.state_dict()
+    assert loaded.network.state_dict().keys() == expected.keys()
+    for name, value in loaded.network.state_dict().items():
         rounded = expected[name].half().float() if value.is_floating_point() else expected[name]
         assert value.dtype == expected[name].dtype
         torch.testing.assert_close(value, rounded, atol=0, rtol=0)
 
 
-def test_a_file_holds_two_bytes_a_weight(encoder: KeyEncoder, tmp_path: Path) -> None:
-    save_weights(encoder, tmp_path / "base.safetensors", FACTS)
-    weights = sum(value.numel() for value in encoder.state_dict().values())
+def test_a_file_holds_two_bytes_a_weight(network: KeyNetwork, tmp_path: Path) -> None:
+    save_weights(network, tmp_path / "base.safetensors", FACTS)
+    weights = sum(value.numel() for value in network.state_dict().values())
     # The header and the int64 step counters of batch normalisation are the rest.
     assert 0 < (tmp_path / "base.safetensors").stat().st_size - 2 * weights < 20_000
     assert [path.name for path in tmp_path.iterdir()] == ["base.safetensors"]
 
 
-def test_the_rounding_to_fp16_hardly_moves_a_key(encoder: KeyEncoder, tmp_path: Path) -> None:
-    save_weights(encoder, tmp_path / "base.safetensors", FACTS)
+def test_the_rounding_to_fp16_hardly_moves_a_key(network: KeyNetwork, tmp_path: Path) -> None:
+    save_weights(network, tmp_path / "base.safetensors", FACTS)
     lab = torch.randn(1, 3, 64, 64)
     with torch.inference_mode():
-        expected, found = encoder(lab), load_weights(tmp_path / "base.safetensors").encoder(lab)
+        expected = network.encoder(lab)
+        found = load_weights(tmp_path / "base.safetensors").network.encoder(lab)
     # FP16 has 11 bits: half a thousandth per weight, and errors of many weights cancel.
     assert (found - expected).abs().max() < 5e-3 * expected.abs().max()
 
 
 def test_shipped_weights_open_by_name(
-    encoder: KeyEncoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    network: KeyNetwork, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(weights_module, "SHIPPED", tmp_path)
-    save_weights(encoder, tmp_path / "toy.safetensors", FACTS)
+    save_weights(network, tmp_path / "toy.safetensors", FACTS)
     assert shipped_weights() == ["toy"]
     assert load_weights("toy").facts["steps"] == 8000
     with pytest.raises(BundleError, match=r"no weights 'absent': .*\['toy'\]"):
@@ -70,20 +73,28 @@ def test_shipped_weights_open_by_name(
 def damaged_files() -> dict[str, tuple[dict[str, torch.Tensor], dict[str, str] | None]]:
     """Name files that safetensors can read and that are no weights of ours."""
     tensors = {
-        name: value.half() for name, value in KeyEncoder(PROFILES["edge"]).state_dict().items()
+        name: value.half()
+        for name, value in KeyNetwork.from_parts("edge", False, False).state_dict().items()
     }
-    facts = {"facts": json.dumps({"profile": "edge"})}
-    fewer = {name: value for name, value in tensors.items() if name != "head.weight"}
+    parts = {"profile": "edge", "motion": False, "value_extraction": False}
+    facts = {"facts": json.dumps(parts)}
+    fewer = {name: value for name, value in tensors.items() if name != "encoder.head.weight"}
+
+    def claim(**other: object) -> dict[str, str]:
+        return {"facts": json.dumps({**parts, **other})}
+
     return {
         "no metadata": (tensors, None),
         "other metadata": (tensors, {"format": "pt"}),
         "facts that are no JSON": (tensors, {"facts": "edge"}),
         "facts that are a list": (tensors, {"facts": "[]"}),
-        "an unknown profile": (tensors, {"facts": json.dumps({"profile": "wide"})}),
-        "the tensors of another profile": (tensors, {"facts": json.dumps({"profile": "paper"})}),
+        "an unknown profile": (tensors, claim(profile="wide")),
+        "the tensors of another profile": (tensors, claim(profile="paper")),
+        "facts without the parts": (tensors, {"facts": json.dumps({"profile": "edge"})}),
+        "the tensors of another method": (tensors, claim(motion=True, value_extraction=True)),
         "a tensor too few": (fewer, facts),
         "a tensor too many": ({**tensors, "tail": torch.zeros(3)}, facts),
-        "a tensor of another shape": ({**tensors, "head.bias": torch.zeros(3)}, facts),
+        "a tensor of another shape": ({**tensors, "encoder.head.bias": torch.zeros(3)}, facts),
     }
 
 
@@ -103,10 +114,10 @@ def test_a_file_that_is_no_safetensors_is_refused(content: bytes, tmp_path: Path
 
 
 def test_an_interrupted_save_leaves_the_former_file(
-    encoder: KeyEncoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    network: KeyNetwork, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "base.safetensors"
-    save_weights(encoder, path, FACTS)
+    save_weights(network, path, FACTS)
     before = path.read_bytes()
 
     def stop(tensors: object, file: Path, metadata: object) -> None:
@@ -115,5 +126,12 @@ def test_an_interrupted_save_leaves_the_former_file(
 
     monkeypatch.setattr(weights_module, "save_file", stop)
     with pytest.raises(KeyboardInterrupt):
-        save_weights(encoder, path, {})
+        save_weights(network, path, {})
     assert path.read_bytes() == before
+
+
+def test_the_file_says_what_it_is_made_of_whatever_the_facts_say(
+    network: KeyNetwork, tmp_path: Path
+) -> None:
+    save_weights(network, tmp_path / "one.safetensors", {"profile": "wide", "motion": "perhaps"})
+    assert load_weights(tmp_path / "one.safetensors").facts == network.parts

@@ -10,7 +10,15 @@ import torch
 from torch import Tensor, nn
 
 from vcedge.models.affinity import window_bias
-from vcedge.training.losses import clip_keys, colourisation_loss, drop_channel
+from vcedge.training.corpus import Clips
+from vcedge.training.losses import (
+    COLOUR_SCALE,
+    cell_colours,
+    clip_keys,
+    colourisation_loss,
+    drop_channel,
+    others,
+)
 
 
 @pytest.mark.parametrize("channel", [1, 2])
@@ -23,11 +31,35 @@ def test_a_dropped_channel_is_zero_and_the_rest_half_as_much_again(channel: int)
     assert lab[:, :, channel].abs().min() > 0
 
 
-def test_every_frame_is_encoded_without_the_channel() -> None:
-    clip = torch.randn(2, 4, 3, 8, 8)
-    keys = clip_keys(nn.Identity(), clip, 2)
-    assert keys.shape == clip.shape
-    assert torch.equal(keys, drop_channel(clip, 2))
+class Superposition(nn.Module):
+    """An encoder that gives back what it is given, and says whether flow was."""
+
+    def forward(self, lab: Tensor, flow: Tensor | None) -> Tensor:
+        return lab if flow is None else lab + 2 * flow
+
+
+def test_every_frame_is_encoded_without_the_channel_and_with_its_flow() -> None:
+    lab, flow = torch.randn(2, 4, 3, 8, 8), torch.randn(2, 4, 3, 8, 8)
+    video = torch.tensor([0, 1])
+    keys = clip_keys(Superposition(), Clips(lab, flow[:, :, :0], video), 2)
+    assert keys.shape == lab.shape
+    assert torch.equal(keys, drop_channel(lab, 2))
+    moving = clip_keys(Superposition(), Clips(lab, flow, video), 2)
+    assert torch.equal(moving, drop_channel(lab, 2) + 2 * flow)
+
+
+def test_a_cells_colour_is_the_scaled_mean_of_its_pixels() -> None:
+    colour = torch.zeros(1, 2, 4, 6)
+    colour[0, 1, :2, 2:4] = torch.tensor([[0.1, 0.2], [0.3, 0.6]])
+    cells = cell_colours(colour, 2)
+    assert cells.shape == (1, 2, 1, 2, 3)
+    assert cells[0, 1, 0, 0, 1].item() == pytest.approx(0.3 * COLOUR_SCALE)
+    assert cells.sum().item() == pytest.approx(0.3 * COLOUR_SCALE)
+
+
+@pytest.mark.parametrize(("target", "expected"), [(0, [1, 2]), (1, [0, 2]), (2, [0, 1])])
+def test_the_others_are_a_clips_frames_without_one(target: int, expected: list[int]) -> None:
+    assert others(3, target) == expected
 
 
 def distinct_keys(frames: int, side: int, length: float) -> Tensor:
@@ -62,6 +94,23 @@ def test_the_colourisation_loss_is_smooth_l1_on_20_times_the_cells_mean() -> Non
     expected = np.where(errors < 1, errors**2 / 2, errors - 0.5).mean()
     found = colourisation_loss(keys, colour, window_bias(2, 2, 2), 2)
     assert found.item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_each_cells_error_has_its_weight() -> None:
+    torch.manual_seed(0)
+    keys, colour = torch.randn(2, 3, 4, 4, 4), torch.rand(2, 3, 16, 16)
+    bias = window_bias(4, 4, 2)
+    plain = colourisation_loss(keys, colour, bias, 4)
+    for factor in (0.0, 1.0, 2.5):
+        weight = torch.full((2, 3, 4, 4), factor)
+        found = colourisation_loss(keys, colour, bias, 4, weight)
+        assert found.item() == pytest.approx(factor * plain.item(), rel=1e-6)
+    total = 0.0
+    for cell in range(2 * 3 * 4 * 4):
+        weight = torch.zeros(2, 3, 4, 4)
+        weight.view(-1)[cell] = 1
+        total += colourisation_loss(keys, colour, bias, 4, weight).item()
+    assert total == pytest.approx(plain.item(), rel=1e-4)
 
 
 @pytest.mark.parametrize("scale", [0.0, 1.0, 1e3])

@@ -1,0 +1,54 @@
+"""What a self-supervised method trains: the key encoder and, for MER, its value extraction."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from vcedge.models.encoder import PROFILES, KeyEncoder, Profile
+from vcedge.models.value_extraction import ValueExtraction
+
+
+class KeyNetwork(nn.Module):
+    """Gives the key of a frame.
+
+    Args:
+        profile: of the encoder.
+        motion: whether the encoder takes optical flow (MER, eq. 5).
+        value_extraction: whether keys are refined by the value extraction (MER, eqs. 6 to 12).
+    """
+
+    def __init__(
+        self, profile: Profile, *, motion: bool = False, value_extraction: bool = False
+    ) -> None:
+        super().__init__()
+        self.encoder = KeyEncoder(profile, motion=motion)
+        self.values = ValueExtraction(profile.key_dim) if value_extraction else None
+
+    @property
+    def profile(self) -> Profile:
+        """Working point of the encoder."""
+        return self.encoder.profile
+
+    @property
+    def parts(self) -> dict[str, str | bool]:
+        """The arguments that make such a network again, as plain JSON values."""
+        return {
+            "profile": self.profile.name,
+            "motion": self.encoder.alpha is not None,
+            "value_extraction": self.values is not None,
+        }
+
+    @classmethod
+    def from_parts(cls, profile: str, motion: bool, value_extraction: bool) -> KeyNetwork:
+        """Make a network of the same parts, with new weights."""
+        return cls(PROFILES[profile], motion=motion, value_extraction=value_extraction)
+
+    def take_weights(self, other: KeyNetwork) -> None:
+        """Copy every tensor that both networks have in the same shape; the rest keeps its own.
+
+        A profile may so begin with another's weights, and MER with those of ``base``.
+        """
+        known = other.state_dict()
+        own = self.state_dict()
+        shared = {k: v for k, v in known.items() if k in own and own[k].shape == v.shape}
+        self.load_state_dict({**own, **shared})

@@ -1,0 +1,69 @@
+"""What a training method is: a network, the clips it wants, and a loss."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from vcedge.models.affinity import window_bias
+from vcedge.models.network import KeyNetwork
+from vcedge.training.corpus import Clips, ClipSettings
+
+
+class Objective(nn.Module):
+    """Base of the methods; calling it gives the loss of a batch.
+
+    Attributes:
+        name: of the method.
+        network: what is trained and delivered.
+        settings: the method's own, a dataclass of plain values.
+        clip_settings: what its clips are like.
+        parts: the last loss's parts by name, detached scalars.
+    """
+
+    name: str
+
+    def __init__(self, network: KeyNetwork, settings: Any, clip_settings: ClipSettings) -> None:
+        super().__init__()
+        self.network = network
+        self.settings = settings
+        self.clip_settings = clip_settings
+        self.parts: dict[str, Tensor] = {}
+        self._biases: dict[int, Tensor] = {}
+
+    def forward(self, clips: Clips, share: float, teacher: KeyNetwork) -> Tensor:
+        """Loss of a batch.
+
+        Args:
+            clips: B clips on the network's device.
+            share: how much of the run is done, 0 to 1.
+            teacher: the moving average of the network; no gradient goes through it.
+
+        Returns:
+            () float32.
+        """
+        channel = int(torch.randint(1, 3, ()))
+        losses = self.losses(clips, channel, share, teacher)
+        self.parts = {name: loss.detach() for name, loss in losses.items()}
+        return torch.stack(list(losses.values())).sum()
+
+    def losses(
+        self, clips: Clips, channel: int, share: float, teacher: KeyNetwork
+    ) -> dict[str, Tensor]:
+        """Parts of the loss by name, weighted, to be added up.
+
+        Args:
+            clips: as for ``forward``.
+            channel: the colour channel that is hidden and reconstructed, 1 or 2.
+            share: as for ``forward``.
+            teacher: as for ``forward``.
+        """
+        raise NotImplementedError
+
+    def bias(self, side: int, device: torch.device) -> Tensor:
+        """Window mask of a square key grid of this side."""
+        if side not in self._biases:
+            self._biases[side] = window_bias(side, side, self.settings.radius).to(device)
+        return self._biases[side]

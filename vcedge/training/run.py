@@ -1,0 +1,357 @@
+"""A training run: steps, checkpoints, resumption, processes, whatever the method."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from itertools import pairwise
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.utils.data import DataLoader
+
+from vcedge.models.encoder import PROFILES
+from vcedge.models.network import KeyNetwork
+from vcedge.training.corpus import CachedVideo, ClipDataset, Clips
+from vcedge.training.interruption import finish_first
+from vcedge.training.objective import Objective
+from vcedge.training.processes import Processes
+from vcedge_runtime.errors import TrainingError
+
+AVERAGE_DECAY = 0.995
+"""Of the moving average of the weights, which is what a run delivers (our choice)."""
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """One training run, whatever the method.
+
+    Attributes:
+        profile: ``edge`` or ``paper``.
+        steps: optimiser steps.
+        batch: clips a step, of all processes together.
+        sizes: crop sizes in pixels, one after the other, as (share of the run at its end, size).
+        learning_rate: Adam's, falling linearly to 2 % after a warm-up of 2 % of the steps.
+        seed: of weights and clips.
+        workers: loader processes.
+    """
+
+    profile: str = "edge"
+    steps: int = 8000
+    batch: int = 16
+    sizes: tuple[tuple[float, int], ...] = ((0.5, 128), (1.0, 192))
+    learning_rate: float = 1e-3
+    seed: int = 0
+    workers: int = 1
+
+    def __post_init__(self) -> None:
+        if self.profile not in PROFILES:
+            raise TrainingError(
+                f"profile {self.profile!r} is unknown; choose from {sorted(PROFILES)}"
+            )
+        if self.steps < 1 or self.batch < 1:
+            raise TrainingError(
+                f"steps and batch must be at least 1, received {self.steps}, {self.batch}"
+            )
+        shares = [share for share, _ in self.sizes]
+        if not shares or shares[-1] != 1.0 or any(a >= b for a, b in pairwise(shares)):
+            raise TrainingError(
+                f"sizes must have rising shares that end at 1.0, received {self.sizes}"
+            )
+        if self.learning_rate <= 0 or self.workers < 0:
+            raise TrainingError(
+                "expected a learning rate above 0 and no negative workers, received "
+                f"{self.learning_rate}, {self.workers}"
+            )
+        stride = PROFILES[self.profile].stride
+        if any(size < stride or size % stride for _, size in self.sizes):
+            raise TrainingError(f"crop sizes must be multiples of {stride}, received {self.sizes}")
+
+    def size_at(self, step: int) -> int:
+        """Crop size of a step."""
+        return next(size for share, size in self.sizes if step < share * self.steps)
+
+    def learning_rate_share(self, step: int) -> float:
+        """Factor on the learning rate at a step."""
+        warm_up = max(1, self.steps // 50)
+        return min(1.0, (step + 1) / warm_up) * (1 - 0.98 * step / self.steps)
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What a run reports after a step.
+
+    Attributes:
+        step: steps done.
+        loss: mean since the last report, over all processes.
+        images_per_second: of all processes together.
+        parts: the loss's parts by name, of the last step.
+    """
+
+    step: int
+    loss: float
+    images_per_second: float
+    parts: dict[str, float]
+
+
+class ScalarWriter(Protocol):
+    """What a run needs of TensorBoard's SummaryWriter."""
+
+    def add_scalar(self, tag: str, scalar_value: float, global_step: int) -> None:
+        """Write one number."""
+
+
+def default_device() -> str:
+    """``cuda`` where there is a GPU, else ``cpu``."""
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+class TrainingRun:
+    """A run that can be stopped at any step and taken up again with the same curve.
+
+    Files in ``out``: ``checkpoint.pt`` (everything to resume), ``log.jsonl`` (a line per report);
+    of several processes, the first one writes them.
+
+    Args:
+        settings: of the run.
+        objective: the method, with its network.
+        videos: what clips are drawn from.
+        out: the run's folder.
+        device: such as ``cpu`` or ``cuda:0``.
+        processes: how many run it together, and which one this is.
+    """
+
+    def __init__(
+        self,
+        settings: RunSettings,
+        objective: Objective,
+        videos: Sequence[CachedVideo],
+        out: Path,
+        device: str,
+        processes: Processes | None = None,
+    ) -> None:
+        self.processes = processes or Processes()
+        if not videos:
+            raise TrainingError("no video with at least two frames to train on")
+        if settings.batch % self.processes.count:
+            raise TrainingError(
+                f"received a batch of {settings.batch} for {self.processes.count} processes; "
+                "expected a multiple"
+            )
+        self.settings = settings
+        self.device = torch.device(device)
+        # The stub lacks memory_format.
+        self.objective = objective.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.average = AveragedModel(
+            objective.network, multi_avg_fn=get_ema_multi_avg_fn(AVERAGE_DECAY), use_buffers=True
+        )
+        trained = [p for p in objective.parameters() if p.requires_grad]
+        self.optimiser = torch.optim.Adam(trained, lr=settings.learning_rate)
+        self.step = 0
+        self.seconds = 0.0
+        self._videos = videos
+        self._out = out
+        self._module: nn.Module = objective
+        if self.processes.count > 1:
+            self._module = DistributedDataParallel(objective, broadcast_buffers=False)
+
+    @property
+    def checkpoint_path(self) -> Path:
+        """Where the run's state is kept."""
+        return self._out / "checkpoint.pt"
+
+    @property
+    def delivered(self) -> KeyNetwork:
+        """The moving average of the weights: what the run delivers."""
+        network = self.average.module
+        assert isinstance(network, KeyNetwork)
+        return network
+
+    def start_from(self, network: KeyNetwork) -> None:
+        """Begin with weights that were trained before: all those that fit."""
+        self.objective.network.take_weights(network)
+        self.delivered.load_state_dict(self.objective.network.state_dict())
+
+    def save(self) -> None:
+        """Write the checkpoint; a kill in the middle leaves the former one."""
+        if not self.processes.first:
+            return
+        self._out.mkdir(parents=True, exist_ok=True)
+        partial = self.checkpoint_path.with_suffix(".partial")
+        torch.save({"settings": self._identity(), **self._state()}, partial)
+        partial.replace(self.checkpoint_path)
+
+    def resume(self) -> None:
+        """Take up the run where its checkpoint stands.
+
+        Raises:
+            TrainingError: the checkpoint cannot be read, or belongs to a run with other settings.
+        """
+        state = self._read_checkpoint()
+        ours = self._identity()
+        theirs = state["settings"]
+        differing = sorted(k for k in ours if k != "workers" and theirs.get(k) != ours[k])
+        if differing:
+            raise TrainingError(
+                f"{self.checkpoint_path} was trained with other settings ({', '.join(differing)}); "
+                "resume with the same ones or choose another --out"
+            )
+        self.objective.load_state_dict(state["objective"])
+        self.average.load_state_dict(state["average"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.step = state["step"]
+        self.seconds = state["seconds"]
+        if self.processes.first:
+            self._forget_later_reports()
+
+    def train(
+        self,
+        on_progress: Callable[[Progress], None],
+        report_every: int = 20,
+        save_every_s: float = 180.0,
+        stop_at: int | None = None,
+        scalars: ScalarWriter | None = None,
+    ) -> None:
+        """Run to the last step (or ``stop_at``), reporting and saving on the way.
+
+        Ctrl-C waits for the end of a step, so that the state can be saved and taken up again.
+
+        Args:
+            on_progress: told every report.
+            report_every: steps between reports.
+            save_every_s: seconds between checkpoints, which are written with a report: what a
+                killed run reported is then what it is taken up after.
+            stop_at: last step of this call.
+            scalars: gets the loss and its parts, such as TensorBoard's SummaryWriter.
+        """
+        # Small affinities make denormal numbers, which a CPU computes ten times more slowly.
+        torch.set_flush_denormal(True)
+        self.objective.train()
+        last = min(self.settings.steps, self.settings.steps if stop_at is None else stop_at)
+        started = saved = time.monotonic()
+        before, losses, images = self.seconds, [], 0
+        for clips in self._clips(last):
+            with finish_first():
+                losses.append(self._optimise(clips))
+                images += clips.lab.shape[0] * clips.lab.shape[1] * self.processes.count
+                self.step += 1
+                now = time.monotonic()
+                self.seconds = before + now - started
+                if self.step % report_every and self.step != last:
+                    continue
+                loss, speed = sum(losses) / len(losses), images / (now - started)
+                self._report(loss, speed, on_progress, scalars)
+                losses = []
+                if now - saved > save_every_s:
+                    self.save()
+                    saved = now
+        self.save()
+
+    def _identity(self) -> dict[str, Any]:
+        method = {"method": self.objective.name, **asdict(self.objective.settings)}
+        return {**asdict(self.settings), **method, "processes": self.processes.count}
+
+    def _state(self) -> dict[str, Any]:
+        return {
+            "objective": self.objective.state_dict(),
+            "average": self.average.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "step": self.step,
+            "seconds": self.seconds,
+        }
+
+    def _read_checkpoint(self) -> dict[str, Any]:
+        path = self.checkpoint_path
+        try:
+            state = torch.load(path, map_location=self.device, weights_only=True)
+        except (OSError, EOFError, RuntimeError, UnpicklingError) as exc:
+            raise TrainingError(
+                f"{path} cannot be read ({type(exc).__name__}); start without --resume"
+            ) from exc
+        if not isinstance(state, dict) or not {"settings", *self._state()} <= state.keys():
+            raise TrainingError(f"{path} is no checkpoint of vcedge; start without --resume")
+        return state
+
+    def _forget_later_reports(self) -> None:
+        """Take out of the log what was reported after the checkpoint: it is reported again."""
+        path = self._out / "log.jsonl"
+        if not path.exists():
+            return
+        kept = [line for line in path.read_text().splitlines(True) if self._stands(line)]
+        partial = path.with_suffix(".partial")
+        partial.write_text("".join(kept))
+        partial.replace(path)
+
+    def _stands(self, line: str) -> bool:
+        try:
+            return int(json.loads(line)["step"]) <= self.step
+        except ValueError:  # cut off by a kill
+            return False
+
+    def _clips(self, last: int) -> Iterator[Clips]:
+        settings, processes = self.settings, self.processes
+        dataset = ClipDataset(
+            self._videos,
+            length=settings.steps * settings.batch,
+            size_at=lambda index: settings.size_at(index // settings.batch),
+            settings=self.objective.clip_settings,
+            seed=settings.seed,
+        )
+        batches = [
+            list(
+                range(
+                    s * settings.batch + processes.rank, (s + 1) * settings.batch, processes.count
+                )
+            )
+            for s in range(self.step, last)
+        ]
+        yield from DataLoader(
+            dataset,
+            batch_sampler=batches,
+            num_workers=settings.workers,
+            prefetch_factor=4 if settings.workers else None,
+        )
+
+    def _optimise(self, clips: Clips) -> float:
+        for group in self.optimiser.param_groups:
+            group["lr"] = self.settings.learning_rate * self.settings.learning_rate_share(self.step)
+        # What a step draws depends on its number alone, so that a resumed run draws the same.
+        torch.manual_seed(self.settings.seed * 1_000_003 + self.step)
+        share = self.step / self.settings.steps
+        loss: Tensor = self._module(
+            Clips(*(part.to(self.device) for part in clips)), share, self.delivered
+        )
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.objective.parameters(), 1.0)
+        self.optimiser.step()
+        self.processes.average_buffers(self.objective.network)
+        self.average.update_parameters(self.objective.network)
+        return float(loss.detach())
+
+    def _report(
+        self,
+        loss: float,
+        speed: float,
+        on_progress: Callable[[Progress], None],
+        scalars: ScalarWriter | None,
+    ) -> None:
+        loss = self.processes.mean(loss)
+        if not self.processes.first:
+            return
+        parts = {name: float(value) for name, value in self.objective.parts.items()}
+        progress = Progress(self.step, loss, speed, parts)
+        self._out.mkdir(parents=True, exist_ok=True)
+        with (self._out / "log.jsonl").open("a") as log:
+            log.write(json.dumps({**asdict(progress), "seconds": round(self.seconds, 1)}) + "\n")
+        if scalars is not None:
+            for tag, value in {"loss": loss, "images_per_second": speed, **parts}.items():
+                scalars.add_scalar(tag, value, self.step)
+        on_progress(progress)
