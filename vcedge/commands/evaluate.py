@@ -2,68 +2,85 @@
 
 from __future__ import annotations
 
+import csv as csv_text
+import io
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any, TypeVar
 
 import click
 from rich.console import Console
 
-from vcedge.commands.options import EDGES, MODEL, SIZE, THREADS
+from vcedge.commands.options import ALIGNMENT, EDGES, FUSION, MEMORY, MODEL, SAMPLER, SIZE, THREADS
 from vcedge.commands.progress import session_bar
+from vcedge.commands.tables import make_table
+from vcedge.evaluation import badja as badja_protocol
+from vcedge.evaluation import jhmdb as jhmdb_protocol
+from vcedge.evaluation import vip as vip_protocol
 from vcedge.evaluation.davis import evaluate_folders
-from vcedge.evaluation.davis_folders import find_mask_folders, list_sequences
+from vcedge.evaluation.davis_folders import find_frames, find_mask_folders, list_sequences
+from vcedge.evaluation.youtube import read_meta, track_videos
+from vcedge.evaluation.youtube_score import HoldoutScore, read_categories, score_holdout
 from vcedge_runtime.errors import EvaluationError
 from vcedge_runtime.session import SessionReport, track_frames
 from vcedge_runtime.tracker import Tracker
 from vcedge_runtime.video.masks import read_mask
+from vcedge_runtime.video.partial import write_whole
 from vcedge_runtime.video.prefetch import prefetch
 from vcedge_runtime.video.sinks import MaskFolder, prepare_output
 from vcedge_runtime.video.sources import open_source
 
+Command = TypeVar("Command", bound=Callable[..., None])
+FOLDER = click.Path(path_type=Path)
+CSV = click.option("--csv", type=FOLDER, help="Write every row to a CSV file.")
+OVERWRITE = click.option("--overwrite", is_flag=True, help="Replace masks that --out holds.")
+
+
+def tracked(function: Command) -> Command:
+    """Give a command the options of a tracker; it takes them as keywords for ``_open_tracker``."""
+    for option in (THREADS, EDGES, ALIGNMENT, FUSION, SAMPLER, MEMORY, SIZE, MODEL):
+        function = option(function)
+    return function
+
 
 @click.group(name="eval")
 def command() -> None:
-    """Score masks by a standard protocol."""
+    """Score a tracker, or masks, by a standard protocol."""
 
 
 @command.command()
-@click.option("--gt", type=click.Path(path_type=Path), help="Ground truth: a folder per sequence.")
-@click.option("--pred", type=click.Path(path_type=Path), help="Predicted masks, laid out likewise.")
+@click.option("--gt", type=FOLDER, help="Ground truth: a folder per sequence.")
+@click.option("--pred", type=FOLDER, help="Predicted masks, laid out likewise.")
 @click.option(
     "--root",
-    type=click.Path(path_type=Path),
+    type=FOLDER,
     help="A DAVIS folder (JPEGImages, Annotations): track its sequences, then score them.",
 )
-@MODEL
-@SIZE
-@EDGES
-@THREADS
+@tracked
 @click.option("--sequences", help="Names, separated by commas; all by default.")
-@click.option("--out", type=click.Path(path_type=Path), help="With --root: keep the masks here.")
-@click.option("--csv", type=click.Path(path_type=Path), help="Write every row to a CSV file.")
+@click.option("--out", type=FOLDER, help="With --root: keep the masks here.")
+@CSV
 @click.option("--per-object", is_flag=True, help="One row an object.")
-@click.option("--overwrite", is_flag=True, help="Replace masks that --out holds.")
+@OVERWRITE
 def davis(
     gt: Path | None,
     pred: Path | None,
     root: Path | None,
-    model: str,
-    size: int | None,
-    edges: bool | None,
-    threads: int,
     sequences: str | None,
     out: Path | None,
     csv: Path | None,
     per_object: bool,
     overwrite: bool,
+    **chosen: Any,
 ) -> None:
     """J and F of DAVIS (semi-supervised protocol, 2016 and 2017).
 
     Either --gt and --pred, or --root, which runs the tracker itself.
     """
     console = Console()
-    names = [name for name in (sequences or "").split(",") if name] or None
+    names = _split_names(sequences)
     if (root is None) == (gt is None) or (gt is None) != (pred is None):
         raise EvaluationError("pass either --gt and --pred, or --root")
     if out is not None and root is None:
@@ -72,8 +89,7 @@ def davis(
         if root is not None:
             gt, names = root, list_sequences(root, names)
             pred = out or Path(stack.enter_context(TemporaryDirectory()))
-            tracker = Tracker.open(model, size=size, edges=edges, threads=threads)
-            _track_all(root, names, pred, tracker, overwrite, console)
+            _track_all(root, names, pred, _open_tracker(**chosen), overwrite, console)
         assert gt is not None
         assert pred is not None
         score = evaluate_folders(gt, pred, names)
@@ -83,13 +99,207 @@ def davis(
         console.out(f"wrote {csv}", highlight=False)
 
 
+@command.command()
+@click.option("--root", type=FOLDER, required=True, help="A DAVIS folder with the sequences.")
+@click.option("--joints", type=FOLDER, required=True, help="JSON with the sequences' joints.")
+@tracked
+@click.option("--sequences", help="Names, separated by commas; all by default.")
+@click.option("--baseline", is_flag=True, help="Also chain the points through DIS optical flow.")
+@CSV
+def badja(
+    root: Path,
+    joints: Path,
+    sequences: str | None,
+    baseline: bool,
+    csv: Path | None,
+    **chosen: Any,
+) -> None:
+    """PCK of BADJA: joints of animals, correct within 0.2 of the root of the animal's area."""
+    console = Console()
+    truths = badja_protocol.read_annotations(joints)
+    names = _split_names(sequences) or list(truths)
+    missing = [name for name in names if name not in truths]
+    if missing:
+        raise EvaluationError(
+            f"received {missing[0]} as a sequence of {joints}; expected some of: "
+            f"{', '.join(truths)}; name one of these"
+        )
+    with _open_tracker(**chosen) as tracker:
+        methods = {Path(chosen["model"]).name: badja_protocol.follow_with_tracker(tracker)}
+        if baseline:
+            methods["DIS flow"] = badja_protocol.follow_with_flow()
+        rows = []
+        for method, follow in methods.items():
+            scores = [badja_protocol.evaluate_sequence(root, truths[n], follow) for n in names]
+            rows += _badja_rows(method, scores)
+    columns = ("method", "sequence", "points", "PCK@0.1", "PCK@0.2", "joint mean", "with first")
+    _report(console, (*columns, "median error"), rows, csv, left=2)
+
+
+@command.command()
+@click.option("--root", type=FOLDER, required=True, help="JHMDB's folder.")
+@tracked
+@click.option("--split", type=click.IntRange(1, 3), default=1, show_default=True)
+@click.option("--per-joint", is_flag=True, help="One row a joint.")
+@CSV
+def jhmdb(root: Path, split: int, per_joint: bool, csv: Path | None, **chosen: Any) -> None:
+    """PCK of JHMDB: 15 joints of a person, on frames of 320x320 (or of --size)."""
+    console = Console()
+    chosen["size"] = side = chosen["size"] or jhmdb_protocol.SIDE
+    names = jhmdb_protocol.list_videos(root, split)
+    with _open_tracker(**chosen) as tracker:
+        score = jhmdb_protocol.evaluate_jhmdb(
+            root, tracker, split=split, side=side, on_video=_counter(console, len(names))
+        )
+    rows = [
+        ("without the first frames", str(score.later.points), *_percent(score.later.mean)),
+        ("with the first frames", str(score.every.points), *_percent(score.every.mean)),
+    ]
+    if per_joint:
+        cells = zip(score.later.joints, score.later.counted, score.later.rates, strict=True)
+        rows += [(f"  {name}", str(count), *_percent(rates)) for name, count, rates in cells]
+    heads = [f"PCK@{threshold}" for threshold in jhmdb_protocol.THRESHOLDS]
+    _report(console, (f"{score.videos} videos", "points", *heads), rows, csv)
+    console.out(f"not counted, being lost or not in the first frame: {100 * score.lost:.1f} %")
+
+
+@command.command()
+@click.option("--root", type=FOLDER, required=True, help="VIP_Fine's folder.")
+@tracked
+@click.option("--out", type=FOLDER, help="Keep the masks here, a folder a video.")
+@click.option("--per-class", is_flag=True, help="One row a class.")
+@CSV
+@OVERWRITE
+def vip(
+    root: Path, out: Path | None, per_class: bool, csv: Path | None, overwrite: bool, **chosen: Any
+) -> None:
+    """Mean IoU of VIP: parts of people, on frames of 560x560 (or of --size)."""
+    console = Console()
+    chosen["size"] = side = chosen["size"] or vip_protocol.SIDE
+    names = vip_protocol.list_videos(root)
+    if out is not None:
+        for name in names:
+            prepare_output(out / name, overwrite=overwrite)
+    with _open_tracker(**chosen) as tracker:
+        score = vip_protocol.evaluate_vip(
+            root, tracker, side=side, out=out, on_video=_counter(console, len(names))
+        )
+    rows = [
+        ("without the first frames", *_percent([vip_protocol.mean_iou(score.later)])),
+        ("with the first frames", *_percent([vip_protocol.mean_iou(score.every)])),
+    ]
+    if per_class:
+        ious = vip_protocol.class_ious(score.later)
+        rows += [
+            (f"  {n}", *_percent([i])) for n, i in zip(vip_protocol.CLASSES, ious, strict=True)
+        ]
+    _report(console, (f"{score.videos} videos, {score.frames} frames", "mIoU"), rows, csv)
+
+
+@command.command()
+@click.option("--root", type=FOLDER, required=True, help="A part of YouTube-VOS, such as valid.")
+@tracked
+@click.option("--videos", help="Names, separated by commas; all of meta.json by default.")
+@click.option("--out", type=FOLDER, help="Keep the masks here: Annotations/VIDEO/FRAME.png.")
+@click.option("--score", is_flag=True, help="Score videos held out of train: YTVOS-holdout.")
+@click.option("--unseen", type=FOLDER, help="With --score: unseen categories, one a line.")
+@CSV
+@OVERWRITE
+def youtube(
+    root: Path,
+    videos: str | None,
+    out: Path | None,
+    score: bool,
+    unseen: Path | None,
+    csv: Path | None,
+    overwrite: bool,
+    **chosen: Any,
+) -> None:
+    """Masks for YouTube-VOS's server, or with --score the J and F of held-out videos."""
+    console = Console()
+    if out is None and not score:
+        raise EvaluationError("received neither --out nor --score; pass one or both")
+    if (unseen is not None or csv is not None) and not score:
+        raise EvaluationError("received --unseen or --csv without --score; pass it too")
+    listed = read_meta(root, _split_names(videos))
+    categories = None if unseen is None else read_categories(unseen)
+    with ExitStack() as stack:
+        place = out or Path(stack.enter_context(TemporaryDirectory()))
+        for video in listed:
+            prepare_output(place / "Annotations" / video.name, overwrite=overwrite)
+        tracker = stack.enter_context(_open_tracker(**chosen))
+        track_videos(root, listed, tracker, place, _counter(console, len(listed)))
+        found = score_holdout(root, listed, place, categories) if score else None
+    if found is not None:
+        _report(console, ("YTVOS-holdout", "objects", "J&F", "J", "F"), _holdout_rows(found), csv)
+    if out is not None:
+        console.out(f"wrote {out / 'Annotations'}", highlight=False)
+
+
+def _open_tracker(model: str, **chosen: Any) -> Tracker:
+    return Tracker.open(model, **{name: each for name, each in chosen.items() if each is not None})
+
+
+def _split_names(text: str | None) -> list[str] | None:
+    return [name for name in (text or "").split(",") if name] or None
+
+
+def _counter(console: Console, total: int) -> Callable[[str], None]:
+    """Print each video's name as it is done."""
+    done = iter(range(1, total + 1))
+    return lambda name: console.out(f"{next(done)}/{total} {name}", highlight=False)
+
+
+def _report(
+    console: Console,
+    columns: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    csv: Path | None,
+    *,
+    left: int = 1,
+) -> None:
+    """Print a table, and write it where the user wants it."""
+    console.print(make_table(columns, rows, left=left))
+    if csv is not None:
+        text = io.StringIO(newline="")
+        csv_text.writer(text).writerows([columns, *([c.strip() for c in row] for row in rows)])
+        write_whole(csv, text.getvalue().encode())
+        console.out(f"wrote {csv}", highlight=False)
+
+
+def _percent(values: Sequence[float] | Any) -> list[str]:
+    return [f"{100 * value:.1f}" for value in values]
+
+
+def _badja_rows(method: str, scores: Sequence[badja_protocol.BadjaScore]) -> list[tuple[str, ...]]:
+    at = badja_protocol.THRESHOLDS.index(0.2)
+    rows = []
+    for score in scores:
+        figures = (*score.later.pooled, score.later.mean[at], score.every.pooled[at])
+        median = f"{score.median_error:.3f}"
+        rows.append((method, score.name, str(score.later.points), *_percent(figures), median))
+    if len(scores) > 1:
+        later, every = badja_protocol.average(scores)
+        points = str(sum(score.later.points for score in scores))
+        rows.append((method, "mean", points, "", *_percent([later]), "", *_percent([every]), ""))
+    return rows
+
+
+def _holdout_rows(score: HoldoutScore) -> list[tuple[str, ...]]:
+    rows = [
+        (group.name, str(group.objects), *_percent([group.j_and_f, group.region, group.boundary]))
+        for group in score.groups
+    ]
+    return [*rows, ("mean of the groups", "", *_percent([score.overall]), "", "")]
+
+
 def _track_all(
     root: Path, names: list[str], out: Path, tracker: Tracker, overwrite: bool, console: Console
 ) -> None:
     annotations = find_mask_folders(root)
     # All folders are looked at before the first sequence, which may take minutes.
     places = {
-        name: (_find_frames(root, name), prepare_output(out / name, overwrite=overwrite))
+        name: (find_frames(root, name), prepare_output(out / name, overwrite=overwrite))
         for name in names
     }
     with tracker:
@@ -100,12 +310,3 @@ def _track_all(
                 with session_bar(console, video.length) as on_frame:
                     track_frames(tracker, prefetch(video), first, [sink], report, on_frame)
                 console.out(f"{name}: {report.frames_per_second:.1f} frames/s", highlight=False)
-
-
-def _find_frames(root: Path, name: str) -> Path:
-    for images in (root / "JPEGImages" / "480p", root / "JPEGImages"):
-        if (images / name).is_dir():
-            return images / name
-    raise EvaluationError(
-        f"received {root}, which has no frames of {name}; expected JPEGImages/480p/{name}"
-    )

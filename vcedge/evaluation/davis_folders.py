@@ -1,4 +1,4 @@
-"""Finding the masks of a DAVIS evaluation: which sequences, which prediction for which frame."""
+"""Finding the files of a DAVIS evaluation: which sequences, which prediction for which frame."""
 
 from __future__ import annotations
 
@@ -99,6 +99,24 @@ def find_mask_folders(root: Path) -> dict[str, Path]:
     raise EvaluationError(
         f"received {root}, which {'holds no masks' if root.is_dir() else 'is no folder'}; expected"
         " Annotations/480p/SEQUENCE/*.png, SEQUENCE/*.png or *.png in it; check the path"
+    )
+
+
+def find_frames(root: Path, name: str) -> Path:
+    """Find the folder of a sequence's frames.
+
+    Args:
+        root: a folder with ``JPEGImages/480p/SEQUENCE`` or ``JPEGImages/SEQUENCE``.
+        name: the sequence.
+
+    Raises:
+        EvaluationError: there is none.
+    """
+    for images in (root / "JPEGImages" / "480p", root / "JPEGImages"):
+        if (images / name).is_dir():
+            return images / name
+    raise EvaluationError(
+        f"received {root}, which has no frames of {name}; expected JPEGImages/480p/{name}"
     )
 
 

@@ -1,0 +1,34 @@
+"""The frames with named points drawn in, as a video."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+
+from vcedge_runtime.propagation.points import PointEstimate
+from vcedge_runtime.video.points import draw_points
+from vcedge_runtime.video.sinks import Sink
+from vcedge_runtime.video.sources import Frame
+
+
+class PointOverlay:
+    """Draws the points of every frame into an overlay video.
+
+    Args:
+        video: an ``OverlayVideo``, which whoever opened it closes.
+    """
+
+    def __init__(self, video: Sink) -> None:
+        self._video = video
+
+    def write(self, frame: Frame, points: Mapping[str, PointEstimate]) -> None:
+        """Draw the points and write the frame.
+
+        Raises:
+            OutputError: it cannot be written.
+        """
+        picture = draw_points(frame.image, points)
+        nothing = np.zeros(picture.shape[:2], np.uint8)
+        self._video.write(replace(frame, image=picture), nothing, {})

@@ -1,0 +1,188 @@
+"""Named points outside the tracker: the file that begins a run, the log of a run, the picture."""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from types import TracebackType
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from vcedge_runtime.errors import MaskError
+from vcedge_runtime.propagation.points import PointEstimate
+from vcedge_runtime.video.palette import davis_palette
+from vcedge_runtime.video.partial import discard, partial_path, unwritable
+from vcedge_runtime.video.sources import Frame
+
+POINTS_NAME = "points.csv"
+MAX_POINTS = 255
+INPUT_HEADER = ("name", "x", "y")
+LOG_HEADER = ("frame", "name", "x", "y", "visible", "score")
+_RADIUS_PER_PIXELS = 160
+"""A drawn point's radius is two pixels, and one more for each this many of the short side."""
+
+
+def read_points(path: str | Path, *, frame_hw: tuple[int, int]) -> dict[str, tuple[float, float]]:
+    """Read the points of a first frame.
+
+    Args:
+        path: a CSV file with the columns name, x, y; further columns are not looked at. x and y are
+            in the frame's pixels, 0, 0 being the centre of the first one.
+        frame_hw: height and width of the frame.
+
+    Returns:
+        x, y by name, in the order of the file.
+
+    Raises:
+        MaskError: the file cannot be read, lacks a column, names a point twice or not at all, holds
+            no number where one should be, a point outside the frame, or none or too many.
+    """
+    points: dict[str, tuple[float, float]] = {}
+    for line, (name, x, y) in enumerate(_read_rows(path), start=2):
+        where = f"line {line} of {path}"
+        if not name or name in points:
+            what = f"the name {name} a second time" if name else "no name"
+            raise MaskError(f"received {what} in {where}; expected one name a point; rename it")
+        points[name] = _read_position(x, y, frame_hw, where)
+    if not 1 <= len(points) <= MAX_POINTS:
+        raise MaskError(
+            f"received {len(points)} points in {path}; expected 1 to {MAX_POINTS}, one a line below"
+            " the header name,x,y"
+        )
+    return points
+
+
+class PointLog:
+    """A CSV file with a line per frame and point; positions that are not known are empty.
+
+    Args:
+        path: the log; it stands there once the log is closed.
+
+    Raises:
+        OutputError: it cannot be opened.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self._partial = partial_path(self.path)
+        self._written = False
+        try:
+            self._file = self._partial.open("w", newline="", encoding="utf-8")
+        except OSError as exc:
+            raise unwritable(self.path, exc) from exc
+        self._writer = csv.writer(self._file, lineterminator="\n")
+
+    def write(self, frame: Frame, points: Mapping[str, PointEstimate]) -> None:
+        """Write the points of a frame.
+
+        Raises:
+            OutputError: they cannot be written.
+        """
+        rows = [(frame.index, *_cells(name, point)) for name, point in points.items()]
+        try:
+            self._writer.writerows(rows if self._written else [LOG_HEADER, *rows])
+        except OSError as exc:
+            raise unwritable(self.path, exc) from exc
+        self._written = True
+
+    def close(self) -> None:
+        """Finish the log and give it its name; where no frame was written, there is none.
+
+        Raises:
+            OutputError: it cannot be finished.
+        """
+        if self._file.closed:
+            return
+        try:
+            self._file.close()
+            if self._written:
+                self._partial.replace(self.path)
+        except OSError as exc:
+            raise unwritable(self.path, exc) from exc
+        finally:
+            discard(self._partial)
+
+    def __enter__(self) -> PointLog:
+        """Return the log itself."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        exc: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Finish the log, after an interruption too."""
+        self.close()
+
+
+def draw_points(image: NDArray[np.uint8], points: Mapping[str, PointEstimate]) -> NDArray[np.uint8]:
+    """Draw every visible point as a disc in its palette colour with a white rim.
+
+    Args:
+        image: (H, W, 3) uint8, BGR, 0-255; left as it is.
+        points: in the order that gives them their colours.
+
+    Returns:
+        (H, W, 3) uint8, BGR, 0-255; owned by the caller.
+    """
+    picture = image.copy()
+    radius = 2 + min(image.shape[:2]) // _RADIUS_PER_PIXELS
+    for position, point in enumerate(points.values(), start=1):
+        if point.visible:
+            centre = round(16 * point.x), round(16 * point.y)
+            colour = tuple(davis_palette()[1 + (position - 1) % 255, ::-1].tolist())
+            # Four bits of the coordinates are fractions of a pixel.
+            cv2.circle(picture, centre, 16 * (radius + 1), (255, 255, 255), -1, cv2.LINE_AA, 4)
+            cv2.circle(picture, centre, 16 * radius, colour, -1, cv2.LINE_AA, 4)
+    return picture
+
+
+def _read_rows(path: str | Path) -> Iterable[tuple[str, str, str]]:
+    try:
+        with Path(path).open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file, skipinitialspace=True)
+            header = [name.strip() for name in reader.fieldnames or ()]
+            reader.fieldnames = header
+            rows = list(reader)
+    except OSError as exc:
+        raise MaskError(
+            f"received points {path}, which cannot be read ({exc.strerror}); expected a CSV file"
+        ) from exc
+    except (UnicodeDecodeError, csv.Error) as exc:
+        raise MaskError(
+            f"received points {path}, which is no CSV text; expected the columns name,x,y"
+        ) from exc
+    missing = [name for name in INPUT_HEADER if name not in header]
+    if missing:
+        raise MaskError(
+            f"received points {path} without the column {missing[0]}; expected a first line"
+            " name,x,y and then one point a line"
+        )
+    name, x, y = ([(row[key] or "").strip() for row in rows] for key in INPUT_HEADER)
+    return zip(name, x, y, strict=True)
+
+
+def _read_position(x: str, y: str, frame_hw: tuple[int, int], where: str) -> tuple[float, float]:
+    height, width = frame_hw
+    try:
+        across, down = float(x), float(y)
+    except ValueError as exc:
+        raise MaskError(
+            f"received the position {x!r}, {y!r} in {where}; expected two numbers of pixels"
+        ) from exc
+    if not (-0.5 <= across <= width - 0.5 and -0.5 <= down <= height - 0.5):
+        raise MaskError(
+            f"received the position {x}, {y} in {where}; expected x from 0 to {width - 1} and y"
+            f" from 0 to {height - 1}, inside the first frame; mend or drop the point"
+        )
+    return across, down
+
+
+def _cells(name: str, point: PointEstimate) -> tuple[str, str, str, int, str]:
+    x, y = ("" if math.isnan(value) else f"{value:.2f}" for value in (point.x, point.y))
+    return name, x, y, int(point.visible), f"{point.score:.4f}"
