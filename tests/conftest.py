@@ -60,17 +60,19 @@ def make_mask_fixture() -> Callable[..., Frame]:
     return make_mask
 
 
-@pytest.fixture(scope="session")
-def tiny_weights() -> Weights:
-    """The ``edge`` encoder before training, with a fixed seed and a head that tells cells apart."""
+def make_weights(*, motion: bool = False, value_extraction: bool = False) -> Weights:
+    """Make an ``edge`` network before training, with a fixed seed and keys that differ by cell."""
     torch = pytest.importorskip("torch", reason="PyTorch makes the tiny model")
-    from vcedge.models.encoder import PROFILES, KeyEncoder
+    from vcedge.models.encoder import PROFILES
+    from vcedge.models.network import KeyNetwork
     from vcedge.models.weights import Weights
     from vcedge_runtime.colour import lab_from_bgr
 
     with torch.random.fork_rng(), torch.no_grad():
         torch.manual_seed(7)
-        encoder = KeyEncoder(PROFILES["edge"]).eval()
+        parts = {"motion": motion, "value_extraction": value_extraction}
+        network = KeyNetwork(PROFILES["edge"], **parts).eval()
+        encoder = network.encoder
         lab = torch.from_numpy(lab_from_bgr(make_frame(192, 256))).permute(2, 0, 1)[None]
         keys = encoder(lab)[0].flatten(1)
         mean = keys.mean(1)
@@ -78,7 +80,15 @@ def tiny_weights() -> Weights:
         whiten = axes * KEY_SPREAD / variances.clamp_min(1e-3 * variances.max()).sqrt() @ axes.T
         encoder.head.bias.copy_(whiten @ (encoder.head.bias - mean))
         encoder.head.weight.copy_(torch.einsum("oc,cikl->oikl", whiten, encoder.head.weight))
-    return Weights(encoder, {"data": "none", "steps": 0})
+        if network.values is not None:
+            network.values.gate.fill_(0.3)
+    return Weights(network, {"data": "none", "steps": 0})
+
+
+@pytest.fixture(scope="session")
+def tiny_weights() -> Weights:
+    """The plain network of ``make_weights``."""
+    return make_weights()
 
 
 @pytest.fixture(scope="session")
@@ -103,3 +113,15 @@ def tiny_bundle(
     folder: Path = tmp_path_factory.mktemp("bundles") / "tiny"
     options = ExportOptions(size=64, radius=4, temperature=0.5)
     return export_bundle(tiny_weights, folder, tiny_clip, options)
+
+
+@pytest.fixture(scope="session")
+def mer_bundle(tiny_clip: TruthClip, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """MER's whole composition, not trained, for small frames; tests must not change its folder."""
+    pytest.importorskip("onnxscript", reason="it exports the tiny model")
+    from vcedge_export.bundle import ExportOptions, export_bundle
+
+    folder: Path = tmp_path_factory.mktemp("bundles") / "mer"
+    weights = make_weights(motion=True, value_extraction=True)
+    parts = {"sampler": "clusters", "fusion": "vote"}
+    return export_bundle(weights, folder, tiny_clip, ExportOptions(size=64, radius=4, **parts))

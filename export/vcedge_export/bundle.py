@@ -11,16 +11,20 @@ import torch
 from torch import Tensor
 
 from vcedge.models.encoder import FrameEncoder
-from vcedge.models.readout import LabelReadout
+from vcedge.models.readout import ColumnTotal, LabelReadout
+from vcedge.models.value_extraction import FrameValues
 from vcedge.models.weights import Weights
 from vcedge_export.onnx import export_onnx
 from vcedge_export.torch_engine import TorchEngine
 from vcedge_export.verify import TruthClip, verify_bundle
-from vcedge_runtime.bundle import MANIFEST, Bundle, Composition, GraphFile, sha256_of
+from vcedge_runtime.bundle import MANIFEST, Bundle, GraphFile, sha256_of
+from vcedge_runtime.composition import Composition, Part
 from vcedge_runtime.engines.onnxruntime import OnnxRuntimeEngine
 from vcedge_runtime.errors import ExportError, OutputError
-from vcedge_runtime.memory.references import ReferencePolicy
+from vcedge_runtime.predictor import VALUE_REFERENCES
+from vcedge_runtime.spec import GraphSpec
 
+GraphModule = FrameEncoder | LabelReadout | ColumnTotal | FrameValues
 DEFAULT_SIZES = {"edge": 480, "paper": 240}
 """Default working size of a profile; the J&F-against-speed table of the README is the reason."""
 
@@ -36,6 +40,11 @@ class ExportOptions:
         temperature: divides the logits of a readout; 0.5 is best for the shipped weights (our
             choice, measured on the development sequences).
         edges: whether masks are brought to the frame's own edges.
+        memory: which frames are read: a kind with its default settings, or settings.
+        sampler: where in them a cell looks, likewise.
+        fusion: how what was read becomes one label, likewise.
+        alignment: whether and how windows follow the objects, likewise; they do so by default
+            (measured: 3 points on the development sequences).
         overwrite: replace a bundle that stands in the folder.
     """
 
@@ -44,6 +53,10 @@ class ExportOptions:
     top_k: int | None = None
     temperature: float = 0.5
     edges: bool = True
+    memory: str | Part = "references"
+    sampler: str | Part = "window"
+    fusion: str | Part = "joint"
+    alignment: str | Part = "objects"
     overwrite: bool = False
 
     def __post_init__(self) -> None:
@@ -109,8 +122,20 @@ def _write_graphs(
     options: ExportOptions,
     on_stage: Callable[[str], None],
 ) -> Bundle:
-    profile = weights.encoder.profile
-    composition = Composition(
+    composition = _compose(weights, options)
+    graphs = {}
+    for graph, module in _modules(weights, composition).items():
+        on_stage(graph)
+        file = f"{graph}.onnx"
+        export_onnx(module, module.spec, _examples(module.spec, composition), folder / file)
+        macs = module.count_macs() if isinstance(module, FrameEncoder) else 0.0
+        graphs[graph] = GraphFile(module.spec, file, sha256_of(folder / file), "fp32", macs)
+    return Bundle(folder, name, weights.network.profile.name, composition, graphs, weights.facts)
+
+
+def _compose(weights: Weights, options: ExportOptions) -> Composition:
+    network, profile = weights.network, weights.network.profile
+    plain = Composition(
         stride=profile.stride,
         key_dim=profile.key_dim,
         size=options.size or DEFAULT_SIZES[profile.name],
@@ -118,33 +143,35 @@ def _write_graphs(
         top_k=options.top_k,
         temperature=options.temperature,
         edges=options.edges,
-        memory=ReferencePolicy(),
+        motion=network.encoder.alpha is not None,
+        value_extraction=network.values is not None,
     )
-    graphs = {}
-    for graph, module in _modules(weights, composition).items():
-        on_stage(graph)
-        file = f"{graph}.onnx"
-        export_onnx(module, module.spec, _examples(graph, composition), folder / file)
-        macs = module.count_macs() if isinstance(module, FrameEncoder) else 0.0
-        graphs[graph] = GraphFile(module.spec, file, sha256_of(folder / file), "fp32", macs)
-    return Bundle(folder, name, profile.name, composition, graphs, weights.facts)
-
-
-def _modules(
-    weights: Weights, composition: Composition
-) -> Mapping[str, FrameEncoder | LabelReadout]:
-    readout = LabelReadout(
-        composition.key_dim,
-        composition.memory.references,
-        composition.top_k,
-        composition.temperature,
+    return plain.exchange(
+        memory=options.memory,
+        sampler=options.sampler,
+        fusion=options.fusion,
+        alignment=options.alignment,
     )
-    return {"encoder": FrameEncoder(weights.encoder), "label_readout": readout.eval()}
 
 
-def _prove(
-    bundle: Bundle, modules: Mapping[str, FrameEncoder | LabelReadout], clip: TruthClip
-) -> Bundle:
+def _modules(weights: Weights, composition: Composition) -> Mapping[str, GraphModule]:
+    """Every graph that the model needs, and what any sampler and fusion may ask for."""
+    key_dim, temperature = composition.key_dim, composition.temperature
+    modules: dict[str, GraphModule] = {
+        "encoder": FrameEncoder(weights.network.encoder),
+        "label_readout": LabelReadout(key_dim, composition.top_k, temperature).eval(),
+        "cluster_readout": LabelReadout(
+            key_dim, composition.top_k, temperature, second_window=True
+        ).eval(),
+        "column_total": ColumnTotal(key_dim, temperature).eval(),
+    }
+    if weights.network.values is not None:
+        references = VALUE_REFERENCES.references
+        modules["value_extraction"] = FrameValues(weights.network.values, references)
+    return modules
+
+
+def _prove(bundle: Bundle, modules: Mapping[str, GraphModule], clip: TruthClip) -> Bundle:
     exported = {
         name: OnnxRuntimeEngine(bundle.path_of(name), graph.spec)
         for name, graph in bundle.graphs.items()
@@ -154,22 +181,25 @@ def _prove(
     return replace(bundle, verification=verification.to_json())
 
 
-def _examples(graph: str, composition: Composition) -> dict[str, Tensor]:
+def _examples(spec: GraphSpec, composition: Composition) -> dict[str, Tensor]:
     """Small inputs whose lengths all differ, so that the exporter ties none of them together."""
-    stride, key_dim = composition.stride, composition.key_dim
-    if graph == "encoder":
-        return {"image": torch.zeros(1, 3, 7 * stride, 9 * stride)}
-    height, width, slots, channels, tiles, queries, patch = 7, 9, 8, 4, 3, 12, 40
-    if composition.top_k is not None:
-        patch = max(patch, composition.top_k)
+    lengths = {
+        "H": 7 * composition.stride,
+        "W": 9 * composition.stride,
+        "h": 7,
+        "w": 9,
+        "slots": 8,
+        "channels": 4,
+        "references": 2,
+        "tiles": 3,
+        "queries": 12,
+        "columns": 12,
+        "patch": max(40, composition.top_k or 0),
+    }
     return {
-        "query": torch.zeros(height, width, key_dim),
-        "keys": torch.zeros(slots, height, width, key_dim),
-        "labels": torch.zeros(slots, height, width, channels),
-        "slot_offset": torch.zeros(composition.memory.references, dtype=torch.int64),
-        "slot_bias": torch.zeros(composition.memory.references),
-        "query_index": torch.zeros(tiles, queries, dtype=torch.int64),
-        "key_index": torch.zeros(tiles, patch, dtype=torch.int64),
-        "key_bias": torch.zeros(tiles, patch),
-        "window_bias": torch.zeros(queries, patch),
+        tensor.name: torch.zeros(
+            [lengths[dim] if isinstance(dim, str) else dim for dim in tensor.shape],
+            dtype=getattr(torch, tensor.dtype),
+        )
+        for tensor in spec.inputs
     }

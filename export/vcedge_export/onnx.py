@@ -34,7 +34,7 @@ def export_onnx(
     """Write a module as ONNX, every named length of its spec dynamic.
 
     Args:
-        module: takes the spec's inputs by position and gives its one output.
+        module: takes the spec's inputs by position and gives its outputs in their order.
         spec: names, dtypes and shapes.
         examples: one tensor an input; lengths of different names should differ.
         path: the file; replaced as a whole.

@@ -15,7 +15,8 @@ class TorchEngine:
     """Runs a torch module behind the engine contract.
 
     Args:
-        module: takes the spec's inputs by position and gives its one output.
+        module: takes the spec's inputs by position and gives its outputs: a tensor, or a tuple of
+            several.
         spec: the graph's tensors.
     """
 
@@ -32,8 +33,10 @@ class TorchEngine:
         """Run once; see ``Engine.run``."""
         self._spec.check_arrays({**inputs, **out})
         with torch.inference_mode():
-            output = self._module(*(torch.from_numpy(inputs[t.name]) for t in self._spec.inputs))
-        out[self._spec.outputs[0].name][...] = output.numpy()
+            found = self._module(*(torch.from_numpy(inputs[t.name]) for t in self._spec.inputs))
+        outputs = found if isinstance(found, tuple) else (found,)
+        for tensor, output in zip(self._spec.outputs, outputs, strict=True):
+            out[tensor.name][...] = output.numpy()
 
     def close(self) -> None:
         """Hold nothing."""

@@ -13,6 +13,7 @@ from vcedge.evaluation.davis_sequence import score_sequence
 from vcedge_runtime.bundle import Bundle
 from vcedge_runtime.engines.base import Buffer, Engine
 from vcedge_runtime.errors import ExportError
+from vcedge_runtime.propagation.reader import EMPTY_LOGIT
 from vcedge_runtime.spec import GraphSpec
 from vcedge_runtime.tracker import Tracker
 
@@ -86,17 +87,49 @@ class Verification:
         return {**asdict(self), "passes": self.passes}
 
 
+class _Difference:
+    """Sums up how far one output is from the model's, run by run."""
+
+    def __init__(self, tensor: str) -> None:
+        self._tensor = tensor
+        self._sums = np.zeros(5)
+        self._largest = self._magnitude = 0.0
+        self._non_finite = 0
+
+    def add(self, output: Buffer, model_output: Buffer) -> None:
+        """Compare; where both are masked logits, their values mean nothing."""
+        masked = (output < EMPTY_LOGIT) & (model_output < EMPTY_LOGIT)
+        found, expected = (a[~masked].astype(np.float64) for a in (output, model_output))
+        error = np.abs(found - expected)
+        self._largest = float(error.max(initial=self._largest))
+        self._magnitude = float(np.abs(expected).max(initial=self._magnitude))
+        self._non_finite += int((~np.isfinite(error)).sum())
+        squares = [(found * expected).sum(), (found**2).sum(), (expected**2).sum()]
+        self._sums += [error.sum(), error.size, *squares]
+
+    def result(self) -> OutputDifference | None:
+        """Sum up; None for an output that no run wrote."""
+        total, count, product, found, expected = self._sums
+        if count == 0:
+            return None
+        return OutputDifference(
+            tensor=self._tensor,
+            largest=self._largest,
+            mean=total / count,
+            magnitude=self._magnitude,
+            cosine=product / np.sqrt(found * expected),
+            non_finite=self._non_finite,
+        )
+
+
 class _ComparingEngine:
     """Runs the exported graph, and the model on the same inputs."""
 
     def __init__(self, exported: Engine, model: Engine) -> None:
         self._exported = exported
         self._model = model
-        tensor = exported.spec.outputs[0]
-        self._name = tensor.name
-        self._sums = np.zeros(5)
-        self._largest = self._magnitude = 0.0
-        self._non_finite = 0
+        spec = exported.spec
+        self._outputs = {t.name: _Difference(f"{spec.name}.{t.name}") for t in spec.outputs}
 
     @property
     def spec(self) -> GraphSpec:
@@ -104,27 +137,14 @@ class _ComparingEngine:
 
     def run(self, inputs: Mapping[str, Buffer], out: Mapping[str, Buffer]) -> None:
         self._exported.run(inputs, out)
-        found = out[self._name].astype(np.float64)
-        reference = np.empty_like(out[self._name])
-        self._model.run(inputs, {self._name: reference})
-        expected = reference.astype(np.float64)
-        error = np.abs(found - expected)
-        self._largest = max(self._largest, float(error.max()))
-        self._magnitude = max(self._magnitude, float(np.abs(expected).max()))
-        self._non_finite += int((~np.isfinite(error)).sum())
-        squares = [(found * expected).sum(), (found**2).sum(), (expected**2).sum()]
-        self._sums += [error.sum(), error.size, *squares]
+        reference = {name: np.empty_like(array) for name, array in out.items()}
+        self._model.run(inputs, reference)
+        for name, difference in self._outputs.items():
+            difference.add(out[name], reference[name])
 
-    def result(self) -> OutputDifference:
-        total, count, product, found, expected = self._sums
-        return OutputDifference(
-            tensor=f"{self.spec.name}.{self._name}",
-            largest=self._largest,
-            mean=total / count,
-            magnitude=self._magnitude,
-            cosine=product / np.sqrt(found * expected),
-            non_finite=self._non_finite,
-        )
+    def results(self) -> list[OutputDifference]:
+        found = [difference.result() for difference in self._outputs.values()]
+        return [result for result in found if result is not None]
 
     def close(self) -> None:
         self._exported.close()
@@ -158,7 +178,7 @@ def verify_bundle(
     return Verification(
         clip=clip.label,
         frames=len(masks),
-        outputs=tuple(engine.result() for engine in comparing.values()),
+        outputs=tuple(row for engine in comparing.values() for row in engine.results()),
         mask_iou=(float(np.mean(overlaps)), float(np.min(overlaps))),
         score_model=score_sequence(clip.masks, expected).j_and_f,
         score_exported=score_sequence(clip.masks, masks).j_and_f,

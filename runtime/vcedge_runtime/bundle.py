@@ -9,49 +9,13 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from vcedge_runtime.composition import Composition
 from vcedge_runtime.errors import BundleError
-from vcedge_runtime.memory.references import ReferencePolicy
 from vcedge_runtime.spec import GraphSpec
 
-FORMAT = 1
+FORMAT = 2
 MANIFEST = "bundle.json"
 MODELS = Path(__file__).parent / "models"
-
-
-@dataclass(frozen=True)
-class Composition:
-    """The run-time part of a model, as data.
-
-    Attributes:
-        stride: pixels per key cell.
-        key_dim: channels of a key.
-        size: default working size, the short side in pixels.
-        radius: window radius in key cells.
-        top_k: logits that take part in a readout, or None for all.
-        temperature: divides the logits of a readout.
-        edges: whether masks are brought to the frame's own edges.
-        memory: which frames are read.
-    """
-
-    stride: int
-    key_dim: int
-    size: int
-    radius: int = 12
-    top_k: int | None = None
-    temperature: float = 1.0
-    edges: bool = True
-    memory: ReferencePolicy = field(default_factory=ReferencePolicy)
-
-    def __post_init__(self) -> None:
-        logits = self.memory.references * (2 * self.radius + 1) ** 2
-        fits = self.top_k is None or 1 <= self.top_k <= logits
-        lengths = min(self.stride, self.key_dim, self.radius)
-        if lengths < 1 or self.size < 2 * self.stride or not fits or self.temperature <= 0:
-            raise BundleError(
-                "a composition needs a stride, key_dim and radius of at least 1, a size of at "
-                f"least two strides, a top_k of None or 1 to {logits} and a temperature above 0; "
-                f"received {self}"
-            )
 
 
 @dataclass(frozen=True)
@@ -127,7 +91,7 @@ class Bundle:
                 folder=folder,
                 name=manifest["name"],
                 profile=manifest["profile"],
-                composition=_composition_from_json(manifest["composition"]),
+                composition=Composition.from_json(manifest["composition"]),
                 graphs={
                     name: GraphFile.from_json(name, graph)
                     for name, graph in manifest["graphs"].items()
@@ -135,7 +99,7 @@ class Bundle:
                 weights=manifest["weights"],
                 verification=manifest["verification"],
             )
-        except (KeyError, TypeError, AttributeError) as exc:
+        except (KeyError, TypeError, AttributeError, ValueError) as exc:
             raise BundleError(
                 f"{folder / MANIFEST} is damaged: {exc!r}; export the bundle again"
             ) from exc
@@ -173,7 +137,7 @@ class Bundle:
 
     def save(self) -> None:
         """Write the manifest; the graphs' files are there already."""
-        value = asdict(self)
+        value = {**asdict(self), "composition": self.composition.to_json()}
         del value["folder"]
         value["graphs"] = {name: graph.to_json() for name, graph in self.graphs.items()}
         partial = self.folder / f"{MANIFEST}.partial"
@@ -217,8 +181,3 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
             + ("upgrade vcedge" if written > FORMAT else "export the bundle again")
         )
     return dict(manifest)
-
-
-def _composition_from_json(value: Mapping[str, Any]) -> Composition:
-    memory = {name: tuple(frames) for name, frames in value["memory"].items()}
-    return Composition(**{**value, "memory": ReferencePolicy(**memory)})

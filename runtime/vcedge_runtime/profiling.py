@@ -14,11 +14,12 @@ from numpy.typing import NDArray
 from vcedge_runtime.ceilings import Ceilings
 from vcedge_runtime.errors import SourceError
 from vcedge_runtime.session import SessionReport, track_frames
+from vcedge_runtime.tracker import STAGES as TRACKING_STAGES
 from vcedge_runtime.tracker import Tracker
 from vcedge_runtime.video.sinks import MaskFolder
 from vcedge_runtime.video.sources import Frame
 
-TRACKING = ("resize", "encode", "readout", "upsample")
+TRACKING = TRACKING_STAGES
 """Stages from a decoded frame to its full-size mask."""
 STAGES = ("decode", *TRACKING, "write")
 HEAVY_SHARE = 0.1
@@ -183,20 +184,22 @@ def profile_tracker(
 
 def _describe(tracker: Tracker, timings_ms: dict[str, list[float]]) -> Profile:
     video, parts = tracker._current(), tracker.bundle.composition
+    predictor = video.predictor
     work_pixels = video.work_hw[0] * video.work_hw[1]
     frame_pixels = video.frame_hw[0] * video.frame_hw[1]
-    label_bytes = 4 * video.bank.grid_hw[0] * video.bank.grid_hw[1] * len(video.channel_of)
+    grid_hw = predictor.bank.grid_hw
+    label_bytes = 4 * grid_hw[0] * grid_hw[1] * len(video.channel_of)
     guide_bytes = 3 * frame_pixels if parts.edges else 0
     work = {
         "resize": Work(moved_bytes=3 * frame_pixels + 3 * 4 * work_pixels),
         "encode": Work(flops=2 * work_pixels * tracker.bundle.graphs["encoder"].macs_per_pixel),
-        "readout": Work(flops=2 * video.reader.count_macs(parts.key_dim)),
+        "readout": Work(flops=2 * predictor.readout_macs / predictor.frame),
         "upsample": Work(moved_bytes=label_bytes + guide_bytes + frame_pixels),
     }
     return Profile(
         frame_hw=video.frame_hw,
         work_hw=video.work_hw,
-        grid_hw=video.bank.grid_hw,
+        grid_hw=grid_hw,
         objects=len(video.channel_of),
         memory_bytes=tracker.memory_bytes,
         stages=tuple(

@@ -6,17 +6,26 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vcedge_runtime.errors import SourceError
-from vcedge_runtime.tracker import Tracker
+from vcedge_runtime.propagation.points import PointEstimate
+from vcedge_runtime.tracker import StepResult, Tracker
 from vcedge_runtime.video.sinks import Sink
 from vcedge_runtime.video.sources import Frame
 
 KEPT_TIMINGS = 10_000
 """Frames whose timings are kept: a camera may run for weeks."""
+
+
+class PointSink(Protocol):
+    """Takes the points of one frame after the other."""
+
+    def write(self, frame: Frame, points: Mapping[str, PointEstimate]) -> None:
+        """Write the points of a frame, by name."""
 
 
 @dataclass
@@ -68,21 +77,68 @@ def track_frames(
         SourceError: the video has no frame, or breaks off; what was tracked is written.
         MaskError: the first mask does not fit.
     """
+
+    def begin(frame: Frame) -> StepResult:
+        tracker.start(frame.image, first_mask)
+        return StepResult(first_mask, dict.fromkeys(tracker.object_ids, 1.0), {})
+
+    def write(frame: Frame, result: StepResult) -> None:
+        for sink in sinks:
+            sink.write(frame, result.mask, result.scores)
+
+    _follow(tracker, frames, begin, write, report, on_frame)
+
+
+def track_points(
+    tracker: Tracker,
+    frames: Iterable[Frame],
+    first_points: Mapping[str, tuple[float, float]],
+    sinks: Sequence[PointSink],
+    report: SessionReport,
+    on_frame: Callable[[SessionReport], None] = lambda report: None,
+) -> None:
+    """Track named points and hand every frame to the sinks; the caller closes them.
+
+    Args:
+        tracker: an open tracker.
+        frames: the video.
+        first_points: x, y of each point in the first frame's pixels.
+        sinks: where results go.
+        report: filled on the way.
+        on_frame: called after each frame.
+
+    Raises:
+        SourceError: the video has no frame, or breaks off; what was tracked is written.
+        TrackerError: the points cannot be followed.
+    """
+
+    def begin(frame: Frame) -> StepResult:
+        tracker.start_points(frame.image, first_points)
+        known = {n: PointEstimate(*place, True, 1.0) for n, place in first_points.items()}
+        return StepResult(np.zeros(frame.image.shape[:2], np.uint8), {}, {}, known)
+
+    def write(frame: Frame, result: StepResult) -> None:
+        for sink in sinks:
+            sink.write(frame, result.points)
+
+    _follow(tracker, frames, begin, write, report, on_frame)
+
+
+def _follow(
+    tracker: Tracker,
+    frames: Iterable[Frame],
+    begin: Callable[[Frame], StepResult],
+    write: Callable[[Frame, StepResult], None],
+    report: SessionReport,
+    on_frame: Callable[[SessionReport], None],
+) -> None:
     began = last = time.perf_counter()
     for frame in frames:
         decoded = time.perf_counter()
-        stages = {"decode": 1000 * (decoded - last)}
-        if report.frames == 0:
-            mask = first_mask
-            tracker.start(frame.image, mask)
-            scores = dict.fromkeys(tracker.object_ids, 1.0)
-        else:
-            result = tracker.step(frame.image)
-            mask, scores = result.mask, result.scores
-            stages.update(result.timings_ms)
+        result = begin(frame) if report.frames == 0 else tracker.step(frame.image)
         tracked = time.perf_counter()
-        for sink in sinks:
-            sink.write(frame, mask, scores)
+        write(frame, result)
+        stages = {"decode": 1000 * (decoded - last), **result.timings_ms}
         last = time.perf_counter()
         stages["write"] = 1000 * (last - tracked)
         report.add(stages)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
@@ -15,15 +13,16 @@ from numpy.typing import NDArray
 
 from vcedge_runtime.bundle import Bundle
 from vcedge_runtime.colour import lab_from_bgr
+from vcedge_runtime.composition import Part
 from vcedge_runtime.engines.base import Engine
 from vcedge_runtime.engines.onnxruntime import OnnxRuntimeEngine
 from vcedge_runtime.errors import TrackerError
-from vcedge_runtime.memory.bank import MemoryBank
-from vcedge_runtime.propagation.labels import (
-    LabelReader,
-    assign_share,
-    labels_from_mask,
-    mask_from_labels,
+from vcedge_runtime.predictor import Predictor, timed
+from vcedge_runtime.propagation.labels import assign_share, labels_from_mask, mask_from_labels
+from vcedge_runtime.propagation.points import (
+    PointEstimate,
+    labels_from_points,
+    points_from_labels,
 )
 from vcedge_runtime.propagation.upsample import CubicUpsampler, EdgeGuide, Upsampler
 from vcedge_runtime.video.masks import check_mask
@@ -31,6 +30,18 @@ from vcedge_runtime.video.masks import check_mask
 LABEL_STEP = 4
 """Label channels are allocated in steps of this many."""
 MAX_OBJECTS = 255
+STAGES = (
+    "resize",
+    "flow",
+    "encode",
+    "values",
+    "memory",
+    "sample",
+    "align",
+    "readout",
+    "upsample",
+)
+"""What a step does, in order; a model does not need to have all of it."""
 
 
 @dataclass(frozen=True)
@@ -40,12 +51,14 @@ class StepResult:
     Attributes:
         mask: (H, W) uint8 object ids in the frame's own pixels, 0 the background; the caller's own.
         scores: how sure the tracker is of each object, 0 to 1; 0 for one that is not seen.
-        timings_ms: milliseconds of each stage: resize, encode, readout, upsample.
+        timings_ms: milliseconds of each stage of ``STAGES``; 0 for one that the model lacks.
+        points: where each point is, if the video began with points.
     """
 
     mask: NDArray[np.uint8]
     scores: dict[int, float]
     timings_ms: dict[str, float]
+    points: dict[str, PointEstimate] = field(default_factory=dict)
 
 
 @dataclass
@@ -54,17 +67,10 @@ class _Video:
 
     frame_hw: tuple[int, int]
     work_hw: tuple[int, int]
-    bank: MemoryBank
-    reader: LabelReader
-    image: NDArray[np.float32]
-    frame: int = 0
-    annotated: int = 0
+    predictor: Predictor
     channel_of: dict[int, int] = field(default_factory=dict)
     drawn_in: dict[int, int] = field(default_factory=dict)
-
-    @property
-    def slot(self) -> int:
-        return self.bank.slot_of(self.frame)
+    points: tuple[str, ...] = ()
 
 
 class Tracker:
@@ -72,7 +78,7 @@ class Tracker:
 
     Args:
         bundle: the model.
-        engines: an engine for each graph, ``encoder`` and ``label_readout``; closed by the tracker.
+        engines: an engine for each graph; closed by the tracker.
         size: working size, the short side in pixels; the bundle's default when None.
 
     Raises:
@@ -89,7 +95,7 @@ class Tracker:
                 f"received a working size of {self.size}; expected at least "
                 f"{2 * bundle.composition.stride} pixels"
             )
-        missing = {"encoder", "label_readout"} - set(engines)
+        missing = bundle.composition.graphs - set(engines)
         if missing:
             raise TrackerError(
                 f"bundle {bundle.folder} gives the graphs {sorted(engines)}; expected also "
@@ -105,6 +111,10 @@ class Tracker:
         *,
         size: int | None = None,
         edges: bool | None = None,
+        memory: str | Part | None = None,
+        sampler: str | Part | None = None,
+        fusion: str | Part | None = None,
+        alignment: str | Part | None = None,
         threads: int = 0,
     ) -> Tracker:
         """Open a shipped model by name, or a bundle's folder, in ONNX Runtime.
@@ -113,16 +123,25 @@ class Tracker:
             model: name, folder, or an opened bundle.
             size: working size, the short side in pixels; the bundle's default when None.
             edges: bring masks to the frame's own edges; the bundle's default when None.
+            memory: which frames are read: a kind such as ``dynamic``, with its default settings
+                unless it is the bundle's own, or settings; the bundle's when None.
+            sampler: where in them a cell looks, likewise.
+            fusion: how what was read becomes one label, likewise.
+            alignment: whether and how windows follow the objects, likewise.
             threads: threads of an engine; 0 lets it choose.
 
         Raises:
-            BundleError: the bundle cannot be read.
+            BundleError: the bundle cannot be read, or there is no such kind.
             EngineError: a graph cannot be loaded.
             MissingExtraError: onnxruntime is not installed.
         """
         bundle = model if isinstance(model, Bundle) else Bundle.open(model)
+        parts = bundle.composition.exchange(
+            memory=memory, sampler=sampler, fusion=fusion, alignment=alignment
+        )
         if edges is not None:
-            bundle = replace(bundle, composition=replace(bundle.composition, edges=edges))
+            parts = replace(parts, edges=edges)
+        bundle = replace(bundle, composition=parts)
         engines = {
             name: OnnxRuntimeEngine(bundle.path_of(name), graph.spec, threads=threads)
             for name, graph in bundle.graphs.items()
@@ -153,13 +172,18 @@ class Tracker:
         return list(self._current().channel_of)
 
     @property
+    def point_names(self) -> list[str]:
+        """Names of the points that are followed, in the order they were given."""
+        return list(self._current().points)
+
+    @property
     def memory_bytes(self) -> int:
         """Bytes of every array that the tracker holds for this video; no step changes it.
 
-        It depends on the video's shape, the working size and the number of label channels alone.
+        It depends on the model, the video's shape, the working size and the number of label
+        channels alone; with dynamic memory, it is the most that may be held.
         """
-        video = self._current()
-        return video.bank.nbytes + video.reader.nbytes + video.image.nbytes
+        return self._current().predictor.nbytes
 
     def start(self, frame: NDArray[np.uint8], mask: NDArray[np.uint8]) -> None:
         """Begin a video.
@@ -175,19 +199,49 @@ class Tracker:
         self._require_open()
         _check_frame(frame)
         ids = check_mask(mask, frame.shape[:2])
-        video = self._allocate((frame.shape[0], frame.shape[1]), int(np.unique(ids).size))
+        objects = np.unique(ids[ids > 0]).tolist()
+        channel_of = {object_id: channel for channel, object_id in enumerate(objects, start=1)}
+        video = self._allocate((frame.shape[0], frame.shape[1]), len(objects))
+        video.channel_of = channel_of
+        video.drawn_in = dict.fromkeys(objects, 0)
+        bank = video.predictor.bank
+        labels = labels_from_mask(ids, channel_of, bank.grid_hw, bank.channels)
+        video.predictor.begin(_prepare(frame, video.work_hw), labels)
         self._video = video
-        video.bank.claim(0, lambda stored: True)
-        self._encode(video, frame, {})
-        for object_id in np.unique(ids[ids > 0]).tolist():
-            video.channel_of[object_id] = len(video.channel_of) + 1
-            video.drawn_in[object_id] = 0
-        video.bank.labels[video.slot] = labels_from_mask(
-            ids, video.channel_of, video.bank.grid_hw, video.bank.channels
-        )
+
+    def start_points(
+        self, frame: NDArray[np.uint8], points: Mapping[str, tuple[float, float]]
+    ) -> None:
+        """Begin a video with named points instead of a mask.
+
+        Args:
+            frame: (H, W, 3) uint8, BGR.
+            points: x and y of each, in the frame's pixels, whole numbers being pixel centres.
+
+        Raises:
+            TrackerError: there is no point, or too many, or one that is nowhere; the frame is no
+                frame, or the tracker is closed.
+        """
+        self._require_open()
+        _check_frame(frame)
+        if not 1 <= len(points) <= MAX_OBJECTS or not np.isfinite(list(points.values())).all():
+            raise TrackerError(
+                f"received {len(points)} points; expected 1 to {MAX_OBJECTS}, each with a finite "
+                "x and y in the frame's pixels"
+            )
+        video = self._allocate((frame.shape[0], frame.shape[1]), len(points))
+        video.points = tuple(points)
+        bank = video.predictor.bank
+        drawn = labels_from_points(points, video.frame_hw, bank.grid_hw)
+        labels = np.zeros((*bank.grid_hw, bank.channels), np.float32)
+        labels[..., : drawn.shape[-1]] = drawn
+        video.predictor.begin(_prepare(frame, video.work_hw), labels)
+        self._video = video
 
     def step(self, frame: NDArray[np.uint8]) -> StepResult:
-        """Follow the objects into the next frame.
+        """Follow the objects or the points into the next frame.
+
+        Where it fails, the last frame stays the last, and the next one may be stepped.
 
         Args:
             frame: (H, W, 3) uint8, BGR, of the first frame's size.
@@ -203,21 +257,17 @@ class Tracker:
                 f"received a frame of {frame.shape[:2]}; expected {video.frame_hw} as in the first "
                 "frame; call start() for another video"
             )
-        timings: dict[str, float] = {}
-        policy = self.bundle.composition.memory
-        number = video.frame + 1
-        references = [video.bank.slot_of(f) for f in policy.read(number, video.annotated)]
-        slot = video.bank.claim(
-            number, lambda stored: policy.keeps(stored, number, video.annotated)
-        )
-        video.frame = number
-        self._encode(video, frame, timings)
-        with _timed(timings, "readout"):
-            video.reader.read(video.bank, slot, references)
-        with _timed(timings, "upsample"):
-            decision = mask_from_labels(
-                video.bank.labels[slot], video.channel_of, self._upsampler(video, frame)
-            )
+        timings = dict.fromkeys(STAGES, 0.0)
+        with timed(timings, "resize"):
+            lab = _prepare(frame, video.work_hw)
+        video.predictor.advance(lab, timings)
+        labels = video.predictor.labels
+        with timed(timings, "upsample"):
+            if video.points:
+                found = points_from_labels(labels[..., : 1 + len(video.points)], video.frame_hw)
+                points = dict(zip(video.points, found, strict=True))
+                return StepResult(np.zeros(video.frame_hw, np.uint8), {}, timings, points)
+            decision = mask_from_labels(labels, video.channel_of, self._upsampler(video, frame))
         return StepResult(decision.mask, decision.scores, timings)
 
     def add_object(self, object_id: int, mask: NDArray[np.uint8]) -> None:
@@ -235,16 +285,20 @@ class Tracker:
             MaskError: the mask is empty or of another size.
         """
         video = self._current()
+        if video.points:
+            raise TrackerError("this video began with points; call start() to follow objects")
         if not 1 <= object_id <= MAX_OBJECTS:
             raise TrackerError(f"received object id {object_id}; expected 1 to {MAX_OBJECTS}")
         binary = (check_mask(mask, video.frame_hw) > 0).astype(np.uint8)
         if object_id not in video.channel_of:
             video.channel_of[object_id] = self._free_channel(video)
-        channel = video.channel_of[object_id]
-        share = labels_from_mask(binary, {1: 1}, video.bank.grid_hw, 2)[..., 1]
-        assign_share(video.bank.labels[video.slot], channel, share)
+        channel, predictor = video.channel_of[object_id], video.predictor
+        share = labels_from_mask(binary, {1: 1}, predictor.bank.grid_hw, 2)[..., 1]
+        assign_share(predictor.labels, channel, share)
+        predictor.settle(predictor.frame)
         self._read_back(video, channel, video.drawn_in.get(object_id, -1))
-        video.drawn_in[object_id] = video.annotated = video.frame
+        video.drawn_in[object_id] = predictor.frame
+        predictor.annotate()
 
     def remove_object(self, object_id: int) -> None:
         """Follow an object no longer; what it covered becomes background.
@@ -259,22 +313,23 @@ class Tracker:
             )
         channel = video.channel_of.pop(object_id)
         del video.drawn_in[object_id]
-        video.bank.labels[..., 0] += video.bank.labels[..., channel]
-        video.bank.labels[..., channel] = 0
+        for frame, slot in video.predictor.done():
+            labels = video.predictor.bank.labels[slot]
+            labels[..., 0] += labels[..., channel]
+            labels[..., channel] = 0
+            video.predictor.settle(frame)
 
     def _read_back(self, video: _Video, channel: int, drawn_in: int) -> None:
         """Label the frames since ``drawn_in`` from the current one, in one channel.
 
         A choice of ours: they show the object without its label, and would outvote the current one.
         """
-        for frame, slot in video.bank.stored():
-            if drawn_in < frame < video.frame:
-                labels = video.bank.labels[slot]
-                before = labels.copy()
-                video.reader.read(video.bank, slot, [video.slot])
-                share = labels[..., channel].copy()
-                labels[...] = before
-                assign_share(labels, channel, share)
+        predictor = video.predictor
+        for frame, slot in predictor.done():
+            if drawn_in < frame < predictor.frame:
+                share = predictor.read_from_last(frame)[..., channel]
+                assign_share(predictor.bank.labels[slot], channel, share)
+                predictor.settle(frame)
 
     def _require_open(self) -> None:
         if not self._engines:
@@ -286,40 +341,22 @@ class Tracker:
             raise TrackerError("no video has begun; call start(frame, mask) first")
         return self._video
 
-    def _allocate(self, frame_hw: tuple[int, int], kinds: int) -> _Video:
+    def _allocate(self, frame_hw: tuple[int, int], objects: int) -> _Video:
         parts = self.bundle.composition
         work_hw = working_size(frame_hw, self.size, parts.stride)
-        grid_hw = (work_hw[0] // parts.stride, work_hw[1] // parts.stride)
-        channels = _allocated_channels(kinds)
-        reader = LabelReader(
-            self._engines["label_readout"], grid_hw, parts.radius, parts.memory.references
-        )
-        reader.resize(channels)
-        bank = MemoryBank(parts.memory.slots, grid_hw, parts.key_dim, channels)
-        image = np.zeros((1, 3, *work_hw), np.float32)
-        return _Video(frame_hw, work_hw, bank, reader, image)
-
-    def _encode(self, video: _Video, frame: NDArray[np.uint8], timings: dict[str, float]) -> None:
-        with _timed(timings, "resize"):
-            lab = lab_from_bgr(resize_frame(frame, video.work_hw))
-            video.image[0] = lab.transpose(2, 0, 1)
-        with _timed(timings, "encode"):
-            self._engines["encoder"].run(
-                {"image": video.image}, {"key": video.bank.keys[video.slot]}
-            )
+        channels = _allocated_channels(objects + 1)
+        return _Video(frame_hw, work_hw, Predictor(parts, self._engines, work_hw, channels))
 
     def _upsampler(self, video: _Video, frame: NDArray[np.uint8]) -> Upsampler:
         if self.bundle.composition.edges:
-            return EdgeGuide(frame, video.bank.grid_hw)
+            return EdgeGuide(frame, video.predictor.bank.grid_hw)
         return CubicUpsampler(video.frame_hw)
 
     def _free_channel(self, video: _Video) -> int:
         used = set(video.channel_of.values())
         channel = next(c for c in range(1, MAX_OBJECTS + 1) if c not in used)
-        if channel >= video.bank.channels:
-            channels = _allocated_channels(channel + 1)
-            video.bank.widen(channels)
-            video.reader.resize(channels)
+        if channel >= video.predictor.bank.channels:
+            video.predictor.widen(_allocated_channels(channel + 1))
         return channel
 
 
@@ -345,6 +382,11 @@ def resize_frame(frame: NDArray[np.uint8], size_hw: tuple[int, int]) -> NDArray[
     return np.asarray(cv2.resize(frame, size_hw[::-1], interpolation=method), np.uint8)
 
 
+def _prepare(frame: NDArray[np.uint8], work_hw: tuple[int, int]) -> NDArray[np.float32]:
+    """Bring a frame to the working size and to normalised Lab: (H, W, 3) float32."""
+    return lab_from_bgr(resize_frame(frame, work_hw))
+
+
 def _allocated_channels(wanted: int) -> int:
     return -(-(wanted + 1) // LABEL_STEP) * LABEL_STEP
 
@@ -354,10 +396,3 @@ def _check_frame(frame: NDArray[np.uint8]) -> None:
         raise TrackerError(
             f"received a frame {frame.dtype}{frame.shape}; expected uint8 (H, W, 3), BGR"
         )
-
-
-@contextmanager
-def _timed(timings: dict[str, float], stage: str) -> Iterator[None]:
-    began = time.perf_counter()
-    yield
-    timings[stage] = timings.get(stage, 0.0) + 1000 * (time.perf_counter() - began)

@@ -15,6 +15,7 @@ import pytest
 from numpy.typing import NDArray
 
 from vcedge_runtime.bundle import Bundle
+from vcedge_runtime.composition import part_from_json
 
 SCRIPTS = Path(__file__).parents[2] / "benchmarks"
 MakeImage = Callable[..., NDArray[np.uint8]]
@@ -104,3 +105,36 @@ def test_memory_is_sampled_along_a_looped_clip(
     assert [sample["frame"] for sample in found["samples"]] == [4, 8, 10]
     assert len({sample["tracker_bytes"] for sample in found["samples"]}) == 1
     assert all(sample["process_bytes"] > 0 for sample in found["samples"])
+
+
+def test_an_ablation_scores_every_row_beside_the_papers_figure(
+    run_script: RunScript, davis: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [
+        {"name": "as it is", "paper": "70.0"},
+        {"name": "short", "parts": {"memory": {"kind": "dynamic", "memories": "short"}}},
+    ]
+    tables = tmp_path / "tables.json"
+    tables.write_text(json.dumps({"memory": rows, "left out": [{"name": "none"}]}))
+    options = ["--root", davis, "--tables", tables, "--only", "memory"]
+    found = run_script("ablation.py", *options)["rows"]
+    assert [(row["name"], row["paper"]) for row in found] == [("as it is", "70.0"), ("short", "")]
+    assert all(set(row["sequences"]) == {"first", "second"} for row in found)
+    assert all(row["ms"]["encode"] > 0 for row in found)
+    assert "| memory | as it is |" in capsys.readouterr().out.replace("  ", " ")
+
+
+def test_the_tables_of_the_papers_name_parts_that_there_are() -> None:
+    tables = json.loads((SCRIPTS / "ablations.json").read_text())
+    parts = [row.get("parts", {}) for rows in tables.values() for row in rows]
+    made = [part_from_json(part, value) for row in parts for part, value in row.items()]
+    assert len(made) >= len(parts)
+
+
+def test_a_table_that_is_not_there_is_refused(
+    tiny_bundle: Bundle, davis: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = ["--root", davis, "--only", "none", "--model", tiny_bundle.folder]
+    monkeypatch.setattr("sys.argv", ["ablation.py", *map(str, options)])
+    with pytest.raises(SystemExit, match=r"received tables \['none'\]"):
+        runpy.run_path(str(SCRIPTS / "ablation.py"), run_name="__main__")

@@ -49,7 +49,7 @@ def test_a_bundle_holds_graphs_manifest_and_proof(tiny_bundle: Bundle) -> None:
     assert (opened.composition.size, opened.composition.radius) == (64, 4)
     assert dict(opened.weights) == {"data": "none", "steps": 0}
     assert opened.verification["passes"] is True
-    assert set(opened.graphs) == {"encoder", "label_readout"}
+    assert set(opened.graphs) == {"encoder", "label_readout", "cluster_readout", "column_total"}
     for graph in opened.graphs.values():
         content = (opened.folder / graph.file).read_bytes()
         assert graph.sha256 == hashlib.sha256(content).hexdigest()
@@ -65,7 +65,7 @@ def test_stages_are_told_in_their_order(
     told: list[str] = []
     options = ExportOptions(size=64, radius=4)
     export_bundle(tiny_weights, tmp_path / "new", tiny_clip, options, told.append)
-    assert told == ["encoder", "label_readout", "verify"]
+    assert told == ["encoder", "label_readout", "cluster_readout", "column_total", "verify"]
 
 
 def test_the_size_is_the_profiles_own_when_none_is_chosen(
@@ -170,8 +170,8 @@ def test_a_top_k_of_nothing_is_refused(top_k: int) -> None:
 
 
 def test_a_top_k_above_all_logits_is_refused(quick_export: Export, tmp_path: Path) -> None:
-    with pytest.raises(BundleError, match="a top_k of None or 1 to 405"):
-        quick_export(tmp_path / "new", top_k=406)
+    with pytest.raises(BundleError, match="a top_k of None or 1 to the 81 cells of a window"):
+        quick_export(tmp_path / "new", top_k=82)
     assert not list(tmp_path.iterdir())
 
 

@@ -19,28 +19,30 @@ from vcedge_runtime.engines.onnxruntime import OnnxRuntimeEngine
 from vcedge_runtime.errors import ExportError
 from vcedge_runtime.spec import GraphSpec, TensorSpec
 
-GRAPHS = pytest.mark.parametrize("graph", ["encoder", "label_readout"])
+GRAPHS = pytest.mark.parametrize(
+    "graph", ["encoder", "label_readout", "cluster_readout", "column_total", "value_extraction"]
+)
 # What TensorRT lacks, or what hides a copy or a run-time shape.
 UNWANTED = {"Einsum", "ScatterND", "ScatterElements", "Resize", "GatherND", "BatchNormalization"}
 
 
 @GRAPHS
-def test_the_opset_is_19_and_nothing_else(tiny_bundle: Bundle, graph: str) -> None:
-    model = onnx.load(tiny_bundle.path_of(graph))
+def test_the_opset_is_19_and_nothing_else(mer_bundle: Bundle, graph: str) -> None:
+    model = onnx.load(mer_bundle.path_of(graph))
     assert [(entry.domain, entry.version) for entry in model.opset_import] == [("", 19)]
     assert not model.functions
 
 
 @GRAPHS
-def test_operators_that_do_not_travel_are_absent(tiny_bundle: Bundle, graph: str) -> None:
-    model = onnx.load(tiny_bundle.path_of(graph))
+def test_operators_that_do_not_travel_are_absent(mer_bundle: Bundle, graph: str) -> None:
+    model = onnx.load(mer_bundle.path_of(graph))
     assert not UNWANTED & {node.op_type for node in model.graph.node}
 
 
 @GRAPHS
-def test_tensors_have_the_names_and_lengths_of_the_spec(tiny_bundle: Bundle, graph: str) -> None:
-    model = onnx.load(tiny_bundle.path_of(graph))
-    spec = tiny_bundle.graphs[graph].spec
+def test_tensors_have_the_names_and_lengths_of_the_spec(mer_bundle: Bundle, graph: str) -> None:
+    model = onnx.load(mer_bundle.path_of(graph))
+    spec = mer_bundle.graphs[graph].spec
     for value, tensor in zip([*model.graph.input, *model.graph.output], spec.tensors, strict=True):
         assert value.name == tensor.name
         dims = value.type.tensor_type.shape.dim
@@ -56,6 +58,8 @@ def test_the_file_stands_alone_and_has_no_larger_constants_than_the_weights(
         "bundle.json",
         "encoder.onnx",
         "label_readout.onnx",
+        "cluster_readout.onnx",
+        "column_total.onnx",
     }
     # Windows and indices are inputs: nothing in the readout depends on a size.
     assert tiny_bundle.path_of("label_readout").stat().st_size < 100_000
@@ -71,7 +75,7 @@ def test_the_encoder_runs_at_other_sizes_than_the_exported(
     key = np.empty((size_hw[0] // 8, size_hw[1] // 8, 64), np.float32)
     engine.run({"image": image}, {"key": key})
     with torch.inference_mode():
-        expected = FrameEncoder(tiny_weights.encoder)(torch.from_numpy(image)).numpy()
+        expected = FrameEncoder(tiny_weights.network.encoder)(torch.from_numpy(image)).numpy()
     # FP32 convolutions of up to 2304 terms, summed in another order in 13 layers.
     assert np.abs(key - expected).max() < 1e-4 * np.abs(expected).max()
 

@@ -35,6 +35,22 @@ def test_inputs_are_given_in_the_specs_order_and_the_output_is_written_in_place(
     engine.close()
 
 
+class Both(nn.Module):
+    """Gives two outputs."""
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return x + 1, x.sum(dim=0, keepdim=True)
+
+
+def test_several_outputs_are_written_each_to_its_name() -> None:
+    outputs = (TensorSpec("more", "float32", ("n",)), TensorSpec("sum", "float32", (1,)))
+    engine = TorchEngine(Both(), GraphSpec("both", (TensorSpec("x", "float32", ("n",)),), outputs))
+    out = {"sum": np.zeros(1, np.float32), "more": np.zeros(3, np.float32)}
+    engine.run({"x": np.arange(3, dtype=np.float32)}, out)
+    np.testing.assert_array_equal(out["more"], [1, 2, 3])
+    np.testing.assert_array_equal(out["sum"], [3])
+
+
 def test_arrays_are_checked_against_the_spec() -> None:
     engine = TorchEngine(Difference(), SPEC)
     with pytest.raises(EngineError, match="difference received subtrahend"):

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from vcedge.models.encoder import FrameEncoder
-from vcedge.models.readout import LabelReadout
+from vcedge.models.readout import ColumnTotal, LabelReadout
 from vcedge.models.weights import Weights
 from vcedge_export.torch_engine import TorchEngine
 from vcedge_export.verify import OutputDifference, TruthClip, Verification, verify_bundle
@@ -20,6 +20,14 @@ from vcedge_runtime.bundle import Bundle
 from vcedge_runtime.engines.base import Buffer, Engine
 from vcedge_runtime.engines.onnxruntime import OnnxRuntimeEngine
 from vcedge_runtime.errors import ExportError
+
+OUTPUTS = [
+    "encoder.key",
+    "label_readout.peak",
+    "label_readout.total",
+    "label_readout.values",
+]
+"""What this model runs; no fusion of its asks for column sums."""
 
 
 def exported_engines(bundle: Bundle) -> dict[str, Engine]:
@@ -30,11 +38,13 @@ def exported_engines(bundle: Bundle) -> dict[str, Engine]:
 
 
 def model_engines(weights: Weights) -> dict[str, Engine]:
-    encoder, readout = FrameEncoder(weights.encoder), LabelReadout(64, 5, None, 0.5)
-    return {
-        "encoder": TorchEngine(encoder, encoder.spec),
-        "label_readout": TorchEngine(readout, readout.spec),
+    modules = {
+        "encoder": FrameEncoder(weights.network.encoder),
+        "label_readout": LabelReadout(64, None, 0.5),
+        "cluster_readout": LabelReadout(64, None, 0.5, second_window=True),
+        "column_total": ColumnTotal(64, 0.5),
     }
+    return {name: TorchEngine(module, module.spec) for name, module in modules.items()}
 
 
 def test_a_bundle_is_the_model_that_it_was_made_from(
@@ -46,7 +56,7 @@ def test_a_bundle_is_the_model_that_it_was_made_from(
     assert found.passes
     assert found.clip == "moving texture"
     assert found.frames == 4
-    assert [output.tensor for output in found.outputs] == ["encoder.key", "label_readout.readout"]
+    assert [output.tensor for output in found.outputs] == OUTPUTS
     for output in found.outputs:
         # FP32 against FP32: convolutions and sums in another order.
         assert 0 <= output.mean <= output.largest < 1e-4 * output.magnitude
@@ -62,21 +72,21 @@ def test_a_bundle_is_the_model_that_it_was_made_from(
 def test_weights_that_were_changed_do_not_pass(
     tiny_bundle: Bundle, tiny_weights: Weights, tiny_clip: TruthClip, share: float
 ) -> None:
-    other = copy.deepcopy(tiny_weights.encoder)
+    other = copy.deepcopy(tiny_weights.network)
     torch.manual_seed(0)
     with torch.no_grad():
-        weight = other.head.weight
+        weight = other.encoder.head.weight
         weight += share * weight.std() * torch.randn_like(weight)
     found = verify_bundle(
         tiny_bundle,
         exported_engines(tiny_bundle),
-        model_engines(replace(tiny_weights, encoder=other)),
+        model_engines(replace(tiny_weights, network=other)),
         tiny_clip,
     )
     assert not found.passes
     assert not found.outputs[0].passes
     # Given the same inputs, the readout is still the readout.
-    assert found.outputs[1].passes
+    assert all(output.passes for output in found.outputs[1:])
     assert found.to_json()["passes"] is False
 
 
@@ -122,10 +132,7 @@ def test_a_score_that_differs_does_not_pass() -> None:
 def test_the_report_is_plain_values(tiny_bundle: Bundle) -> None:
     report: Mapping[str, Any] = tiny_bundle.verification
     assert report["passes"] is True
-    assert [output["tensor"] for output in report["outputs"]] == [
-        "encoder.key",
-        "label_readout.readout",
-    ]
+    assert [output["tensor"] for output in report["outputs"]] == OUTPUTS
 
 
 def test_a_clip_of_two_frames_proves_nothing(

@@ -17,11 +17,11 @@ from vcedge_runtime.bundle import (
     FORMAT,
     MANIFEST,
     Bundle,
-    Composition,
     GraphFile,
     sha256_of,
     shipped_models,
 )
+from vcedge_runtime.composition import Composition
 from vcedge_runtime.errors import BundleError
 from vcedge_runtime.memory.references import ReferencePolicy
 from vcedge_runtime.spec import GraphSpec, TensorSpec
@@ -121,6 +121,11 @@ NESTED = [
     ("composition", "memory"),
     ("composition", "memory", "long"),
     ("composition", "memory", "short"),
+    ("composition", "memory", "kind"),
+    ("composition", "sampler"),
+    ("composition", "fusion"),
+    ("composition", "fusion", "kind"),
+    ("composition", "motion"),
     ("graphs", "encoder"),
     ("graphs", "encoder", "file"),
     ("graphs", "encoder", "sha256"),
@@ -201,8 +206,8 @@ def test_a_shipped_model_opens_by_its_name(
         {"size": 15},
         {"top_k": 0},
         {"temperature": 0.0},
-        # 2 references of 15x15 cells hold no more than 450 logits.
-        {"top_k": 451},
+        # A window of 15x15 cells of one reference holds no more than 225 logits.
+        {"top_k": 226},
     ],
 )
 def test_a_composition_that_cannot_run_is_refused(

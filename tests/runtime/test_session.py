@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 
 from vcedge_runtime.bundle import Bundle
 from vcedge_runtime.errors import MaskError, OutputError, SourceError, TrackerError
-from vcedge_runtime.session import SessionReport, track_frames
-from vcedge_runtime.tracker import Tracker
+from vcedge_runtime.propagation.points import PointEstimate
+from vcedge_runtime.session import SessionReport, track_frames, track_points
+from vcedge_runtime.tracker import STAGES, Tracker
 from vcedge_runtime.video.sinks import Sink
 from vcedge_runtime.video.sources import Frame
 
@@ -90,10 +91,40 @@ def test_the_report_counts_frames_time_and_stages(
     assert report.frames_per_second == 4 / report.seconds
     counts = {stage: len(times) for stage, times in report.timings_ms.items()}
     # The first frame is not stepped, so that it has no stages of the tracker's.
-    tracked = {"resize": 3, "encode": 3, "readout": 3, "upsample": 3}
+    tracked = dict.fromkeys(STAGES, 3)
     assert counts == {"decode": 4, **tracked, "write": 4}
     spent = sum(sum(times) for times in report.timings_ms.values())
     assert 0 < spent <= 1000 * report.seconds
+
+
+class ListPointSink:
+    """Keeps what it gets."""
+
+    def __init__(self) -> None:
+        self.results: list[tuple[Frame, dict[str, PointEstimate]]] = []
+
+    def write(self, frame: Frame, points: Mapping[str, PointEstimate]) -> None:
+        self.results.append((frame, dict(points)))
+
+
+def test_points_are_handed_on_the_first_ones_as_they_are(
+    tracker: Tracker, frames: list[Frame]
+) -> None:
+    points, report = {"nose": (20.0, 24.0), "tail": (40.5, 20.0)}, SessionReport()
+    sink = ListPointSink()
+    track_points(tracker, iter(frames), points, [sink], report)
+    assert [frame for frame, _ in sink.results] == frames
+    first = sink.results[0][1]
+    assert {name: (found.x, found.y) for name, found in first.items()} == points
+    assert all(list(found) == ["nose", "tail"] for _, found in sink.results)
+    tracker.start_points(frames[0].image, points)
+    assert tracker.step(frames[1].image).points == sink.results[1][1]
+    assert report.frames == 4
+
+
+def test_a_video_without_a_frame_has_no_points(tracker: Tracker) -> None:
+    with pytest.raises(SourceError, match="no frame; expected at least one"):
+        track_points(tracker, [], {"nose": (1.0, 1.0)}, [], SessionReport())
 
 
 def test_a_report_of_nothing_has_no_speed() -> None:

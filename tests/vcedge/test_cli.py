@@ -73,7 +73,7 @@ def test_no_command_shows_the_help(run: Run) -> None:
     [
         (["trak"], "No such command 'trak'"),
         (["track"], "Missing argument 'SOURCE'"),
-        (["track", "clip.mp4"], "Missing option '--mask'"),
+        (["train", "mer"], "Missing option '--videos'"),
         (["track", "clip.mp4", "--mask", "a.png", "--frames", "0"], "not in the range x>=1"),
         (["track", "clip.mp4", "--mask", "a.png", "--colour"], "No such option"),
         (["demo", "--objects", "9"], "not in the range 1<=x<=6"),

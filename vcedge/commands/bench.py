@@ -33,13 +33,16 @@ from vcedge_runtime.video.sources import Frame, Source, open_source
 SIZES = (192, 256, 320, 384, 480)
 INCLUDED = (
     "tracking goes from the decoded frame to the full-size mask: resize (to the working size and "
-    "to Lab), encode (the frame's key), readout (labels from memory), upsample (to a mask in the "
-    "frame's own pixels). End to end adds decode and write (the mask as palette PNG), one after "
-    "the other; `vcedge track` decodes ahead. Not included: opening the model, the first frame, "
-    "the warm-up, overlay and log."
+    "to Lab), flow (to the frame before), encode (the frame's key), values (MER's value "
+    "extraction), memory (which frames are read), sample (where a cell looks), align (windows "
+    "to their objects), readout (labels from memory), upsample (to a mask in the frame's own "
+    "pixels), each where the model has it. End to end adds decode and write (the mask as palette "
+    "PNG), one after the other; "
+    "`vcedge track` decodes ahead. Not included: opening the model, the first frame, the warm-up, "
+    "overlay and log."
 )
 CEILING_NOTE = (
-    "of ceiling: the stage's least time over its median. Encode and readout: their "
+    "of ceiling: the stage's least time over its median. Encode and readout: their mean "
     "multiply-accumulates at the speed of a float32 matrix product (numpy's or ONNX Runtime's, the "
     "faster); resize and upsample: input read once and output written once at the speed of a copy. "
     "* takes a tenth of tracking or more."
@@ -254,7 +257,8 @@ def _facts(found: Measurement) -> list[tuple[str, str]]:
 
 def _stage_table(profile: Profile, ceilings: Ceilings, markdown: bool) -> Table:
     rows = []
-    for stage in (*profile.stages, profile.tracking, profile.end_to_end):
+    present = [stage for stage in profile.stages if stage.total_ms]
+    for stage in (*present, profile.tracking, profile.end_to_end):
         heavy = " *" if stage.name in profile.heavy_stages else ""
         rows.append(
             (

@@ -14,6 +14,7 @@ import click
 from rich.console import Console
 
 from vcedge.commands.inspect_bundle import difference_table
+from vcedge.commands.options import ALIGNMENT, FUSION, MEMORY, SAMPLER
 from vcedge.models.weights import load_weights
 from vcedge_export.bundle import ExportOptions, export_bundle
 from vcedge_export.verify import TruthClip
@@ -36,6 +37,10 @@ from vcedge_runtime.video.sources import open_source
     show_default=True,
     help="Divides the logits of a readout.",
 )
+@MEMORY
+@SAMPLER
+@FUSION
+@ALIGNMENT
 @click.option("--clip", help="Real frames to verify on; the demo clip by default.")
 @click.option(
     "--truth",
@@ -51,6 +56,10 @@ def command(
     radius: int,
     top_k: int | None,
     temperature: float,
+    memory: str | None,
+    sampler: str | None,
+    fusion: str | None,
+    alignment: str | None,
     clip: str | None,
     truth: Path | None,
     frames: int,
@@ -65,7 +74,15 @@ def command(
     folder = out or Path("vcedge-out") / "bundles" / Path(weights).stem
     began = time.monotonic()
     options = ExportOptions(
-        size=size, radius=radius, top_k=top_k, temperature=temperature, overwrite=overwrite
+        size=size,
+        radius=radius,
+        top_k=top_k,
+        temperature=temperature,
+        memory=memory or ExportOptions.memory,
+        sampler=sampler or ExportOptions.sampler,
+        fusion=fusion or ExportOptions.fusion,
+        alignment=alignment or ExportOptions.alignment,
+        overwrite=overwrite,
     )
     with console.status("export") as status:
         bundle = export_bundle(

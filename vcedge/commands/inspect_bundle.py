@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 import click
@@ -13,6 +14,8 @@ from vcedge.commands.models import describe_accuracy, describe_verification, meg
 from vcedge.commands.options import DEFAULT_MODEL
 from vcedge.commands.tables import make_fact_list, make_table, open_console
 from vcedge_runtime.bundle import MANIFEST, Bundle
+from vcedge_runtime.composition import KINDS, Composition
+from vcedge_runtime.memory.references import ReferencePolicy
 
 
 @click.command(name="inspect")
@@ -47,8 +50,7 @@ def command(bundle: str, as_json: bool) -> None:
 def _facts(bundle: Bundle) -> list[tuple[str, str]]:
     parts = bundle.composition
     window = 2 * parts.radius + 1
-    memory = parts.memory
-    long, short = (", ".join(map(str, frames)) for frames in (memory.long, memory.short))
+    kinds = [(part, _describe_part(parts, part)) for part in KINDS]
     return [
         ("model", f"{bundle.name}, profile {bundle.profile}"),
         ("folder", f"{bundle.folder} ({megabytes_of(bundle):.1f} MB)"),
@@ -61,9 +63,20 @@ def _facts(bundle: Bundle) -> list[tuple[str, str]]:
         ("top-k", "all" if parts.top_k is None else str(parts.top_k)),
         ("temperature", f"{parts.temperature:g}"),
         ("edges", "masks are brought to the frame's own" if parts.edges else "interpolated"),
-        ("references", f"frames {long}, and {short} before the current one"),
-        ("memory", f"{memory.slots} slots"),
+        *kinds,
+        ("slots", f"{parts.memory.slots} frames held, {parts.memory.references} read at most"),
+        ("optical flow", "yes" if parts.motion else "no"),
+        ("value extraction", "yes" if parts.value_extraction else "no"),
     ]
+
+
+def _describe_part(parts: Composition, part: str) -> str:
+    memory = getattr(parts, part)
+    if isinstance(memory, ReferencePolicy):
+        long, short = (", ".join(map(str, frames)) for frames in (memory.long, memory.short))
+        return f"references: frames {long}, and {short} before the current one"
+    settings = ", ".join(f"{name} {value}" for name, value in asdict(memory).items())
+    return f"{parts.kind_of(part)}: {settings}" if settings else parts.kind_of(part)
 
 
 def _graph_table(bundle: Bundle) -> Table:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import click
 
+from vcedge_runtime.composition import KINDS
+
 DEFAULT_MODEL = "base-edge"
 
 MODEL = click.option(
@@ -28,4 +30,24 @@ EDGES = click.option(
     "--edges/--no-edges",
     default=None,
     help="Bring masks to the frame's own edges; the model's own choice by default.",
+)
+MEMORY = click.option(
+    "--memory",
+    type=click.Choice(list(KINDS["memory"])),
+    help="Which frames are read; by default the model's own.",
+)
+SAMPLER = click.option(
+    "--sampler",
+    type=click.Choice(list(KINDS["sampler"])),
+    help="Where in them a cell looks; the model's own by default.",
+)
+FUSION = click.option(
+    "--fusion",
+    type=click.Choice(list(KINDS["fusion"])),
+    help="How what was read becomes one label; the model's own by default.",
+)
+ALIGNMENT = click.option(
+    "--alignment",
+    type=click.Choice(list(KINDS["alignment"])),
+    help="Whether windows follow the objects; the model's own by default.",
 )

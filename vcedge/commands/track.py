@@ -5,19 +5,31 @@ from __future__ import annotations
 import shlex
 from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
 import click
 from rich.console import Console
 
-from vcedge.commands.options import EDGES, MODEL, SIZE, THREADS
+from vcedge.commands.options import (
+    ALIGNMENT,
+    EDGES,
+    FUSION,
+    MEMORY,
+    MODEL,
+    SAMPLER,
+    SIZE,
+    THREADS,
+)
 from vcedge.commands.progress import session_bar
 from vcedge_runtime.bundle import Bundle
-from vcedge_runtime.errors import OutputError, SourceError
-from vcedge_runtime.session import SessionReport, track_frames
+from vcedge_runtime.errors import MaskError, OutputError, SourceError
+from vcedge_runtime.session import PointSink, SessionReport, track_frames, track_points
 from vcedge_runtime.tracker import Tracker
 from vcedge_runtime.video.masks import read_mask
+from vcedge_runtime.video.point_overlay import PointOverlay
+from vcedge_runtime.video.points import POINTS_NAME, PointLog, read_points
 from vcedge_runtime.video.prefetch import prefetch
 from vcedge_runtime.video.sinks import (
     MASKS_NAME,
@@ -34,9 +46,16 @@ from vcedge_runtime.video.sources import Source, open_source
 
 @click.command(name="track")
 @click.argument("source")
-@click.option("--mask", required=True, help="Mask of the first frame: palette PNG, gray or 0/255.")
+@click.option(
+    "--mask", help="Mask of the first frame: palette PNG, gray or 0/255; ids may be parts."
+)
+@click.option("--points", help="Instead of --mask: CSV of the first frame's points, name,x,y.")
 @MODEL
 @SIZE
+@MEMORY
+@SAMPLER
+@FUSION
+@ALIGNMENT
 @EDGES
 @THREADS
 @click.option("--out", type=click.Path(path_type=Path), help="Folder; vcedge-out/NAME by default.")
@@ -49,9 +68,14 @@ from vcedge_runtime.video.sources import Source, open_source
 @click.option("--log/--no-log", default=True, help="NDJSON: a line per frame, with COCO RLE.")
 def command(
     source: str,
-    mask: str,
+    mask: str | None,
+    points: str | None,
     model: str,
     size: int | None,
+    memory: str | None,
+    sampler: str | None,
+    fusion: str | None,
+    alignment: str | None,
     edges: bool | None,
     threads: int,
     out: Path | None,
@@ -63,36 +87,48 @@ def command(
     overlay: bool,
     log: bool,
 ) -> None:
-    """Follow the objects of a mask through SOURCE.
+    """Follow the objects of a mask, or named points, through SOURCE.
 
     SOURCE is a video file, a folder or glob of images, a camera number, rtsp://... or
     gst:"pipeline". Ctrl-C stops it; what was tracked so far is kept and finished.
     """
     console = Console()
+    if (mask is None) == (points is None):
+        raise MaskError("pass either --mask or --points, for the first frame")
     bundle = Bundle.open(model)
     _warn_unverified(console, bundle)
+    parts = {"memory": memory, "sampler": sampler, "fusion": fusion, "alignment": alignment}
     with (
         open_source(source) as video,
-        Tracker.open(bundle, size=size, edges=edges, threads=threads) as tracker,
+        Tracker.open(bundle, size=size, edges=edges, threads=threads, **parts) as tracker,
     ):
-        first = read_mask(mask, frame_hw=video.frame_hw, binarize=binarize, resize=resize_mask)
+        read_first = partial(read_mask, binarize=binarize, resize=resize_mask)
+        first = read_points(points, frame_hw=video.frame_hw) if points else None
+        drawn = read_first(mask, frame_hw=video.frame_hw) if mask else None
         folder = out or default_output(source)
         _refuse_own_output(source, folder)
         prepare_output(folder, overwrite=overwrite)
         report = SessionReport()
         try:
             with ExitStack() as stack:
-                sinks = open_sinks(stack, folder, video, masks=masks, overlay=overlay, log=log)
-                on_frame = stack.enter_context(session_bar(console, video.length, frames))
                 stream = islice(prefetch(video), frames)
-                track_frames(tracker, stream, first, sinks, report, on_frame)
+                bar = session_bar(console, video.length, frames)
+                if first is not None:
+                    drawers = open_point_sinks(stack, folder, video, overlay=overlay, log=log)
+                    on_frame = stack.enter_context(bar)
+                    track_points(tracker, stream, first, drawers, report, on_frame)
+                elif drawn is not None:
+                    sinks = open_sinks(stack, folder, video, masks=masks, overlay=overlay, log=log)
+                    on_frame = stack.enter_context(bar)
+                    track_frames(tracker, stream, drawn, sinks, report, on_frame)
         finally:
             if report.frames:
                 summarise(console, video, tracker, report, folder)
         if video.ended_early and report.frames != frames:
             raise SourceError(f"{source}: {video.ended_early}; what was decoded is tracked")
-        plain = not (video.live or binarize or resize_mask)  # bench takes such a clip as it is
-        again = ["--source", source, "--mask", mask] if plain else []
+        # Bench takes such a clip as it is.
+        plain = mask and not (video.live or binarize or resize_mask)
+        again = ["--source", source, "--mask", mask] if plain and mask else []
         console.out("next:", shlex.join(["vcedge", "bench", model, *again]), highlight=False)
 
 
@@ -121,18 +157,33 @@ def open_sinks(
     return [stack.enter_context(make()) for wish, make in wanted if wish]
 
 
+def open_point_sinks(
+    stack: ExitStack, folder: Path, video: Source, *, overlay: bool, log: bool
+) -> list[PointSink]:
+    """Open the wanted sinks of points; the stack finishes them, whatever happens."""
+    sinks: list[PointSink] = []
+    if overlay:
+        pictures = stack.enter_context(OverlayVideo(folder / OVERLAY_NAME, video.fps))
+        sinks.append(PointOverlay(pictures))
+    if log:
+        sinks.append(stack.enter_context(PointLog(folder / POINTS_NAME)))
+    return sinks
+
+
 def summarise(
     console: Console, video: Source, tracker: Tracker, report: SessionReport, folder: Path
 ) -> None:
     """Print what was tracked and what was written; no line is wrapped, so that it can be copied."""
-    objects, (height, width) = len(tracker.object_ids), video.frame_hw
+    objects, points = len(tracker.object_ids), len(tracker.point_names)
+    (height, width), kind = video.frame_hw, "point" if points else "object"
+    followed = f"{points or objects} {kind}{'' if (points or objects) == 1 else 's'}"
     console.out(
-        f"tracked {objects} object{'s' if objects > 1 else ''} through {report.frames} frames of "
+        f"tracked {followed} through {report.frames} frames of "
         f"{width}x{height} in {report.seconds:.1f} s: {report.frames_per_second:.1f} frames/s, "
         f"memory {tracker.memory_bytes / 1e6:.1f} MB",
         highlight=False,
     )
-    for path in (folder / name for name in (MASKS_NAME, OVERLAY_NAME, OBJECTS_NAME)):
+    for path in (folder / name for name in (MASKS_NAME, OVERLAY_NAME, OBJECTS_NAME, POINTS_NAME)):
         files = list(path.glob("*.png")) if path.is_dir() else [path] if path.exists() else []
         count = f"{len(files)} PNG, " if path.is_dir() else ""
         if files:

@@ -1,4 +1,4 @@
-"""The label readout as a torch module: what the exported graph computes."""
+"""The readout as torch modules: what the exported graphs compute."""
 
 from __future__ import annotations
 
@@ -9,22 +9,123 @@ from torch import Tensor, nn
 
 from vcedge_runtime.spec import GraphSpec, TensorSpec
 
+MASKED_LOGIT = -1e4
+
 
 class LabelReadout(nn.Module):
-    """Windowed affinity over several references with one joint softmax, by tiles (MER, eq. 1, 2).
+    """Windowed affinity to each of several references, with a softmax for each (MER, eq. 1, 2).
 
-    Logits are scaled by 1 / (sqrt(C) * temperature): a temperature below 1 (our choice, measured)
-    sharpens what training left soft. With ``top_k`` only the k largest of a query take part, chosen
-    by threshold: ties with the k-th value stay in.
+    What it returns can be merged exactly: to one softmax over all references, or to votes. Logits
+    are scaled by 1 / (sqrt(C) * temperature): a temperature below 1 (our choice, measured) sharpens
+    what training left soft. With ``top_k`` only the k largest logits of a query over all references
+    take part, chosen by threshold: ties with the k-th value stay in. With ``second_window`` a pair
+    within the first window has weight 1, within the second delta, within both their sum, and the
+    weight multiplies its logit (MER, eq. 15); that is a graph of its own, which takes a fifth
+    longer.
     """
 
     def __init__(
-        self, key_dim: int, references: int, top_k: int | None = None, temperature: float = 1.0
+        self,
+        key_dim: int,
+        top_k: int | None = None,
+        temperature: float = 1.0,
+        *,
+        second_window: bool = False,
     ) -> None:
         super().__init__()
         self.key_dim = key_dim
-        self.references = references
         self.top_k = top_k
+        self.scale = 1 / (math.sqrt(key_dim) * temperature)
+        self.second_window = second_window
+
+    @property
+    def spec(self) -> GraphSpec:
+        """The graph's tensors; ``forward`` says what each holds."""
+        inputs: tuple[TensorSpec, ...] = (
+            TensorSpec("query", "float32", ("h", "w", self.key_dim)),
+            TensorSpec("keys", "float32", ("slots", "h", "w", self.key_dim)),
+            TensorSpec("labels", "float32", ("slots", "h", "w", "channels")),
+            TensorSpec("slot_offset", "int64", ("references",)),
+            TensorSpec("query_index", "int64", ("tiles", "queries")),
+            TensorSpec("key_index", "int64", ("tiles", "references", "patch")),
+            TensorSpec("key_bias", "float32", ("tiles", "references", "patch")),
+            TensorSpec("distance", "float32", ("queries", "patch")),
+            TensorSpec("inner", "float32", (1,)),
+        )
+        if self.second_window:
+            outer = TensorSpec("outer", "float32", ("tiles", "queries"))
+            inputs = (*inputs, outer, TensorSpec("delta", "float32", (1,)))
+        outputs = (
+            TensorSpec("peak", "float32", ("tiles", "references", "queries")),
+            TensorSpec("total", "float32", ("tiles", "references", "queries")),
+            TensorSpec("values", "float32", ("tiles", "references", "queries", "channels")),
+        )
+        name = "cluster_readout" if self.second_window else "label_readout"
+        return GraphSpec(name, inputs, outputs)
+
+    def forward(
+        self,
+        query: Tensor,
+        keys: Tensor,
+        labels: Tensor,
+        slot_offset: Tensor,
+        query_index: Tensor,
+        key_index: Tensor,
+        key_bias: Tensor,
+        distance: Tensor,
+        inner: Tensor,
+        outer: Tensor | None = None,
+        delta: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Read the labels of N tiles of A queries from R references of a memory of S slots.
+
+        Args:
+            query: (h, w, C) float32, key of the current frame.
+            keys: (S, h, w, C) float32, keys of the memory.
+            labels: (S, h, w, L) float32, soft labels of the memory.
+            slot_offset: (R,) int64, first cell of each reference's slot, slot * h * w.
+            query_index: (N, A) int64, cells of the queries.
+            key_index: (N, R, P) int64, cells of the patch that a tile looks at in a reference.
+            key_bias: (N, R, P) float32, added to a patch cell's logits; -1e4 for one not to read.
+            distance: (A, P) float32, Chebyshev cells from a query to a patch cell.
+            inner: (1,) float32, radius of the first window.
+            outer: (N, A) float32, radius of each query's second window, if there is one.
+            delta: (1,) float32, its weight.
+
+        Returns:
+            peak: (N, R, A) float32, largest logit; below -5e3 where there is no key to read.
+            total: (N, R, A) float32, sum of exp(logit - peak).
+            values: (N, R, A, L) float32 soft labels, each reference's by its own softmax.
+        """
+        cells = slot_offset[None, :, None] + key_index
+        tile_query = _take_rows(query, query_index) * self.scale
+        logits = torch.matmul(tile_query[:, None], _take_rows(keys, cells).transpose(2, 3))
+        if outer is None or delta is None:
+            outside = torch.where(distance <= inner, 0.0, MASKED_LOGIT)
+            logits = logits + outside + key_bias[:, :, None]
+        else:
+            weight = _near(distance[None], inner) + delta * _near(distance[None], outer[..., None])
+            outside = torch.where(weight > 0, 0.0, MASKED_LOGIT)
+            logits = logits * weight[:, None] + outside[:, None] + key_bias[:, :, None]
+        if self.top_k is not None:
+            logits = _keep_largest(logits, self.top_k)
+        peak = torch.amax(logits, -1, keepdim=True)
+        weights = torch.exp(logits - peak)
+        total = torch.sum(weights, -1, keepdim=True)
+        values = torch.matmul(weights, _take_rows(labels, cells)) / total
+        return peak[..., 0], total[..., 0], values
+
+
+class ColumnTotal(nn.Module):
+    """How much the current frame's cells together look at each cell of a reference.
+
+    It is the logarithm of the column sums of exp(logits), which a column softmax divides by (DMP,
+    the backward branch). The logits are those of ``LabelReadout``, seen from the other side.
+    """
+
+    def __init__(self, key_dim: int, temperature: float = 1.0) -> None:
+        super().__init__()
+        self.key_dim = key_dim
         self.scale = 1 / (math.sqrt(key_dim) * temperature)
 
     @property
@@ -33,60 +134,68 @@ class LabelReadout(nn.Module):
         inputs = (
             TensorSpec("query", "float32", ("h", "w", self.key_dim)),
             TensorSpec("keys", "float32", ("slots", "h", "w", self.key_dim)),
-            TensorSpec("labels", "float32", ("slots", "h", "w", "channels")),
-            TensorSpec("slot_offset", "int64", (self.references,)),
-            TensorSpec("slot_bias", "float32", (self.references,)),
-            TensorSpec("query_index", "int64", ("tiles", "queries")),
-            TensorSpec("key_index", "int64", ("tiles", "patch")),
-            TensorSpec("key_bias", "float32", ("tiles", "patch")),
-            TensorSpec("window_bias", "float32", ("queries", "patch")),
+            TensorSpec("slot_offset", "int64", ("references",)),
+            TensorSpec("column_index", "int64", ("tiles", "columns")),
+            TensorSpec("query_index", "int64", ("tiles", "references", "patch")),
+            TensorSpec("query_bias", "float32", ("tiles", "references", "patch")),
+            TensorSpec("distance", "float32", ("columns", "patch")),
+            TensorSpec("inner", "float32", (1,)),
+            TensorSpec("outer", "float32", ("tiles", "references", "patch")),
+            TensorSpec("delta", "float32", (1,)),
         )
-        outputs = (TensorSpec("readout", "float32", ("tiles", "queries", "channels")),)
-        return GraphSpec("label_readout", inputs, outputs)
+        outputs = (TensorSpec("log_total", "float32", ("tiles", "references", "columns")),)
+        return GraphSpec("column_total", inputs, outputs)
 
     def forward(
         self,
         query: Tensor,
         keys: Tensor,
-        labels: Tensor,
         slot_offset: Tensor,
-        slot_bias: Tensor,
+        column_index: Tensor,
         query_index: Tensor,
-        key_index: Tensor,
-        key_bias: Tensor,
-        window_bias: Tensor,
+        query_bias: Tensor,
+        distance: Tensor,
+        inner: Tensor,
+        outer: Tensor,
+        delta: Tensor,
     ) -> Tensor:
-        """Read the labels of N tiles of A queries from R references of a memory of S slots.
+        """Sum up N tiles of A cells of R references over the P cells of the frame around them.
 
         Args:
             query: (h, w, C) float32, key of the current frame.
             keys: (S, h, w, C) float32, keys of the memory.
-            labels: (S, h, w, L) float32, soft labels of the memory.
             slot_offset: (R,) int64, first cell of each reference's slot, slot * h * w.
-            slot_bias: (R,) float32, 0 for a valid reference, -1e4 otherwise.
-            query_index: (N, A) int64, cells of the queries.
-            key_index: (N, P) int64, cells of the patch that a tile looks at.
-            key_bias: (N, P) float32, 0 for a cell of the grid, -1e4 beyond it.
-            window_bias: (A, P) float32, 0 inside a query's window, -1e4 outside.
+            column_index: (N, A) int64, cells of the references.
+            query_index: (N, R, P) int64, cells of the current frame that look at them.
+            query_bias: (N, R, P) float32, added to a patch cell's logits; -1e4 for one not to read.
+            distance: (A, P) float32, Chebyshev cells from a cell to a patch cell.
+            inner: (1,) float32, radius of the first window.
+            outer: (N, R, P) float32, radius of each patch cell's second window; -1 for none.
+            delta: (1,) float32, weight of the second window.
 
         Returns:
-            (N, A, L) float32 soft labels.
+            (N, R, A) float32; below -5e3 where no cell looks.
         """
-        tiles, queries = query_index.shape
-        cells = (slot_offset[None, :, None] + key_index[:, None, :]).reshape(tiles, -1)
-        tile_query = _take_rows(query, query_index) * self.scale
-        tile_keys = _take_rows(keys, cells)
-        logits = torch.matmul(tile_query, tile_keys.transpose(1, 2))
-        references, patch = self.references, key_index.shape[1]
-        bias = slot_bias[None, None, :, None] + key_bias[:, None, None, :]
-        logits = logits.reshape(tiles, queries, references, patch) + bias
-        logits = (logits + window_bias[None, :, None, :]).reshape(tiles, queries, -1)
-        if self.top_k is not None:
-            threshold = torch.topk(logits, self.top_k, dim=-1).values[..., -1:]
-            logits = torch.where(logits >= threshold, logits, torch.full_like(logits, -1e4))
-        affinity = torch.softmax(logits, dim=-1)
-        readout: Tensor = torch.matmul(affinity, _take_rows(labels, cells))
-        return readout
+        cells = slot_offset[None, :, None] + column_index[:, None, :]
+        patch = _take_rows(query, query_index) * self.scale
+        logits = torch.matmul(_take_rows(keys, cells), patch.transpose(2, 3))
+        weight = _near(distance, inner) + delta * _near(distance, outer[:, :, None])
+        outside = torch.where(weight > 0, 0.0, MASKED_LOGIT)
+        logits = logits * weight + outside + query_bias[:, :, None]
+        peak = torch.amax(logits, -1, keepdim=True)
+        return (peak + torch.log(torch.sum(torch.exp(logits - peak), -1, keepdim=True)))[..., 0]
+
+
+def _near(distance: Tensor, radius: Tensor) -> Tensor:
+    return (distance <= radius).float()
+
+
+def _keep_largest(logits: Tensor, top_k: int) -> Tensor:
+    """Mask all but the k largest of (N, R, A, P) logits over references and patch together."""
+    joined = logits.transpose(1, 2).flatten(2)
+    threshold = torch.topk(joined, top_k, dim=-1).values[:, :, -1]
+    kept = logits >= threshold[:, None, :, None]
+    return torch.where(kept, logits, torch.full_like(logits, MASKED_LOGIT))
 
 
 def _take_rows(cells: Tensor, index: Tensor) -> Tensor:

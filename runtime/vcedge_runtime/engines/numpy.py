@@ -9,9 +9,11 @@ import numpy as np
 from vcedge_runtime.engines.base import Buffer
 from vcedge_runtime.spec import GraphSpec
 
+MASKED_LOGIT = np.float32(-1e4)
+
 
 class NumpyLabelReadout:
-    """``label_readout``, tile by tile, with the k largest logits found by sorting."""
+    """``label_readout`` and, by its spec, ``cluster_readout``; the k largest by sorting."""
 
     def __init__(
         self, spec: GraphSpec, *, top_k: int | None = None, temperature: float = 1.0
@@ -28,29 +30,85 @@ class NumpyLabelReadout:
     def run(self, inputs: Mapping[str, Buffer], out: Mapping[str, Buffer]) -> None:
         """Run once; see ``Engine.run``."""
         self._spec.check_arrays({**inputs, **out})
-        channels = inputs["keys"].shape[-1]
-        keys = inputs["keys"].reshape(-1, channels)
-        labels = inputs["labels"].reshape(-1, inputs["labels"].shape[-1])
-        query = inputs["query"].reshape(-1, channels)
+        query, keys, labels = (_rows(inputs[name]) for name in ("query", "keys", "labels"))
         for tile, cells in enumerate(inputs["key_index"]):
-            logits, values = [], []
-            for offset, bias in zip(inputs["slot_offset"], inputs["slot_bias"], strict=True):
-                similarity = query[inputs["query_index"][tile]] @ keys[offset + cells].T
-                penalty = bias + inputs["key_bias"][tile] + inputs["window_bias"]
-                logits.append(
-                    similarity / (np.sqrt(np.float32(channels)) * self._temperature) + penalty
-                )
-                values.append(labels[offset + cells])
-            affinity = self._softmax(np.concatenate(logits, axis=1))
-            out["readout"][tile] = affinity @ np.concatenate(values)
+            rows = query[inputs["query_index"][tile]]
+            outer = inputs["outer"][tile][:, None] if "outer" in inputs else None
+            weight = _weigh(inputs, outer)
+            logits = np.stack(
+                [
+                    _mask(_similarity(rows, keys[offset + own], self._temperature), weight) + bias
+                    for offset, own, bias in zip(
+                        inputs["slot_offset"], cells, inputs["key_bias"][tile], strict=True
+                    )
+                ]
+            )
+            logits = self._keep_largest(logits)
+            peak = logits.max(axis=-1)
+            weights = np.exp(logits - peak[..., None])
+            out["peak"][tile], out["total"][tile] = peak, weights.sum(axis=-1)
+            for reference, offset in enumerate(inputs["slot_offset"]):
+                share = weights[reference] / weights[reference].sum(axis=-1, keepdims=True)
+                out["values"][tile, reference] = share @ labels[offset + cells[reference]]
 
     def close(self) -> None:
         """Hold nothing."""
 
-    def _softmax(self, logits: Buffer) -> Buffer:
-        if self._top_k is not None:
-            threshold = np.sort(logits, axis=1)[:, -self._top_k, None]
-            logits = np.where(logits >= threshold, logits, np.float32(-1e4))
-        weights = np.exp(logits - logits.max(axis=1, keepdims=True))
-        normalised: Buffer = weights / weights.sum(axis=1, keepdims=True)
-        return normalised
+    def _keep_largest(self, logits: Buffer) -> Buffer:
+        """Mask all but the k largest of each query in (R, A, P) float32 logits."""
+        if self._top_k is None:
+            return logits
+        joined = np.sort(logits.transpose(1, 0, 2).reshape(logits.shape[1], -1), axis=1)
+        threshold = joined[:, -self._top_k]
+        return np.where(logits >= threshold[None, :, None], logits, MASKED_LOGIT)
+
+
+class NumpyColumnTotal:
+    """``column_total``, tile by tile and reference by reference."""
+
+    def __init__(self, spec: GraphSpec, *, temperature: float = 1.0) -> None:
+        self._spec = spec
+        self._temperature = np.float32(temperature)
+
+    @property
+    def spec(self) -> GraphSpec:
+        """Names, dtypes and shapes of the graph."""
+        return self._spec
+
+    def run(self, inputs: Mapping[str, Buffer], out: Mapping[str, Buffer]) -> None:
+        """Run once; see ``Engine.run``."""
+        self._spec.check_arrays({**inputs, **out})
+        query, keys = _rows(inputs["query"]), _rows(inputs["keys"])
+        for tile, cells in enumerate(inputs["column_index"]):
+            for reference, offset in enumerate(inputs["slot_offset"]):
+                patch = query[inputs["query_index"][tile, reference]]
+                weight = _weigh(inputs, inputs["outer"][tile, reference][None])
+                similarity = _similarity(keys[offset + cells], patch, self._temperature)
+                logits = _mask(similarity, weight) + inputs["query_bias"][tile, reference]
+                peak = logits.max(axis=-1, keepdims=True)
+                total = np.exp(logits - peak).sum(axis=-1)
+                out["log_total"][tile, reference] = peak[:, 0] + np.log(total)
+
+    def close(self) -> None:
+        """Hold nothing."""
+
+
+def _rows(cells: Buffer) -> Buffer:
+    return cells.reshape(-1, cells.shape[-1])
+
+
+def _similarity(left: Buffer, right: Buffer, temperature: np.float32) -> Buffer:
+    similar: Buffer = left @ right.T / (np.sqrt(np.float32(left.shape[1])) * temperature)
+    return similar
+
+
+def _weigh(inputs: Mapping[str, Buffer], outer: Buffer | None) -> Buffer:
+    near = (inputs["distance"] <= inputs["inner"]).astype(np.float32)
+    if outer is None:
+        return near
+    weight: Buffer = near + inputs["delta"] * (inputs["distance"] <= outer)
+    return weight
+
+
+def _mask(similarity: Buffer, weight: Buffer) -> Buffer:
+    return np.where(weight > 0, similarity * weight, MASKED_LOGIT)

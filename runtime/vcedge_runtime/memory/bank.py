@@ -5,27 +5,62 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+from numpy.typing import NDArray
 
 from vcedge_runtime.errors import TrackerError
+
+COLOURS = 3
+"""Channels of a frame's colours, normalised Lab, before its labels."""
 
 
 class MemoryBank:
     """Keys and soft labels of a fixed number of frames.
 
+    Args:
+        slots: S, frames that it holds.
+        grid_hw: height and width of the key grid.
+        key_dim: C.
+        channels: L, label channels.
+        refined: keys are refined, and what they were before is kept too.
+        colours: each frame's colours at the key grid are kept beside its labels.
+        enhanced: keys and values are kept a second time, as regions enhance them.
+
     Attributes:
-        keys: (S, h, w, C) float32.
-        labels: (S, h, w, L) float32 soft labels, channel 0 the background.
+        keys: (S, h, w, C) float32, what is matched.
+        raw_keys: (S, h, w, C) float32, as the encoder gave them; the same array as ``keys`` where
+            nothing refines them.
+        values: (S, h, w, V) float32, what is read: the colours, if any, then the soft labels, whose
+            channel 0 is the background.
+        enhanced_keys: (S, h, w, C) float32, or no slot.
+        enhanced_values: (S, h, w, V) float32, or no slot.
     """
 
-    def __init__(self, slots: int, grid_hw: tuple[int, int], key_dim: int, channels: int) -> None:
+    def __init__(
+        self,
+        slots: int,
+        grid_hw: tuple[int, int],
+        key_dim: int,
+        channels: int,
+        *,
+        refined: bool = False,
+        colours: bool = False,
+        enhanced: bool = False,
+    ) -> None:
+        self._colours = COLOURS if colours else 0
+        twice = slots if enhanced else 0
         self.keys = np.zeros((slots, *grid_hw, key_dim), np.float32)
-        self.labels = np.zeros((slots, *grid_hw, channels), np.float32)
+        self.raw_keys = np.zeros_like(self.keys) if refined else self.keys
+        self.values = np.zeros((slots, *grid_hw, self._colours + channels), np.float32)
+        self.enhanced_keys = np.zeros((twice, *grid_hw, key_dim), np.float32)
+        self.enhanced_values = np.zeros((twice, *self.values.shape[1:]), np.float32)
         self._frames: list[int | None] = [None] * slots
 
     @property
     def nbytes(self) -> int:
         """Bytes of all slots."""
-        return self.keys.nbytes + self.labels.nbytes
+        raw = 0 if self.raw_keys is self.keys else self.raw_keys.nbytes
+        twice = self.enhanced_keys.nbytes + self.enhanced_values.nbytes
+        return self.keys.nbytes + raw + self.values.nbytes + twice
 
     @property
     def grid_hw(self) -> tuple[int, int]:
@@ -35,7 +70,19 @@ class MemoryBank:
     @property
     def channels(self) -> int:
         """Label channels, L."""
-        return int(self.labels.shape[-1])
+        return int(self.values.shape[-1]) - self._colours
+
+    @property
+    def labels(self) -> NDArray[np.float32]:
+        """(S, h, w, L) float32 soft labels; a view."""
+        labels: NDArray[np.float32] = self.values[..., self._colours :]
+        return labels
+
+    @property
+    def colours(self) -> NDArray[np.float32]:
+        """(S, h, w, 3) float32 normalised Lab, or (S, h, w, 0) where it is not kept; a view."""
+        colours: NDArray[np.float32] = self.values[..., : self._colours]
+        return colours
 
     def slot_of(self, frame: int) -> int:
         """Slot in which a frame stands.
@@ -53,11 +100,13 @@ class MemoryBank:
         return [(frame, slot) for slot, frame in enumerate(self._frames) if frame is not None]
 
     def claim(self, frame: int, keeps: Callable[[int], bool]) -> int:
-        """Give a frame a slot: a free one, or that of a frame which ``keeps`` no longer wants.
+        """Give a frame a slot: its own, a free one, or that of a frame which ``keeps`` gives up.
 
         Raises:
             TrackerError: every slot is still wanted.
         """
+        if frame in self._frames:
+            return self._frames.index(frame)
         for slot, stored in enumerate(self._frames):
             if stored is None or not keeps(stored):
                 self._frames[slot] = frame
@@ -66,5 +115,6 @@ class MemoryBank:
 
     def widen(self, channels: int) -> None:
         """Give every slot more label channels; the new ones are 0."""
-        added = channels - self.labels.shape[-1]
-        self.labels = np.pad(self.labels, [(0, 0)] * 3 + [(0, added)])
+        added = [(0, 0)] * 3 + [(0, channels - self.channels)]
+        self.values = np.pad(self.values, added)
+        self.enhanced_values = np.pad(self.enhanced_values, added)

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from vcedge_runtime.errors import BundleError
+from vcedge_runtime.memory.frames import LabelRead
 
 
 @dataclass(frozen=True)
@@ -56,3 +60,40 @@ class ReferencePolicy:
     def keeps(self, stored: int, frame: int, annotated: int = 0) -> bool:
         """Whether ``stored`` may still be read at ``frame`` or later."""
         return stored in self.pinned(annotated) or stored >= frame - max(self.short)
+
+    def count_bytes(self, key_dim: int) -> int:
+        """Nothing is kept of frames besides their keys and labels."""
+        return 0
+
+    def begin(self) -> ReferenceMemory:
+        """Make the memory of one video."""
+        return ReferenceMemory(self)
+
+
+class ReferenceMemory:
+    """The references of one video: two numbers are all that it knows; see ``FrameMemory``.
+
+    Args:
+        policy: which frames are read.
+    """
+
+    def __init__(self, policy: ReferencePolicy) -> None:
+        self.policy = policy
+        self._next = 0
+        self._annotated = 0
+
+    def select(self, frame: int, key: NDArray[np.float32], read: LabelRead) -> list[int]:
+        """Frames to read for ``frame``, in order of time; neither key nor labels matter."""
+        return self.policy.read(frame, self._annotated)
+
+    def store(self, frame: int, key: NDArray[np.float32], labels: NDArray[np.float32]) -> None:
+        """Note that a frame is done."""
+        self._next = max(self._next, frame + 1)
+
+    def keeps(self, stored: int) -> bool:
+        """Whether a stored frame may still be read at the next frame or later."""
+        return self.policy.keeps(stored, self._next, self._annotated)
+
+    def annotate(self, frame: int) -> None:
+        """Read a frame, whose mask the user gave, in place of the last long-term one."""
+        self._annotated = frame

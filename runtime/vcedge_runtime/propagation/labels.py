@@ -1,100 +1,18 @@
-"""Soft labels from masks, from memory to the current frame, and back to masks."""
+"""Soft labels from masks, and back to masks."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from vcedge_runtime.engines.base import Engine
-from vcedge_runtime.memory.bank import MemoryBank
 from vcedge_runtime.propagation.upsample import Upsampler, find_region
-from vcedge_runtime.sampling.windows import MASKED_LOGIT, tile_windows
 
-TILE = 12
-"""Side of a tile in key cells (our choice): ``benchmarks/readout.py`` compares others."""
-LOGIT_BYTES = 4 * 2**20
-"""Bytes of logits of one call (our choice): what stays in a last-level cache."""
-
-
-class LabelReader:
-    """Reads the label readout graph in pieces of a few tiles, so that its working set stays small.
-
-    Args:
-        engine: the ``label_readout`` graph.
-        grid_hw: height and width of the key grid.
-        radius: window radius in key cells.
-        references: R, references of one call; missing ones are masked.
-        tile: wanted side of a tile in key cells.
-        logit_bytes: bytes of logits of one call, which says how many tiles it reads.
-    """
-
-    def __init__(
-        self,
-        engine: Engine,
-        grid_hw: tuple[int, int],
-        radius: int,
-        references: int,
-        *,
-        tile: int = TILE,
-        logit_bytes: int = LOGIT_BYTES,
-    ) -> None:
-        self._engine = engine
-        self._grid_hw = grid_hw
-        self._windows = tile_windows(grid_hw, radius, tile)
-        self._references = references
-        tiles, queries = self._windows.query_index.shape
-        call_bytes = 4 * queries * references * self._windows.key_index.shape[1]
-        self._tiles_per_call = min(tiles, max(1, logit_bytes // call_bytes))
-        self._tile_labels = np.zeros((tiles, queries, 0), np.float32)
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of the tables and of the buffer that the graph writes."""
-        return self._windows.nbytes + self._tile_labels.nbytes
-
-    def count_macs(self, key_dim: int) -> int:
-        """Multiply-accumulates of one read: each query of a tile with each cell of its patches."""
-        tiles, queries, channels = self._tile_labels.shape
-        cells = self._references * int(self._windows.key_index.shape[1])
-        return tiles * queries * cells * (key_dim + channels)
-
-    def resize(self, channels: int) -> None:
-        """Allocate for this many label channels."""
-        tiles, queries = self._windows.query_index.shape
-        self._tile_labels = np.zeros((tiles, queries, channels), np.float32)
-
-    def read(self, bank: MemoryBank, slot: int, references: Sequence[int]) -> None:
-        """Read the labels of a slot's frame from other slots, and write them into its place.
-
-        Args:
-            bank: the memory; the key of ``slot`` is there already.
-            slot: the current frame's.
-            references: slots to read, at most R.
-        """
-        cells = self._grid_hw[0] * self._grid_hw[1]
-        missing = self._references - len(references)
-        fixed = {
-            "query": bank.keys[slot],
-            "keys": bank.keys,
-            "labels": bank.labels,
-            "slot_offset": np.array([*references, *[0] * missing], np.int64) * cells,
-            "slot_bias": np.array([0] * len(references) + [MASKED_LOGIT] * missing, np.float32),
-            "window_bias": self._windows.window_bias,
-        }
-        for first in range(0, len(self._tile_labels), self._tiles_per_call):
-            piece = slice(first, first + self._tiles_per_call)
-            tables = {
-                name: getattr(self._windows, name)[piece]
-                for name in ("query_index", "key_index", "key_bias")
-            }
-            self._engine.run({**fixed, **tables}, {"readout": self._tile_labels[piece]})
-        channels = bank.labels.shape[-1]
-        rows = self._tile_labels.reshape(-1, channels)
-        np.take(rows, self._windows.position, axis=0, out=bank.labels[slot].reshape(-1, channels))
+TRACE = np.float32(1e-3)
+"""A soft label below this is none (our choice: ten times as much changes J&F by less than 1e-4)."""
 
 
 def labels_from_mask(
@@ -131,6 +49,20 @@ def assign_share(labels: NDArray[np.float32], channel: int, share: NDArray[np.fl
     labels[..., channel] = 0
     labels *= 1 - share[..., None]
     labels[..., channel] = share
+
+
+def clear_traces(labels: NDArray[np.float32]) -> None:
+    """Give what an object has below ``TRACE`` of a cell to the background, in place.
+
+    Traces would creep from frame to frame, and every tile would have to be read.
+
+    Args:
+        labels: (h, w, L) float32 soft labels, rows sum to 1, channel 0 the background.
+    """
+    objects = labels[..., 1:]
+    traces = np.where(objects < TRACE, objects, 0)
+    labels[..., 0] += traces.sum(axis=-1)
+    objects -= traces
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -17,22 +18,73 @@ class TileWindows:
 
     Attributes:
         query_index: (N, A) int64, cell of each query; beyond the grid, that of the nearest edge.
-        key_index: (N, P) int64, cell of each patch position; beyond the grid likewise.
-        key_bias: (N, P) float32, 0 inside the grid, ``MASKED_LOGIT`` beyond.
-        window_bias: (A, P) float32, 0 inside a query's window, ``MASKED_LOGIT`` outside.
-        position: (h * w,) int64, where each cell stands in the flattened (N * A) queries.
+        rows: (N, P) int64, row of each patch position, also beyond the grid.
+        columns: (N, P) int64, its column, likewise.
+        centres: (N, 2) float64, row and column of each tile's middle.
+        distance: (A, P) float32, Chebyshev cells from a query to a patch position.
+        own: (N, A) bool, whether a query stands for its cell; it does so for each cell once.
+        grid_hw: height and width of the key grid.
     """
 
     query_index: NDArray[np.int64]
-    key_index: NDArray[np.int64]
-    key_bias: NDArray[np.float32]
-    window_bias: NDArray[np.float32]
-    position: NDArray[np.int64]
+    rows: NDArray[np.int64]
+    columns: NDArray[np.int64]
+    centres: NDArray[np.float64]
+    distance: NDArray[np.float32]
+    own: NDArray[np.bool_]
+    grid_hw: tuple[int, int]
 
     @property
     def nbytes(self) -> int:
         """Bytes of all tables."""
-        return sum(table.nbytes for table in vars(self).values())
+        return sum(t.nbytes for t in vars(self).values() if isinstance(t, np.ndarray))
+
+    def patches(
+        self, tiles: NDArray[np.int64], shifts: NDArray[np.int64]
+    ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+        """Cells that tiles look at, each patch moved by its own shift.
+
+        Args:
+            tiles: (T,) int64.
+            shifts: (T, R, 2) int64 rows and columns.
+
+        Returns:
+            cells: (T, R, P) int64; beyond the grid, that of the nearest edge.
+            beyond: (T, R, P) bool, whether a position is beyond the grid.
+        """
+        height, width = self.grid_hw
+        rows = self.rows[tiles][:, None] + shifts[..., :1]
+        columns = self.columns[tiles][:, None] + shifts[..., 1:]
+        inside_rows, inside_columns = np.clip(rows, 0, height - 1), np.clip(columns, 0, width - 1)
+        beyond = (inside_rows != rows) | (inside_columns != columns)
+        return inside_rows * width + inside_columns, beyond
+
+    def see_any(self, wanted: NDArray[np.bool_], shifts: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Whether each tile's patch, moved by its shift, holds any of the wanted cells.
+
+        Args:
+            wanted: (h, w) bool.
+            shifts: (N, 2) int64 rows and columns.
+
+        Returns:
+            (N,) bool.
+        """
+        # Counts of rectangles from one table of sums: patches need not be laid out.
+        sums = np.asarray(cv2.integral(wanted.astype(np.uint8)))
+        top, bottom = (
+            np.clip(self.rows[:, edge] + shifts[:, 0] + past, 0, self.grid_hw[0])
+            for edge, past in ((0, 0), (-1, 1))
+        )
+        left, right = (
+            np.clip(self.columns[:, edge] + shifts[:, 1] + past, 0, self.grid_hw[1])
+            for edge, past in ((0, 0), (-1, 1))
+        )
+        counts = sums[bottom, right] - sums[top, right] - sums[bottom, left] + sums[top, left]
+        return np.asarray(counts > 0)
+
+    def find_owners(self, wanted: NDArray[np.bool_]) -> NDArray[np.int64]:
+        """Tiles with a query of any of the wanted cells, (h * w,) bool."""
+        return np.flatnonzero(wanted[self.query_index].any(axis=1))
 
 
 def tile_windows(grid_hw: tuple[int, int], radius: int, tile: int = 12) -> TileWindows:
@@ -40,28 +92,29 @@ def tile_windows(grid_hw: tuple[int, int], radius: int, tile: int = 12) -> TileW
 
     Args:
         grid_hw: height and width of the key grid.
-        radius: window radius in cells; a window has (2 radius + 1)^2 cells.
+        radius: largest window radius in cells; a window has (2 radius + 1)^2 cells.
         tile: wanted tile side in cells; the true one divides the grid as evenly as it can.
     """
     sides = [_split_evenly(length, tile) for length in grid_hw]
     counts = [-(-length // side) for length, side in zip(grid_hw, sides, strict=True)]
     queries = [_positions(c, s, 0) for c, s in zip(counts, sides, strict=True)]
     patches = [_positions(c, s, radius) for c, s in zip(counts, sides, strict=True)]
-    query_index, _ = _cells(queries, grid_hw)
-    key_index, beyond = _cells(patches, grid_hw)
-    offsets = [
-        np.abs(np.arange(side)[:, None] - (np.arange(side + 2 * radius)[None] - radius)) > radius
+    query_index, past_edge = _cells(queries, grid_hw)
+    patch_rows, patch_columns = _spread(patches)
+    middles = [axis.mean(axis=1) for axis in queries]
+    rows, columns = (
+        np.abs(np.arange(side)[:, None] - (np.arange(side + 2 * radius)[None] - radius))
         for side in sides
-    ]
-    outside = offsets[0][:, None, :, None] | offsets[1][None, :, None, :]
+    )
+    distance = np.maximum(rows[:, None, :, None], columns[None, :, None, :])
     return TileWindows(
         query_index=query_index,
-        key_index=key_index,
-        key_bias=np.where(beyond, MASKED_LOGIT, np.float32(0)),
-        window_bias=np.where(outside, MASKED_LOGIT, np.float32(0)).reshape(
-            query_index.shape[1], -1
-        ),
-        position=_inverse(grid_hw, sides, counts),
+        rows=patch_rows,
+        columns=patch_columns,
+        centres=np.stack(np.meshgrid(*middles, indexing="ij"), -1).reshape(-1, 2),
+        distance=distance.reshape(query_index.shape[1], -1).astype(np.float32),
+        own=~past_edge,
+        grid_hw=grid_hw,
     )
 
 
@@ -74,19 +127,20 @@ def _positions(count: int, side: int, margin: int) -> NDArray[np.int64]:
     return starts[:, None] + np.arange(side + 2 * margin)
 
 
+def _spread(axes: list[NDArray[np.int64]]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Rows and columns, (N, positions) each, of tiles with these positions along the axes."""
+    ys, xs = axes
+    shape = (len(ys), len(xs), ys.shape[1], xs.shape[1])
+    rows = np.broadcast_to(ys[:, None, :, None], shape)
+    columns = np.broadcast_to(xs[None, :, None, :], shape)
+    tiles = len(ys) * len(xs)
+    return rows.reshape(tiles, -1), columns.reshape(tiles, -1)
+
+
 def _cells(
     axes: list[NDArray[np.int64]], grid_hw: tuple[int, int]
 ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    (ys, xs), (height, width) = axes, grid_hw
-    inside_y, inside_x = np.clip(ys, 0, height - 1), np.clip(xs, 0, width - 1)
-    cells = inside_y[:, None, :, None] * width + inside_x[None, :, None, :]
-    beyond = (inside_y != ys)[:, None, :, None] | (inside_x != xs)[None, :, None, :]
-    tiles = ys.shape[0] * xs.shape[0]
-    return cells.reshape(tiles, -1), np.broadcast_to(beyond, cells.shape).reshape(tiles, -1)
-
-
-def _inverse(grid_hw: tuple[int, int], sides: list[int], counts: list[int]) -> NDArray[np.int64]:
-    ys, xs = np.arange(grid_hw[0])[:, None], np.arange(grid_hw[1])[None]
-    tile = (ys // sides[0]) * counts[1] + xs // sides[1]
-    within = (ys % sides[0]) * sides[1] + xs % sides[1]
-    return (tile * sides[0] * sides[1] + within).reshape(-1).astype(np.int64)
+    (rows, columns), (height, width) = _spread(axes), grid_hw
+    inside_rows, inside_columns = np.clip(rows, 0, height - 1), np.clip(columns, 0, width - 1)
+    beyond = (inside_rows != rows) | (inside_columns != columns)
+    return inside_rows * width + inside_columns, beyond

@@ -23,6 +23,7 @@ from vcedge_runtime.video.opencv import quiet_opencv
 from vcedge_runtime.video.overlay import draw_overlay
 from vcedge_runtime.video.palette import write_label_png
 from vcedge_runtime.video.partial import discard, partial_path, unwritable
+from vcedge_runtime.video.points import POINTS_NAME
 from vcedge_runtime.video.rle import Rle, encode_rle
 from vcedge_runtime.video.sources import Frame
 
@@ -53,7 +54,7 @@ def prepare_output(folder: str | Path, *, overwrite: bool = False) -> Path:
     Args:
         folder: where the results go; made with its parents where it is missing.
         overwrite: empty an existing folder of what an earlier run wrote (the masks, the overlay and
-            the log); whatever else lies there stays.
+            the logs); whatever else lies there stays.
 
     Returns:
         The folder.
@@ -300,7 +301,7 @@ def _clear_results(folder: Path, overwrite: bool) -> None:
             f"received an existing folder {folder}, which is not empty; "
             "pass --overwrite or choose another --out"
         )
-    finals = [folder / OVERLAY_NAME, folder / OBJECTS_NAME]
+    finals = [folder / name for name in (OVERLAY_NAME, OBJECTS_NAME, POINTS_NAME)]
     results = [*finals, *map(partial_path, finals), *(folder / MASKS_NAME).glob("*.png")]
     for path in results:
         path.unlink(missing_ok=True)

@@ -59,3 +59,30 @@ def test_widening_keeps_labels_and_frames() -> None:
     assert not bank.labels[..., 2:].any()
     assert bank.labels.flags.c_contiguous
     assert bank.slot_of(2) == 2
+
+
+def test_a_frame_that_is_claimed_again_keeps_its_slot() -> None:
+    bank = full_bank()
+    assert bank.claim(1, lambda stored: True) == 1
+    assert bank.claim(3, lambda stored: stored != 0) == 0
+
+
+def test_colours_stand_before_the_labels_and_stay_when_these_are_widened() -> None:
+    bank = MemoryBank(2, (4, 5), 8, 2, colours=True)
+    bank.colours[:], bank.labels[:] = 0.5, 0.25
+    bank.widen(4)
+    assert bank.values.shape == (2, 4, 5, 3 + 4)
+    assert (bank.colours == 0.5).all()
+    np.testing.assert_array_equal(bank.labels[0, 0, 0], [0.25, 0.25, 0, 0])
+
+
+@pytest.mark.parametrize("refined", [False, True])
+@pytest.mark.parametrize("enhanced", [False, True])
+def test_what_is_kept_twice_counts_twice(refined: bool, enhanced: bool) -> None:
+    bank = MemoryBank(3, (4, 5), 8, 2, refined=refined, enhanced=enhanced)
+    assert (bank.raw_keys is bank.keys) != refined
+    arrays = {id(a): a for a in vars(bank).values() if isinstance(a, np.ndarray)}
+    assert bank.nbytes == sum(array.nbytes for array in arrays.values())
+    before = bank.nbytes
+    bank.widen(6)
+    assert bank.nbytes - before == (2 if enhanced else 1) * 3 * 4 * 5 * 4 * 4

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from vcedge_runtime.errors import BundleError
 from vcedge_runtime.memory.bank import MemoryBank
@@ -75,6 +78,27 @@ def test_its_slots_suffice_for_200_frames_and_frame_0_stays(
         assert claimed not in slots
         assert bank.slot_of(0) == first
         annotated = frame if frame in annotations else annotated
+
+
+@given(POLICIES, ANNOTATED)
+def test_the_memory_of_a_video_follows_the_policy(
+    policy: ReferencePolicy, annotations: set[int]
+) -> None:
+    memory, nothing, annotated = policy.begin(), np.zeros((1, 1, 2), np.float32), 0
+
+    def refuse(frames: Sequence[int]) -> NDArray[np.float32]:
+        raise AssertionError("references are chosen without a look")
+
+    for frame in range(60):
+        if frame:
+            assert memory.select(frame, nothing, refuse) == policy.read(frame, annotated)
+        memory.store(frame, nothing, nothing)
+        if frame in annotations:
+            memory.annotate(frame)
+            annotated = frame
+        for stored in range(frame + 1):
+            assert memory.keeps(stored) == policy.keeps(stored, frame + 1, annotated)
+    assert policy.count_bytes(64) == 0
 
 
 @pytest.mark.parametrize(

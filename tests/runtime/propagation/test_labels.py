@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import numpy as np
 import pytest
 from hypothesis import given
@@ -11,12 +9,13 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
-from vcedge_runtime.engines.base import Buffer
-from vcedge_runtime.memory.bank import MemoryBank
-from vcedge_runtime.propagation.labels import LabelReader, labels_from_mask, mask_from_labels
+from vcedge_runtime.propagation.labels import (
+    TRACE,
+    clear_traces,
+    labels_from_mask,
+    mask_from_labels,
+)
 from vcedge_runtime.propagation.upsample import CubicUpsampler
-from vcedge_runtime.sampling.windows import MASKED_LOGIT
-from vcedge_runtime.spec import GraphSpec
 
 CHANNEL_OF = {7: 1, 200: 2, 9: 4}
 SIDES = st.integers(1, 60)
@@ -90,69 +89,14 @@ def test_on_equal_labels_the_background_wins() -> None:
     assert decision.scores == {5: 0.0}
 
 
-class RecordingEngine:
-    """Answers each query with the mean label of the valid references at the query's own cell."""
-
-    spec = GraphSpec("label_readout", (), ())
-
-    def __init__(self) -> None:
-        self.calls: list[dict[str, Buffer]] = []
-
-    def run(self, inputs: Mapping[str, Buffer], out: Mapping[str, Buffer]) -> None:
-        self.calls.append({name: np.array(array) for name, array in inputs.items()})
-        labels = inputs["labels"].reshape(-1, inputs["labels"].shape[-1])
-        valid = inputs["slot_offset"][inputs["slot_bias"] == 0]
-        found = [labels[offset + inputs["query_index"]] for offset in valid]
-        out["readout"][...] = np.mean(found, axis=0)
-
-    def close(self) -> None:
-        """Hold nothing."""
-
-
-@pytest.fixture
-def bank() -> MemoryBank:
-    """Memory of five frames of 17x26 cells with random labels."""
-    bank = MemoryBank(5, (17, 26), 6, 4)
-    bank.labels[:] = np.random.default_rng(0).random(bank.labels.shape, np.float32)
-    return bank
-
-
-@pytest.mark.parametrize(
-    ("tile", "logit_bytes", "calls"),
-    # Tiles of 6x7 cells look at patches of 12x13 in 4 references, so one has 105 kB of logits.
-    [(7, 1, 12), (7, 530_000, 3), (7, 2**30, 1), (50, 1, 1)],
-    ids=["tile by tile", "five at once", "all at once", "one tile"],
+@given(
+    hnp.arrays(np.float32, (3, 4, 5), elements=st.sampled_from([0, 2e-4, 9e-4, 1e-3, 0.01, 0.2]))
 )
-def test_the_reader_writes_every_cell_however_many_tiles_a_call_takes(
-    bank: MemoryBank, tile: int, logit_bytes: int, calls: int
-) -> None:
-    engine = RecordingEngine()
-    reader = LabelReader(engine, bank.grid_hw, 3, 4, tile=tile, logit_bytes=logit_bytes)
-    reader.resize(bank.channels)
-    before = bank.labels.copy()
-    reader.read(bank, 2, [4, 0])
-    np.testing.assert_allclose(bank.labels[2], before[[0, 4]].mean(axis=0), rtol=1e-6)
-    np.testing.assert_array_equal(bank.labels[[0, 1, 3, 4]], before[[0, 1, 3, 4]])
-    assert len(engine.calls) == calls
-
-
-def test_missing_references_are_masked(bank: MemoryBank) -> None:
-    engine = RecordingEngine()
-    reader = LabelReader(engine, bank.grid_hw, radius=3, references=4)
-    reader.resize(bank.channels)
-    reader.read(bank, 2, [4, 1])
-    call = engine.calls[0]
-    np.testing.assert_array_equal(call["slot_bias"], [0, 0, MASKED_LOGIT, MASKED_LOGIT])
-    np.testing.assert_array_equal(call["slot_offset"], np.array([4, 1, 0, 0]) * 17 * 26)
-    assert call["slot_offset"].dtype == np.int64
-
-
-def test_the_readers_bytes_are_its_tables_and_its_output(bank: MemoryBank) -> None:
-    reader = LabelReader(RecordingEngine(), bank.grid_hw, radius=3, references=4)
-    tables = reader.nbytes
-    reader.resize(4)
-    narrow = reader.nbytes - tables
-    reader.resize(12)
-    assert reader.nbytes - tables == 3 * narrow
-    # Tiles are whole, so the output covers the grid or a little more.
-    assert narrow >= 4 * 4 * 17 * 26
+def test_traces_go_to_the_background_and_the_rest_stays(labels: NDArray[np.float32]) -> None:
+    labels[..., 0] = 1 - labels[..., 1:].sum(axis=-1)
+    cleared = labels.copy()
+    clear_traces(cleared)
+    kept = labels[..., 1:] >= TRACE
+    np.testing.assert_array_equal(cleared[..., 1:], np.where(kept, labels[..., 1:], 0))
+    # One sum of five float32 numbers in another order.
+    np.testing.assert_allclose(cleared.sum(axis=-1), 1, atol=1e-6)

@@ -47,7 +47,7 @@ def weights(tiny_weights: Weights, tmp_path: Path) -> Path:
     from vcedge.models.weights import save_weights
 
     path = tmp_path / "tiny.safetensors"
-    save_weights(tiny_weights.encoder, path, {"data": "none", "steps": 0})
+    save_weights(tiny_weights.network, path, {"data": "none", "steps": 0})
     return path
 
 
@@ -102,10 +102,10 @@ def test_graphs_that_are_not_the_model_are_marked_and_the_exit_code_is_1(
 
     from vcedge.models.weights import save_weights
 
-    encoder = copy.deepcopy(tiny_weights.encoder)
+    network = copy.deepcopy(tiny_weights.network)
     with torch.no_grad():
-        encoder.head.weight *= 1.1
-    save_weights(encoder, Path("other.safetensors"), {})
+        network.encoder.head.weight *= 1.1
+    save_weights(network, Path("other.safetensors"), {})
     done = run("export", "other.safetensors", *SMALL, "--frames", 3)
     assert (done.returncode, done.stderr) == (1, "")
     assert "exported against PyTorch, demo clip, 3 frames" in done.stdout

@@ -159,6 +159,45 @@ def test_the_log_describes_every_object_and_its_rle_is_its_mask(
             assert 0 <= each["score"] <= 1
 
 
+POINTS = "name,x,y\nnose,20,24\ntail,40.5,20\n"
+
+
+def test_points_give_a_table_and_an_overlay(run: Run, make_clip: MakeClip) -> None:
+    clip = make_clip(frames=4)
+    Path("joints.csv").write_text(POINTS)
+    model = ("--model", clip.model, "--threads", 1, "--out", "out")
+    done = run("track", clip.source, "--points", "joints.csv", *model)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert names_in(Path("out")) == {"overlay.mp4", "points.csv"}
+    rows = [line.split(",") for line in Path("out/points.csv").read_text().splitlines()]
+    assert rows[0] == ["frame", "name", "x", "y", "visible", "score"]
+    assert [row[:2] for row in rows[1:]] == [
+        [str(f), n] for f in range(4) for n in ("nose", "tail")
+    ]
+    assert rows[1][2:] == ["20.00", "24.00", "1", "1.0000"]
+    assert len(read_overlay(Path("out"))) == 4
+    assert "tracked 2 points through 4 frames" in done.stdout
+    again = run("track", clip.source, "--points", "joints.csv", *model, "--overwrite", "--no-log")
+    assert again.returncode == 0
+    assert names_in(Path("out")) == {"overlay.mp4"}
+
+
+def test_parts_of_the_model_can_be_exchanged(run: Run, make_clip: MakeClip) -> None:
+    clip = make_clip(frames=4)
+    parts = ("--memory", "dynamic", "--sampler", "clusters", "--fusion", "vote")
+    assert run(*clip.arguments, *parts, "--out", "out").returncode == 0
+    found = read_masks(Path("out"))["shot11"]
+    given = dict(zip(("memory", "sampler", "fusion"), parts[1::2], strict=True))
+    with Tracker.open(clip.model, threads=1, **given) as tracker:
+        for number in range(8, 12):
+            image = np.asarray(cv2.imread(str(clip.source / f"shot{number}.png")), np.uint8)
+            if number == 8:
+                tracker.start(image, clip.labels)
+            else:
+                mask = tracker.step(image).mask
+    np.testing.assert_array_equal(found, mask)
+
+
 def test_frames_stops_early(run: Run, make_clip: MakeClip) -> None:
     done = run(*make_clip("clip.mp4", frames=9).arguments, "--frames", 3, "--out", "out")
     assert done.returncode == 0

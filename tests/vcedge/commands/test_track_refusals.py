@@ -180,6 +180,22 @@ def test_an_object_too_small_to_be_resized_is_named(
     assert "objects [9] are too small" in refuse_untouched(*clip.arguments, "--resize-mask")
 
 
+def test_neither_or_both_of_mask_and_points(refuse_untouched: Refuse, make_clip: MakeClip) -> None:
+    clip = make_clip(frames=2)
+    Path("joints.csv").write_text("name,x,y\nnose,1,1\n")
+    model = ("--model", clip.model)
+    mend = "pass either --mask or --points"
+    assert mend in refuse_untouched("track", clip.source, *model)
+    assert mend in refuse_untouched(*clip.arguments, "--points", "joints.csv")
+
+
+def test_points_that_are_not_in_the_frame(refuse_untouched: Refuse, make_clip: MakeClip) -> None:
+    clip = make_clip(frames=2)
+    Path("joints.csv").write_text("name,x,y\nnose,1000,1\n")
+    line = refuse_untouched("track", clip.source, "--points", "joints.csv", "--model", clip.model)
+    assert "expected x from 0 to 63" in line
+
+
 def test_an_empty_mask(refuse_untouched: Refuse, make_clip: MakeClip) -> None:
     clip = make_clip(frames=2)
     write_label_png(clip.mask, np.zeros_like(clip.labels))

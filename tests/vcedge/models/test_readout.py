@@ -15,14 +15,16 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from vcedge.models.affinity import reconstruct, window_bias
-from vcedge.models.readout import LabelReadout
+from vcedge.models.readout import ColumnTotal, LabelReadout
 from vcedge_export.onnx import export_onnx
 from vcedge_export.torch_engine import TorchEngine
 from vcedge_runtime.bundle import Bundle
 from vcedge_runtime.engines.base import Buffer, Engine
-from vcedge_runtime.engines.numpy import NumpyLabelReadout
+from vcedge_runtime.engines.numpy import NumpyColumnTotal, NumpyLabelReadout
 from vcedge_runtime.engines.onnxruntime import OnnxRuntimeEngine
-from vcedge_runtime.sampling.windows import MASKED_LOGIT, tile_windows
+from vcedge_runtime.propagation.fusion import fuse_joint
+from vcedge_runtime.propagation.reader import Readout, Source, TileReader
+from vcedge_runtime.sampling.sampling import Sampling
 
 Array = NDArray[np.float32]
 TOLERANCE = 1e-4
@@ -41,7 +43,6 @@ class Memory:
     keys: Array
     labels: Array
     read: tuple[int, ...]
-    references: int
 
     @classmethod
     def draw(
@@ -50,46 +51,46 @@ class Memory:
         radius: int,
         tile: int,
         read: int,
-        references: int,
         *,
         key_dim: int = KEY_DIM,
         seed: int = 0,
     ) -> Memory:
         rng = np.random.default_rng(seed)
-        slots = references + 2
-        keys = rng.normal(0, 2, (slots, *grid_hw, key_dim)).astype(np.float32)
-        labels = rng.random((slots, *grid_hw, 3), np.float32)
+        keys = rng.normal(0, 2, (read + 2, *grid_hw, key_dim)).astype(np.float32)
+        labels = rng.random((read + 2, *grid_hw, 3), np.float32)
         labels /= labels.sum(axis=-1, keepdims=True)
-        chosen = tuple(rng.permutation(np.arange(1, slots))[:read].tolist())
-        return cls(grid_hw, radius, tile, keys, labels, chosen, references)
+        chosen = tuple(rng.permutation(np.arange(1, read + 2))[:read].tolist())
+        return cls(grid_hw, radius, tile, keys, labels, chosen)
 
-    def inputs(self) -> tuple[dict[str, Buffer], NDArray[np.int64]]:
-        """Return the graph's inputs, and where each cell stands in its output."""
-        windows = tile_windows(self.grid_hw, self.radius, self.tile)
-        missing = self.references - len(self.read)
-        cells = self.grid_hw[0] * self.grid_hw[1]
-        bias = [0] * len(self.read) + [MASKED_LOGIT] * missing
-        inputs: dict[str, Buffer] = {
-            "query": self.keys[0],
-            "keys": self.keys,
-            "labels": self.labels,
-            "slot_offset": np.array([*self.read, *[0] * missing], np.int64) * cells,
-            "slot_bias": np.array(bias, np.float32),
-        }
-        for name in ("query_index", "key_index", "key_bias", "window_bias"):
-            inputs[name] = getattr(windows, name)
-        return inputs, windows.position
+    @property
+    def source(self) -> Source:
+        return Source(self.keys[0], self.keys, self.labels, self.read)
+
+    def reader(self, *engines: Engine) -> TileReader:
+        reader = TileReader(
+            {e.spec.name: e for e in engines},
+            self.grid_hw,
+            self.radius,
+            len(self.read),
+            tile=self.tile,
+        )
+        reader.resize(self.labels.shape[-1])
+        return reader
+
+    def lay_out(self, reader: TileReader, rows: Array) -> Array:
+        """Bring rows of all tiles, (N, A, V), to the grid."""
+        grid = np.full((*self.grid_hw, rows.shape[-1]), np.nan, np.float32)
+        reader.lay_out(reader.all_tiles, rows, grid)
+        return grid
 
     def readout(self, engine: Engine) -> Array:
-        """Read with an engine: (h, w, L)."""
-        inputs, position = self.inputs()
-        channels = self.labels.shape[-1]
-        out = np.full((*inputs["query_index"].shape, channels), np.nan, np.float32)
-        engine.run(inputs, {"readout": out})
-        return out.reshape(-1, channels)[position].reshape(*self.grid_hw, channels)
+        """Read with an engine, and merge to one softmax: (h, w, L)."""
+        reader = self.reader(engine)
+        found = reader.read(self.source, Sampling(self.radius), reader.all_tiles)
+        return self.lay_out(reader, fuse_joint(found))
 
     def dense(self) -> Array:
-        """Read with the dense affinity of training, from the valid references alone."""
+        """Read with the dense affinity of training."""
         channels_first = [
             torch.from_numpy(np.moveaxis(values, -1, -3).copy())
             for values in (self.keys[0], self.keys[list(self.read)], self.labels[list(self.read)])
@@ -98,12 +99,23 @@ class Memory:
         found = reconstruct(query, keys, values, window_bias(*self.grid_hw, self.radius))
         return np.asarray(found[0].permute(1, 2, 0).numpy(), np.float32)
 
+    def logits(self) -> Array:
+        """Every logit without a window, (R, h * w, h * w): query cells, then key cells."""
+        rows = self.keys.reshape(len(self.keys), -1, self.keys.shape[-1])
+        scale = np.sqrt(np.float32(self.keys.shape[-1]))
+        return np.stack([rows[0] @ rows[slot].T / scale for slot in self.read])
+
+    def distances(self) -> Array:
+        """(h * w, h * w) float32 Chebyshev cells."""
+        ys, xs = (axis.reshape(-1) for axis in np.indices(self.grid_hw))
+        steps = [np.abs(axis[:, None] - axis[None]) for axis in (ys, xs)]
+        return np.maximum(*steps).astype(np.float32)
+
     def dense_top_k(self, top_k: int) -> Array:
         """State plainly what top-k means: only the k largest logits of a cell have a weight."""
-        cells, channels = self.grid_hw[0] * self.grid_hw[1], self.keys.shape[-1]
-        keys = self.keys[list(self.read)].reshape(-1, channels)
-        logits = self.keys[0].reshape(-1, channels) @ keys.T / np.sqrt(np.float32(channels))
-        logits += np.tile(window_bias(*self.grid_hw, self.radius).numpy(), len(self.read))
+        cells = self.grid_hw[0] * self.grid_hw[1]
+        logits = np.where(self.distances() <= self.radius, self.logits(), -1e4)
+        logits = logits.transpose(1, 0, 2).reshape(cells, -1)
         order = np.argsort(-logits, axis=1)[:, :top_k]
         largest = np.take_along_axis(logits, order, axis=1)
         weights = np.exp(largest - largest.max(axis=1, keepdims=True))
@@ -112,26 +124,35 @@ class Memory:
         return np.asarray((weights[..., None] * values).sum(1).reshape(*self.grid_hw, -1), "f4")
 
 
-def engine_in_torch(references: int, key_dim: int = KEY_DIM, **options: Any) -> Engine:
-    module = LabelReadout(key_dim, references, **options)
+def engine_in_torch(key_dim: int = KEY_DIM, **options: Any) -> Engine:
+    module = LabelReadout(key_dim, **options)
     return TorchEngine(module, module.spec)
 
 
-def engine_in_numpy(references: int, key_dim: int = KEY_DIM, **options: Any) -> Engine:
-    return NumpyLabelReadout(LabelReadout(key_dim, references).spec, **options)
+def engine_in_numpy(
+    key_dim: int = KEY_DIM, *, second_window: bool = False, **options: Any
+) -> Engine:
+    spec = LabelReadout(key_dim, second_window=second_window).spec
+    return NumpyLabelReadout(spec, **options)
+
+
+def columns_in_torch(**options: Any) -> Engine:
+    module = ColumnTotal(KEY_DIM, **options)
+    return TorchEngine(module, module.spec)
+
+
+def columns_in_numpy(**options: Any) -> Engine:
+    return NumpyColumnTotal(ColumnTotal(KEY_DIM).spec, **options)
 
 
 BOTH = pytest.mark.parametrize("make_engine", [engine_in_torch, engine_in_numpy])
-MEMORIES = st.integers(1, 5).flatmap(
-    lambda references: st.builds(
-        Memory.draw,
-        st.tuples(st.integers(1, 14), st.integers(1, 14)),
-        st.integers(1, 12),
-        st.integers(1, 16),
-        st.integers(1, references),
-        st.just(references),
-        seed=st.integers(0, 99),
-    )
+MEMORIES = st.builds(
+    Memory.draw,
+    st.tuples(st.integers(1, 14), st.integers(1, 14)),
+    st.integers(1, 12),
+    st.integers(1, 16),
+    st.integers(1, 5),
+    seed=st.integers(0, 99),
 )
 
 
@@ -141,10 +162,27 @@ MEMORIES = st.integers(1, 5).flatmap(
 def test_tiles_read_what_the_dense_window_reads(
     make_engine: Callable[..., Engine], memory: Memory
 ) -> None:
-    found = memory.readout(make_engine(memory.references))
+    found = memory.readout(make_engine())
     np.testing.assert_allclose(found, memory.dense(), atol=TOLERANCE)
     # Each row is a mean of label rows that sum to 1; tighter, for it is one sum only.
     np.testing.assert_allclose(found.sum(axis=-1), 1, atol=1e-5)
+
+
+@BOTH
+@settings(max_examples=20, deadline=None)
+@given(memory=MEMORIES)
+def test_each_reference_has_a_softmax_of_its_own(
+    make_engine: Callable[..., Engine], memory: Memory
+) -> None:
+    reader = memory.reader(make_engine())
+    found = reader.read(memory.source, Sampling(memory.radius), reader.all_tiles)
+    logits = np.where(memory.distances() <= memory.radius, memory.logits(), -np.inf)
+    peak = memory.lay_out(reader, found.peak.transpose(0, 2, 1)).reshape(-1, len(memory.read))
+    total = memory.lay_out(reader, found.total.transpose(0, 2, 1)).reshape(-1, len(memory.read))
+    np.testing.assert_allclose(peak.T, logits.max(axis=-1), atol=1e-5)
+    expected = np.exp(logits - logits.max(axis=-1, keepdims=True)).sum(axis=-1)
+    np.testing.assert_allclose(total.T, expected, rtol=TOLERANCE)
+    assert not found.empty.any()
 
 
 @BOTH
@@ -153,43 +191,123 @@ def test_tiles_read_what_the_dense_window_reads(
 def test_large_and_odd_grids_too(
     make_engine: Callable[..., Engine], grid_hw: tuple[int, int], radius: int
 ) -> None:
-    memory = Memory.draw(grid_hw, radius, 12, 2, 3)
-    np.testing.assert_allclose(memory.readout(make_engine(3)), memory.dense(), atol=TOLERANCE)
+    memory = Memory.draw(grid_hw, radius, 12, 2)
+    np.testing.assert_allclose(memory.readout(make_engine()), memory.dense(), atol=TOLERANCE)
 
 
 @pytest.mark.parametrize("grid_hw", [(1, 1), (7, 9), (19, 26), (31, 17)])
 @pytest.mark.parametrize("radius", [1, 5, 12])
-@pytest.mark.parametrize("read", [1, 3, 5])
+@pytest.mark.parametrize("read", [1, 3, 9])
 def test_the_exported_graph_reads_what_the_dense_window_reads(
     tiny_bundle: Bundle, grid_hw: tuple[int, int], radius: int, read: int
 ) -> None:
     graph = tiny_bundle.graphs["label_readout"]
     engine = OnnxRuntimeEngine(tiny_bundle.path_of("label_readout"), graph.spec, threads=1)
-    memory = Memory.draw(grid_hw, radius, 12, read, 5, key_dim=64)
+    memory = Memory.draw(grid_hw, radius, 12, read, key_dim=64)
     memory.keys[:] /= 2
     found = memory.readout(engine)
     memory.keys[0] /= tiny_bundle.composition.temperature
     np.testing.assert_allclose(found, memory.dense(), atol=TOLERANCE)
 
 
+def two_windows(memory: Memory, seed: int) -> Sampling:
+    """Draw a first radius and each cell's second, up to the reader's own."""
+    rng = np.random.default_rng(seed)
+    outer = rng.integers(-1, memory.radius + 1, memory.grid_hw).astype(np.float32)
+    inner = float(rng.integers(0, memory.radius + 1))
+    return Sampling(inner, outer, float(rng.uniform(0.1, 1)))
+
+
+def weigh(memory: Memory, sampling: Sampling) -> Array:
+    """State MER's eq. 15 plainly: the factor of each logit, (h * w, h * w); 0 for one not read."""
+    assert sampling.outer is not None
+    distance = memory.distances()
+    near = (distance <= sampling.inner).astype(np.float32)
+    weight: Array = near + sampling.delta * (distance <= sampling.outer.reshape(-1, 1))
+    return weight
+
+
 @BOTH
 @settings(max_examples=30, deadline=None)
-@given(memory=MEMORIES, top_k=st.integers(1, 30))
+@given(memory=MEMORIES, seed=st.integers(0, 99))
+def test_a_second_window_weighs_logits_and_never_adds_a_zero(
+    make_engine: Callable[..., Engine], memory: Memory, seed: int
+) -> None:
+    sampling = two_windows(memory, seed)
+    weight, reader = weigh(memory, sampling), memory.reader(make_engine(second_window=True))
+    found = fuse_joint(reader.read(memory.source, sampling, reader.all_tiles))
+    logits = np.where(weight > 0, memory.logits() * weight, -np.inf)
+    affinity = np.exp(logits - logits.max(axis=(0, 2), keepdims=True))
+    affinity /= affinity.sum(axis=(0, 2), keepdims=True)
+    labels = memory.labels[list(memory.read)].reshape(len(memory.read), -1, 3)
+    expected = np.einsum("rqk,rkl->ql", affinity, labels).reshape(*memory.grid_hw, 3)
+    np.testing.assert_allclose(memory.lay_out(reader, found), expected, atol=TOLERANCE)
+
+
+@pytest.mark.parametrize("make_columns", [columns_in_torch, columns_in_numpy])
+@settings(max_examples=30, deadline=None)
+@given(memory=MEMORIES, seed=st.integers(0, 99))
+def test_column_totals_are_the_sums_over_the_cells_that_look(
+    make_columns: Callable[..., Engine], memory: Memory, seed: int
+) -> None:
+    sampling = two_windows(memory, seed)
+    reader = memory.reader(engine_in_numpy(), make_columns())
+    found = reader.read_columns(memory.source, sampling, reader.all_tiles)
+    weight = weigh(memory, sampling)
+    logits = np.where(weight > 0, memory.logits() * weight, -np.inf)
+    expected = np.log(np.exp(logits).sum(axis=1))
+    np.testing.assert_allclose(found, expected, atol=TOLERANCE)
+
+
+@pytest.mark.parametrize("grid_hw", [(1, 1), (19, 26)])
+def test_the_exported_second_window_is_that_of_the_oracle(
+    tiny_bundle: Bundle, grid_hw: tuple[int, int]
+) -> None:
+    graph, temperature = tiny_bundle.graphs["cluster_readout"], tiny_bundle.composition.temperature
+    exported = OnnxRuntimeEngine(tiny_bundle.path_of("cluster_readout"), graph.spec, threads=1)
+    oracle = NumpyLabelReadout(graph.spec, temperature=temperature)
+    memory = Memory.draw(grid_hw, 5, 7, 4, key_dim=64)
+    found = []
+    for engine in (exported, oracle):
+        reader = memory.reader(engine)
+        readout = reader.read(memory.source, two_windows(memory, 3), reader.all_tiles)
+        found.append(fuse_joint(readout))
+    np.testing.assert_allclose(*found, atol=TOLERANCE)
+
+
+@pytest.mark.parametrize("grid_hw", [(1, 1), (19, 26)])
+def test_the_exported_columns_are_those_of_the_oracle(
+    tiny_bundle: Bundle, grid_hw: tuple[int, int]
+) -> None:
+    graph, temperature = tiny_bundle.graphs["column_total"], tiny_bundle.composition.temperature
+    exported = OnnxRuntimeEngine(tiny_bundle.path_of("column_total"), graph.spec, threads=1)
+    oracle = NumpyColumnTotal(graph.spec, temperature=temperature)
+    memory = Memory.draw(grid_hw, 5, 7, 4, key_dim=64)
+    found = []
+    for engine in (exported, oracle):
+        reader = memory.reader(engine_in_numpy(64), engine)
+        found.append(reader.read_columns(memory.source, two_windows(memory, 3), reader.all_tiles))
+    # Totals are about 30; FP32 products of 64 terms in another order.
+    np.testing.assert_allclose(*found, atol=TOLERANCE)
+
+
+@BOTH
+@settings(max_examples=30, deadline=None)
+@given(memory=MEMORIES, top_k=st.integers(1, 9))
 def test_top_k_weighs_the_k_largest_alone(
     make_engine: Callable[..., Engine], memory: Memory, top_k: int
 ) -> None:
-    engine = make_engine(memory.references, top_k=min(top_k, 9 * memory.references))
     # A cell with fewer keys in sight than k reads them all; the mask gives the rest no weight.
-    expected = memory.dense_top_k(min(top_k, 9 * memory.references))
-    np.testing.assert_allclose(memory.readout(engine), expected, atol=TOLERANCE)
+    expected = memory.dense_top_k(top_k)
+    np.testing.assert_allclose(memory.readout(make_engine(top_k=top_k)), expected, atol=TOLERANCE)
 
 
 @BOTH
 def test_top_k_of_all_is_the_full_softmax(make_engine: Callable[..., Engine]) -> None:
-    memory = Memory.draw((9, 11), 3, 5, 2, 3)
-    patch = memory.inputs()[0]["key_index"].shape[1]
-    found = memory.readout(make_engine(3, top_k=3 * patch))
-    np.testing.assert_allclose(found, memory.readout(make_engine(3)), atol=1e-6)
+    memory = Memory.draw((9, 11), 3, 5, 2)
+    patch = memory.reader(make_engine()).windows.distance.shape[1]
+    found = memory.readout(make_engine(top_k=2 * patch))
+    np.testing.assert_allclose(found, memory.readout(make_engine()), atol=1e-6)
 
 
 @BOTH
@@ -197,19 +315,18 @@ def test_top_k_of_all_is_the_full_softmax(make_engine: Callable[..., Engine]) ->
 def test_a_temperature_divides_the_logits(
     make_engine: Callable[..., Engine], temperature: float
 ) -> None:
-    memory = Memory.draw((9, 11), 3, 5, 2, 3)
-    found = memory.readout(make_engine(3, temperature=temperature))
+    memory = Memory.draw((9, 11), 3, 5, 2)
+    found = memory.readout(make_engine(temperature=temperature))
     memory.keys[0] /= temperature
     np.testing.assert_allclose(found, memory.dense(), atol=TOLERANCE)
 
 
 @BOTH
 def test_ties_with_the_kth_value_stay_in(make_engine: Callable[..., Engine]) -> None:
-    memory = Memory.draw((5, 5), 2, 12, 1, 1)
+    memory = Memory.draw((5, 5), 2, 12, 1)
     memory.keys[:] = 1
-    np.testing.assert_allclose(
-        memory.readout(make_engine(1, top_k=1)), memory.readout(make_engine(1)), atol=1e-6
-    )
+    found = memory.readout(make_engine(top_k=1))
+    np.testing.assert_allclose(found, memory.readout(make_engine()), atol=1e-6)
 
 
 @BOTH
@@ -217,10 +334,10 @@ def test_ties_with_the_kth_value_stay_in(make_engine: Callable[..., Engine]) -> 
 def test_identical_frames_with_distinct_cells_hand_labels_on_unchanged(
     make_engine: Callable[..., Engine], top_k: int | None
 ) -> None:
-    memory = Memory.draw((9, 7), 12, 4, 3, 3, key_dim=64)
+    memory = Memory.draw((9, 7), 12, 4, 3, key_dim=64)
     memory.keys[:] = 20 * np.eye(64, dtype=np.float32)[:63].reshape(9, 7, 64)
     memory.labels[:] = memory.labels[0]
-    found = memory.readout(make_engine(3, key_dim=64, top_k=top_k))
+    found = memory.readout(make_engine(key_dim=64, top_k=top_k))
     # The own cell's logit is 50, the others' 0: what they take away is 63 e^-50.
     np.testing.assert_allclose(found, memory.labels[0], atol=1e-6)
 
@@ -228,28 +345,61 @@ def test_identical_frames_with_distinct_cells_hand_labels_on_unchanged(
 @BOTH
 @pytest.mark.parametrize("scale", [0, 1e3])
 @pytest.mark.parametrize("top_k", [None, 4])
-def test_nothing_becomes_nan_even_when_every_reference_is_masked(
+def test_rows_without_a_key_are_told_and_nothing_becomes_nan(
     make_engine: Callable[..., Engine], scale: float, top_k: int | None
 ) -> None:
-    memory = Memory.draw((5, 6), 2, 4, 0, 2)
-    memory.keys[:] *= scale
-    found = memory.readout(make_engine(2, top_k=top_k))
-    np.testing.assert_allclose(found.sum(axis=-1), 1, atol=1e-5)
+    memory = Memory.draw((5, 6), 2, 4, 2)
+    # Logits of up to some hundred; a mask must still be told from them.
+    memory.keys[:] *= np.float32(scale / 300)
+    reader = memory.reader(make_engine(top_k=top_k))
+    shut = np.full((2, 30), -1e4, np.float32)
+    shut[1, 0] = 0
+    found = reader.read(memory.source, Sampling(2), reader.all_tiles, column_bias=shut)
+    assert np.isfinite(found.values).all()
+    assert np.isfinite(found.total).all()
+    assert found.empty[:, 0].all()
+    fused = memory.lay_out(reader, fuse_joint(found))
+    assert np.isfinite(fused).all()
+    seen = np.zeros((5, 6), bool)
+    seen[:3, :3] = True  # The cells whose window of radius 2 holds the first cell.
+    np.testing.assert_allclose(fused.sum(axis=-1), seen, atol=1e-5)
+    only = np.broadcast_to(memory.labels[memory.read[1], 0, 0], (9, 3))
+    np.testing.assert_allclose(fused[seen], only, atol=1e-5)
 
 
-def test_a_masked_reference_has_no_weight_at_all() -> None:
-    memory = Memory.draw((6, 6), 3, 4, 2, 4)
-    expected = memory.readout(engine_in_torch(4))
-    unread = [slot for slot in range(1, 6) if slot not in memory.read]
+def test_what_is_not_read_has_no_weight_at_all() -> None:
+    memory = Memory.draw((6, 6), 3, 4, 2)
+    expected = memory.readout(engine_in_torch())
+    unread = [slot for slot in range(1, 4) if slot not in memory.read]
     memory.labels[[0, *unread]] = np.float32(1e3)
-    np.testing.assert_array_equal(memory.readout(engine_in_torch(4)), expected)
+    np.testing.assert_array_equal(memory.readout(engine_in_torch()), expected)
 
 
 def test_the_exported_graph_weighs_the_k_largest_alone(tmp_path: Path) -> None:
-    module = LabelReadout(KEY_DIM, 2, top_k=6)
-    examples = Memory.draw((7, 9), 2, 5, 2, 2).inputs()[0]
-    tensors = {name: torch.from_numpy(array) for name, array in examples.items()}
+    module = LabelReadout(KEY_DIM, top_k=6)
+    seen: list[dict[str, Buffer]] = []
+
+    class Recorder(NumpyLabelReadout):
+        def run(self, inputs: Any, out: Any) -> None:
+            seen.append(dict(inputs))
+            super().run(inputs, out)
+
+    Memory.draw((7, 9), 2, 5, 2).readout(Recorder(module.spec))
+    tensors = {name: torch.from_numpy(array) for name, array in seen[0].items()}
     export_onnx(module, module.spec, tensors, tmp_path / "readout.onnx")
     engine = OnnxRuntimeEngine(tmp_path / "readout.onnx", module.spec, threads=1)
-    memory = Memory.draw((13, 10), 3, 6, 1, 2)
+    memory = Memory.draw((13, 10), 3, 6, 1)
     np.testing.assert_allclose(memory.readout(engine), memory.dense_top_k(6), atol=TOLERANCE)
+
+
+def test_a_readout_merged_in_two_halves_is_the_whole() -> None:
+    memory = Memory.draw((8, 9), 3, 4, 4)
+    reader = memory.reader(engine_in_numpy())
+    whole = reader.read(memory.source, Sampling(3), reader.all_tiles)
+    halves = [whole.tiles, whole.peak, whole.total, whole.values]
+    for part in (slice(0, 2), slice(2, 4)):
+        half = Readout(halves[0], *(table[:, part] for table in halves[1:]))
+        assert half.log_total.shape == (len(whole.tiles), 2, whole.peak.shape[2])
+    log_total = [whole.log_total[:, :2], whole.log_total[:, 2:]]
+    merged = np.logaddexp(*(np.logaddexp.reduce(half, axis=1) for half in log_total))
+    np.testing.assert_allclose(merged, np.logaddexp.reduce(whole.log_total, axis=1), rtol=1e-6)

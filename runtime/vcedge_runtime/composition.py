@@ -1,0 +1,162 @@
+"""The run-time part of a model, as data: which memory, sampler and fusion, each exchangeable."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import Any
+
+from vcedge_runtime.errors import BundleError
+from vcedge_runtime.memory.dynamic import DynamicPolicy
+from vcedge_runtime.memory.references import ReferencePolicy
+from vcedge_runtime.propagation.fusion import (
+    BidirectionalFusion,
+    Fusion,
+    JointFusion,
+    MeanFusion,
+    VoteFusion,
+    reads_columns,
+)
+from vcedge_runtime.sampling.alignment import AlignmentSettings, NoAlignment
+from vcedge_runtime.sampling.clusters import ClusterSettings
+from vcedge_runtime.sampling.regions import RegionSettings
+from vcedge_runtime.sampling.sampling import SamplerSettings, WindowSettings
+
+Memory = ReferencePolicy | DynamicPolicy
+Alignment = NoAlignment | AlignmentSettings
+Part = Memory | SamplerSettings | Fusion | Alignment
+
+KINDS: Mapping[str, Mapping[str, type[Any]]] = {
+    "memory": {"references": ReferencePolicy, "dynamic": DynamicPolicy},
+    "sampler": {"window": WindowSettings, "clusters": ClusterSettings, "regions": RegionSettings},
+    "fusion": {
+        "joint": JointFusion,
+        "mean": MeanFusion,
+        "vote": VoteFusion,
+        "bidirectional": BidirectionalFusion,
+    },
+    "alignment": {"none": NoAlignment, "objects": AlignmentSettings},
+}
+"""The settings of every kind of every exchangeable part."""
+
+
+@dataclass(frozen=True)
+class Composition:
+    """The run-time part of a model, as data.
+
+    Attributes:
+        stride: pixels per key cell.
+        key_dim: channels of a key.
+        size: default working size, the short side in pixels.
+        radius: window radius in key cells.
+        top_k: logits that take part in a readout, or None for all.
+        temperature: divides the logits of a readout.
+        edges: whether masks are brought to the frame's own edges.
+        memory: which frames are read.
+        sampler: where in them a cell looks.
+        fusion: how what was read becomes one label.
+        alignment: whether and how windows follow the objects.
+        motion: whether the encoder takes optical flow (MER, eq. 5).
+        value_extraction: whether keys are refined by MER's value extraction (eqs. 6 to 12).
+    """
+
+    stride: int
+    key_dim: int
+    size: int
+    radius: int = 12
+    top_k: int | None = None
+    temperature: float = 1.0
+    edges: bool = True
+    memory: Memory = field(default_factory=ReferencePolicy)
+    sampler: SamplerSettings = field(default_factory=WindowSettings)
+    fusion: Fusion = field(default_factory=JointFusion)
+    alignment: Alignment = field(default_factory=NoAlignment)
+    motion: bool = False
+    value_extraction: bool = False
+
+    def __post_init__(self) -> None:
+        logits = (2 * self.radius + 1) ** 2
+        fits = self.top_k is None or 1 <= self.top_k <= logits
+        lengths = min(self.stride, self.key_dim, self.radius)
+        if lengths < 1 or self.size < 2 * self.stride or not fits or self.temperature <= 0:
+            raise BundleError(
+                "a composition needs a stride, key_dim and radius of at least 1, a size of at "
+                f"least two strides, a top_k of None or 1 to the {logits} cells of a window, and a "
+                f"temperature above 0; received {self}"
+            )
+
+    @property
+    def graphs(self) -> set[str]:
+        """Names of the graphs that it runs."""
+        refines = {"value_extraction"} if self.value_extraction else set()
+        columns = {"column_total"} if reads_columns(self.fusion) else set()
+        clusters = {"cluster_readout"} if isinstance(self.sampler, ClusterSettings) else set()
+        return {"encoder", "label_readout"} | refines | columns | clusters
+
+    def exchange(self, **kinds: str | Part | None) -> Composition:
+        """Return this composition with other parts; None leaves what is.
+
+        Args:
+            kinds: ``memory``, ``sampler``, ``fusion``, ``alignment``: the name of a kind, which
+                comes with its default settings unless it is the present one, or settings.
+
+        Raises:
+            BundleError: no such kind.
+        """
+        given = {part: kind for part, kind in kinds.items() if kind is not None}
+        changed = {
+            part: self._make(part, kind) if isinstance(kind, str) else kind
+            for part, kind in given.items()
+        }
+        return replace(self, **changed)  # type: ignore[arg-type]
+
+    def kind_of(self, part: str) -> str:
+        """Name of the kind of a part."""
+        own = type(getattr(self, part))
+        return next(name for name, kind in KINDS[part].items() if kind is own)
+
+    def _make(self, part: str, kind: str) -> Part:
+        if kind not in KINDS[part]:
+            raise BundleError(f"received {part} {kind!r}; expected one of {', '.join(KINDS[part])}")
+        present: Part = getattr(self, part)
+        made: Part = KINDS[part][kind]()
+        return present if type(present) is type(made) else made
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain JSON values; each part begins with its kind."""
+        parts = {p: {"kind": self.kind_of(p), **asdict(getattr(self, p))} for p in KINDS}
+        return {**asdict(self), **parts}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Composition:
+        """Read what ``to_json`` writes.
+
+        Raises:
+            KeyError, TypeError, AttributeError, ValueError: it is something else.
+            BundleError: settings that cannot be.
+        """
+        expected = {entry.name for entry in fields(cls)}
+        if set(value) != expected:
+            raise KeyError(f"a composition of {sorted(value)} instead of {sorted(expected)}")
+        parts = {part: part_from_json(part, value[part]) for part in KINDS}
+        return cls(**{**value, **parts})
+
+
+def part_from_json(part: str, value: Mapping[str, Any]) -> Part:
+    """Read one part as ``Composition.to_json`` writes it; what is left out has its default.
+
+    Args:
+        part: a key of ``KINDS``.
+        value: ``kind`` and settings.
+
+    Raises:
+        KeyError, TypeError: no such kind or setting.
+        BundleError: settings that cannot be.
+    """
+    settings = {
+        name: tuple(entry) if isinstance(entry, list) else entry
+        for name, entry in value.items()
+        if name != "kind"
+    }
+    made: Part = KINDS[part][value["kind"]](**settings)
+    return made

@@ -1,0 +1,298 @@
+"""One video's labels, frame by frame: encode, refine, choose frames, sample, read."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from copy import copy
+from dataclasses import replace
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from vcedge_runtime.composition import Composition
+from vcedge_runtime.engines.base import Engine
+from vcedge_runtime.memory.bank import MemoryBank
+from vcedge_runtime.memory.references import ReferencePolicy
+from vcedge_runtime.motion import FlowEstimator
+from vcedge_runtime.propagation.branches import LabelPropagation
+from vcedge_runtime.propagation.fusion import BidirectionalFusion, Fusion
+from vcedge_runtime.propagation.labels import clear_traces
+from vcedge_runtime.propagation.reader import TileReader
+from vcedge_runtime.sampling.alignment import AlignmentSettings, ObjectAligner
+from vcedge_runtime.sampling.regions import RegionSettings, enhance, enhance_labels
+from vcedge_runtime.sampling.sampling import RegionSampler, Sampling, open_sampler
+from vcedge_runtime.sampling.tokens import WINDOWS, token_grid
+
+VALUE_REFERENCES = ReferencePolicy()
+"""The frames that the value extraction compares with (MER's own, whatever is read)."""
+
+Timings = dict[str, float]
+
+
+class Predictor:
+    """Labels of one video on its key grid.
+
+    Args:
+        parts: the composition.
+        engines: by name; the caller closes them.
+        work_hw: height and width in which frames are encoded, whole key cells.
+        channels: L, label channels.
+
+    Attributes:
+        bank: the memory; ``labels`` writes through ``settle`` alone.
+        frame: number of the last frame that is done.
+        readout_macs: multiply-accumulates of all readouts so far, without those of ``memory``.
+    """
+
+    def __init__(
+        self,
+        parts: Composition,
+        engines: Mapping[str, Engine],
+        work_hw: tuple[int, int],
+        channels: int,
+    ) -> None:
+        grid_hw = (work_hw[0] // parts.stride, work_hw[1] // parts.stride)
+        self.parts = parts
+        self.frame = 0
+        self.readout_macs = 0
+        self._annotated = 0
+        self._engines = engines
+        fusion = parts.fusion
+        both_ways = isinstance(fusion, BidirectionalFusion)
+        self._etas = _enhancement(fusion)
+        slots, references = parts.memory.slots, parts.memory.references
+        self.bank = MemoryBank(
+            slots,
+            grid_hw,
+            parts.key_dim,
+            channels,
+            refined=parts.value_extraction,
+            colours=both_ways,
+            enhanced=self._etas is not None,
+        )
+        self._image = np.zeros((1, 3, *work_hw), np.float32)
+        self._flow_image = np.zeros_like(self._image) if parts.motion else None
+        self._flow = FlowEstimator()
+        self._tokens = token_grid(grid_hw) if parts.value_extraction else None
+        self._value_map = np.zeros((WINDOWS, WINDOWS), np.float32)
+        self.memory = parts.memory.begin()
+        self._plain = Sampling(parts.radius)
+        self._sampler = open_sampler(parts.sampler, parts.radius, slots, grid_hw, parts.key_dim)
+        self._regions = self._open_regions(slots, grid_hw) if self._etas else None
+        self._aligner = (
+            ObjectAligner(parts.alignment, slots, grid_hw, parts.key_dim)
+            if isinstance(parts.alignment, AlignmentSettings)
+            else None
+        )
+        reader = TileReader(
+            engines,
+            grid_hw,
+            parts.radius,
+            references,
+        )
+        reader.resize(self.bank.values.shape[-1])
+        self.propagation = LabelPropagation(reader, self.bank, parts.fusion)
+
+    @property
+    def slot(self) -> int:
+        """Slot of the last frame that is done."""
+        return self.bank.slot_of(self.frame)
+
+    @property
+    def labels(self) -> NDArray[np.float32]:
+        """(h, w, L) float32 soft labels of the last frame; a view; after a change, ``settle``."""
+        labels: NDArray[np.float32] = self.bank.labels[self.slot]
+        return labels
+
+    def done(self) -> list[tuple[int, int]]:
+        """Frames in memory that are done, each with its slot."""
+        known = [pair for pair in self.bank.stored() if pair[0] <= self.frame]
+        return [(f, slot) for f, slot in known if f == self.frame or self.memory.keeps(f)]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all arrays, at most; no frame changes it."""
+        held = [
+            part
+            for part in (
+                self.bank,
+                self.propagation.reader,
+                self._sampler,
+                self._tokens,
+                self._aligner,
+            )
+            if part is not None
+        ]
+        images = self._image.nbytes + self._value_map.nbytes
+        if self._flow_image is not None:
+            # The flow keeps the last frame's lightness, a byte a pixel.
+            images += self._flow_image.nbytes + self._image[0, 0].size
+        own = self._regions is not None and self._regions is not self._sampler
+        regions = self._regions.nbytes if own and self._regions else 0
+        kept = self.parts.memory.count_bytes(self.parts.key_dim)
+        return sum(part.nbytes for part in held) + images + regions + kept
+
+    def begin(self, lab: NDArray[np.float32], labels: NDArray[np.float32]) -> None:
+        """Take the first frame, once.
+
+        Args:
+            lab: (H, W, 3) float32 normalised Lab, in the working size.
+            labels: (h, w, L) float32 soft labels.
+        """
+        slot = self.bank.claim(0, lambda stored: True)
+        self._flow = self._encode(0, slot, lab, {})
+        self._look(slot)
+        self.bank.labels[slot] = labels
+        self.settle(0)
+        self._sampler.keep()
+
+    def advance(self, lab: NDArray[np.float32], timings: Timings) -> None:
+        """Take the next frame; where anything fails, the last one stays the last.
+
+        Args:
+            lab: (H, W, 3) float32 normalised Lab, in the working size.
+            timings: takes each stage's milliseconds.
+        """
+        bank, frame = self.bank, self.frame + 1
+        slot = bank.claim(frame, self.memory.keeps)
+        flow = self._encode(frame, slot, lab, timings)
+        with timed(timings, "memory"):
+            chosen = self.memory.select(frame, bank.keys[slot], self._coarse_read(slot))
+        references = [bank.slot_of(past) for past in chosen]
+        with timed(timings, "sample"):
+            self._look(slot)
+            sampling = self._sampler.sample(slot, references)
+        with timed(timings, "align"):
+            sampling = self._follow(sampling, references)
+        with timed(timings, "readout"):
+            before = self.propagation.reader.macs
+            bank.labels[slot] = self.propagation.read(slot, references, sampling)
+            clear_traces(bank.labels[slot])
+            self.readout_macs += self.propagation.reader.macs - before
+        with timed(timings, "memory"):
+            self._keep(frame, slot)
+        self._sampler.keep()
+        self.frame, self._flow = frame, flow
+
+    def settle(self, frame: int) -> None:
+        """Make everything that hangs on a frame's labels follow a change of them."""
+        slot = self.bank.slot_of(frame)
+        clear_traces(self.bank.labels[slot])
+        self._keep(frame, slot)
+
+    def annotate(self) -> None:
+        """Pin the last frame, in which the user drew."""
+        self._annotated = self.frame
+        self.memory.annotate(self.frame)
+
+    def read_from_last(self, frame: int) -> NDArray[np.float32]:
+        """Read the labels of an earlier frame from the last one, plainly: (h, w, L) float32."""
+        slot = self.bank.slot_of(frame)
+        return self.propagation.read_plainly(slot, [self.slot], self._plain)
+
+    def widen(self, channels: int) -> None:
+        """Give every frame more label channels."""
+        self.bank.widen(channels)
+        self.propagation.reader.resize(self.bank.values.shape[-1])
+
+    def _open_regions(self, slots: int, grid_hw: tuple[int, int]) -> RegionSampler:
+        """Regions by which keys and labels are enhanced: the sampler's own where it has some."""
+        if isinstance(self._sampler, RegionSampler):
+            return self._sampler
+        parts = self.parts
+        return RegionSampler(RegionSettings(), parts.radius, slots, grid_hw, parts.key_dim)
+
+    def _encode(
+        self, frame: int, slot: int, lab: NDArray[np.float32], timings: Timings
+    ) -> FlowEstimator:
+        """Write the frame's key and colours into its slot; return the flow's next state."""
+        inputs, flow = {"image": self._image}, copy(self._flow)
+        with timed(timings, "resize"):
+            self._image[0] = lab.transpose(2, 0, 1)
+            colours = self.bank.colours[slot]
+            if colours.size:
+                size = self.bank.grid_hw[::-1]
+                colours[:] = cv2.resize(lab, size, interpolation=cv2.INTER_AREA)
+        with timed(timings, "flow"):
+            if self._flow_image is not None:
+                flow.step(lab, out=self._flow_image[0])
+                inputs["flow"] = self._flow_image
+        with timed(timings, "encode"):
+            self._engines["encoder"].run(inputs, {"key": self.bank.raw_keys[slot]})
+        with timed(timings, "values"):
+            self._refine(frame, slot)
+        return flow
+
+    def _refine(self, frame: int, slot: int) -> None:
+        """Refine the frame's key by those that were read before it (MER, eqs. 6 to 12)."""
+        tokens, bank = self._tokens, self.bank
+        if tokens is None:
+            return
+        engine = self._engines["value_extraction"]
+        shapes = {tensor.name: tensor.shape for tensor in engine.spec.inputs}
+        places = int(shapes["slot_index"][0])
+        held = dict(bank.stored())
+        past = VALUE_REFERENCES.read(frame, self._annotated) if frame else [0]
+        slots = [held[number] for number in past if number in held][-places:]
+        missing = places - len(slots)
+        inputs = {
+            "x": bank.raw_keys[slot],
+            "keys": bank.raw_keys,
+            "slot_index": np.array([*slots, *[slot] * missing], np.int64),
+            "slot_valid": np.array([1] * len(slots) + [0] * missing, np.float32),
+            **vars(tokens),
+        }
+        engine.run(inputs, {"key": bank.keys[slot], "value_map": self._value_map})
+
+    def _look(self, slot: int) -> None:
+        key = self.bank.keys[slot]
+        self._sampler.look(slot, key)
+        if self._aligner is not None:
+            self._aligner.look(slot, key)
+        if self._regions is None or self._etas is None:
+            return
+        if self._regions is not self._sampler:
+            self._regions.look(slot, key)
+        regions = self._regions.regions_of(slot)
+        self.bank.enhanced_keys[slot] = enhance(key, regions, self._etas[0])
+
+    def _follow(self, sampling: Sampling, references: Sequence[int]) -> Sampling:
+        """Let windows follow the objects, where the composition wants it."""
+        if self._aligner is None:
+            return sampling
+        shifts = self._aligner.align(references, self.bank.keys, self.bank.labels)
+        return replace(sampling, shifts=shifts)
+
+    def _keep(self, frame: int, slot: int) -> None:
+        """Hand a frame whose labels are done to memory, enhanced too."""
+        bank = self.bank
+        if self._regions is not None and self._etas is not None:
+            regions = self._regions.regions_of(slot)
+            bank.enhanced_values[slot] = enhance_labels(bank.values[slot], regions, self._etas[1])
+            clear_traces(bank.enhanced_values[slot, ..., -bank.channels :])
+        self.memory.store(frame, bank.keys[slot], bank.labels[slot])
+
+    def _coarse_read(self, slot: int) -> Callable[[Sequence[int]], NDArray[np.float32]]:
+        def read(frames: Sequence[int]) -> NDArray[np.float32]:
+            slots = [self.bank.slot_of(past) for past in frames]
+            return self.propagation.read_plainly(slot, slots, self._plain)
+
+        return read
+
+
+def _enhancement(fusion: Fusion) -> tuple[float, float] | None:
+    """How much regions enhance keys and labels; None where no branch asks for it."""
+    if isinstance(fusion, BidirectionalFusion) and "forward" in fusion.branches:
+        return fusion.eta, fusion.eta_labels
+    return None
+
+
+@contextmanager
+def timed(timings: Timings, stage: str) -> Iterator[None]:
+    """Add the milliseconds that a block takes to those of its stage."""
+    began = time.perf_counter()
+    yield
+    timings[stage] = timings.get(stage, 0.0) + 1000 * (time.perf_counter() - began)

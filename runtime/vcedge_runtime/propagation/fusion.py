@@ -1,0 +1,174 @@
+"""How what each reference says of a cell becomes one soft label."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vcedge_runtime.errors import BundleError
+from vcedge_runtime.propagation.reader import Readout
+
+BRANCHES = ("normal", "forward", "backward")
+LEAST_MASS = np.float32(np.log(1e-6))
+"""Below this logarithm a backward row has no weight to speak of (our choice)."""
+
+
+@dataclass(frozen=True)
+class JointFusion:
+    """One softmax over the keys of all references (MAST).
+
+    Attributes:
+        column_weight: how much of the logarithm of its column's sum each logit loses, so that a
+            cell that everything resembles counts less (our choice); 0 for the plain softmax.
+    """
+
+    column_weight: float = 0.0
+
+    def __post_init__(self) -> None:
+        _require(0 <= self.column_weight <= 1, "a column_weight from 0 to 1", self)
+
+
+@dataclass(frozen=True)
+class MeanFusion:
+    """The mean of what the references say, each by its own softmax."""
+
+
+@dataclass(frozen=True)
+class VoteFusion:
+    """The label that most references vote for (MER, eq. 3)."""
+
+
+@dataclass(frozen=True)
+class BidirectionalFusion:
+    """Bidirectional Target Prediction: three readings, weighted by how well they show the frame.
+
+    DMP names the branches and the loss weighting; formulas and values are our choice.
+
+    Attributes:
+        branches: which readings there are, some of ``BRANCHES``; ``normal`` always.
+        weights: ``scalar``: one weight a branch and frame; ``pixel``: one a cell.
+        backward: ``column``: by column softmax; ``plain``: by regions that match alone.
+        column_weight: of the column sums, from 0 to 1; 1 is the column softmax itself.
+        eta: weight of the region's mean in the forward branch's keys.
+        eta_labels: share of the region's mean in the forward branch's labels.
+        epsilon: added to a branch's loss before it is inverted.
+        least: smallest weight of a branch, before the weights are made to add up to 1.
+        most: largest, likewise.
+    """
+
+    branches: tuple[str, ...] = BRANCHES
+    weights: str = "scalar"
+    backward: str = "column"
+    column_weight: float = 1.0
+    eta: float = 0.5
+    eta_labels: float = 0.2
+    epsilon: float = 1e-3
+    least: float = 0.05
+    most: float = 0.9
+
+    def __post_init__(self) -> None:
+        known = set(self.branches) <= set(BRANCHES) and "normal" in self.branches
+        named = self.weights in ("scalar", "pixel") and self.backward in ("column", "plain")
+        shares = 0 <= self.column_weight <= 1 and self.eta >= 0 and 0 <= self.eta_labels <= 1
+        bounds = self.epsilon > 0 and 0 < self.least <= 1 / 3 <= self.most <= 1
+        _require(
+            known and named and shares and bounds,
+            f"branches of {BRANCHES} with normal, weights scalar or pixel, backward column or "
+            "plain, shares from 0 to 1, epsilon above 0, least up to 1/3 and most from there",
+            self,
+        )
+
+
+Fusion = JointFusion | MeanFusion | VoteFusion | BidirectionalFusion
+
+
+def reads_columns(fusion: Fusion) -> bool:
+    """Whether a fusion needs the sums of the columns, and so the graph ``column_total``."""
+    if isinstance(fusion, BidirectionalFusion):
+        columns = "backward" in fusion.branches and fusion.backward == "column"
+        return columns and fusion.column_weight > 0
+    return isinstance(fusion, JointFusion) and fusion.column_weight > 0
+
+
+def fuse_joint(readout: Readout) -> NDArray[np.float32]:
+    """Merge the references' softmaxes into one over all their keys, exactly.
+
+    Returns:
+        (T, A, V) float32; 0 where no reference has a key.
+    """
+    share = share_references(readout.log_total)
+    fused: NDArray[np.float32] = (share[..., None] * readout.values).sum(axis=1)
+    return fused
+
+
+def share_references(log_total: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Share of each reference in the joint softmax.
+
+    Args:
+        log_total: (T, R, A) float32; -inf for a reference without a key.
+
+    Returns:
+        (T, R, A) float32, sums to 1 over R; 0 where no reference has a key.
+    """
+    highest = log_total.max(axis=1, keepdims=True)
+    weight = np.exp(log_total - np.where(np.isfinite(highest), highest, 0))
+    total = weight.sum(axis=1, keepdims=True)
+    return np.asarray(weight / np.where(total > 0, total, 1), np.float32)
+
+
+def fuse_mean(readout: Readout) -> NDArray[np.float32]:
+    """Average over the references that have a key: (T, A, V) float32."""
+    return _average(readout.values, ~readout.empty)
+
+
+def fuse_votes(readout: Readout) -> NDArray[np.float32]:
+    """Let each reference vote for its largest label, and average those that voted for the winner.
+
+    The most frequent vote wins (MER, eq. 3); of equal ones, that with the largest sum of soft
+    labels (our choice).
+
+    Returns:
+        (T, A, L) float32; 0 where no reference has a key.
+    """
+    may_vote = ~readout.empty
+    votes = readout.values.argmax(axis=-1)
+    channels = readout.values.shape[-1]
+    ballots = (votes[..., None] == np.arange(channels)) & may_vote[..., None]
+    soft = (readout.values * may_vote[..., None]).sum(axis=1)
+    # Soft labels add up to at most R, so that they decide between equal counts alone.
+    winner = (ballots.sum(axis=1) * np.float32(readout.values.shape[1] + 1) + soft).argmax(axis=-1)
+    return _average(readout.values, may_vote & (votes == winner[:, None]))
+
+
+def weigh_branches(
+    losses: NDArray[np.float64], settings: BidirectionalFusion
+) -> NDArray[np.float64]:
+    """Weight branches by their losses, bounded, so that none near 0 takes all (DMP).
+
+    Args:
+        losses: (B, ...) float64, not below 0.
+        settings: epsilon and bounds.
+
+    Returns:
+        (B, ...) float64, sums to 1 over B.
+    """
+    inverse = 1 / (losses + settings.epsilon)
+    share = inverse / inverse.sum(axis=0)
+    bounded = np.clip(share, settings.least, settings.most)
+    weights: NDArray[np.float64] = bounded / bounded.sum(axis=0)
+    return weights
+
+
+def _average(values: NDArray[np.float32], counts: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """Average (T, R, A, V) values over the references that count, (T, R, A) bool."""
+    weight = counts.astype(np.float32)
+    weight /= np.maximum(weight.sum(axis=1, keepdims=True), 1)
+    mean: NDArray[np.float32] = (weight[..., None] * values).sum(axis=1)
+    return mean
+
+
+def _require(fits: bool, expected: str, settings: object) -> None:
+    if not fits:
+        raise BundleError(f"a fusion needs {expected}; received {settings}")

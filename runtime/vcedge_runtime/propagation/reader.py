@@ -1,0 +1,333 @@
+"""Reads labels from memory through the readout graphs, tile by tile, where there is an object."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vcedge_runtime.engines.base import Engine
+from vcedge_runtime.errors import TrackerError
+from vcedge_runtime.sampling.sampling import RegionMatches, Sampling
+from vcedge_runtime.sampling.windows import MASKED_LOGIT, tile_windows
+
+TILE = 12
+"""Side of a tile in key cells (our choice): ``benchmarks/readout.py`` compares others."""
+LOGIT_BYTES = 4 * 2**20
+"""Bytes of logits of one call (our choice): what stays in a last-level cache."""
+EMPTY_LOGIT = np.float32(-5e3)
+"""A largest logit below this says that there was no key to read."""
+
+
+@dataclass(frozen=True)
+class Readout:
+    """What T tiles of A queries read from each of R references; views, valid until the next read.
+
+    Attributes:
+        tiles: (T,) int64, which tiles were read.
+        peak: (T, R, A) float32, largest logit.
+        total: (T, R, A) float32, sum of exp(logit - peak).
+        values: (T, R, A, V) float32, each reference's by its own softmax.
+    """
+
+    tiles: NDArray[np.int64]
+    peak: NDArray[np.float32]
+    total: NDArray[np.float32]
+    values: NDArray[np.float32]
+
+    @property
+    def empty(self) -> NDArray[np.bool_]:
+        """(T, R, A) bool: no key of the reference may be read."""
+        return self.peak < EMPTY_LOGIT
+
+    @property
+    def lonely(self) -> NDArray[np.bool_]:
+        """(T, A) bool: no key of any reference may be read."""
+        return np.asarray(self.empty.all(axis=1), np.bool_)
+
+    @property
+    def log_total(self) -> NDArray[np.float32]:
+        """(T, R, A) float32: logarithm of the sum of exp(logit); -inf where there is no key."""
+        return np.where(self.empty, -np.inf, self.peak + np.log(self.total)).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class Source:
+    """What is read: the query of one frame, and the memory.
+
+    Attributes:
+        query: (h, w, C) float32, the current frame's key.
+        keys: (S, h, w, C) float32.
+        values: (S, h, w, V) float32.
+        slots: of the references, in their order.
+    """
+
+    query: NDArray[np.float32]
+    keys: NDArray[np.float32]
+    values: NDArray[np.float32]
+    slots: Sequence[int]
+
+
+class TileReader:
+    """Reads the readout graphs in pieces of a few tiles, so that their working set stays small.
+
+    Args:
+        engines: by graph: ``label_readout``; ``cluster_readout`` where cells have second windows;
+            ``column_total`` for ``read_columns``.
+        grid_hw: height and width of the key grid.
+        radius: largest window radius in key cells.
+        references: most references of one call.
+        tile: wanted side of a tile in key cells.
+        logit_bytes: bytes of logits of one call, which says how many tiles it reads.
+
+    Attributes:
+        windows: the tiles.
+        macs: multiply-accumulates of all reads so far.
+    """
+
+    def __init__(
+        self,
+        engines: Mapping[str, Engine],
+        grid_hw: tuple[int, int],
+        radius: int,
+        references: int,
+        *,
+        tile: int = TILE,
+        logit_bytes: int = LOGIT_BYTES,
+    ) -> None:
+        self._engines = engines
+        self._grid_hw = grid_hw
+        self._logit_bytes = logit_bytes
+        self.windows = tile_windows(grid_hw, radius, tile)
+        self.macs = 0
+        queries = self.windows.query_index.size
+        self._sums = np.zeros((2, queries * references), np.float32)
+        self._values = np.zeros(0, np.float32)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the tables and of the buffers that the graph writes."""
+        return self.windows.nbytes + self._sums.nbytes + self._values.nbytes
+
+    @property
+    def all_tiles(self) -> NDArray[np.int64]:
+        """Every tile."""
+        return np.arange(len(self.windows.query_index))
+
+    def resize(self, channels: int) -> None:
+        """Allocate for this many value channels."""
+        self._values = np.zeros(self._sums.shape[1] * channels, np.float32)
+
+    def find_active(
+        self, values: NDArray[np.float32], slots: Sequence[int], sampling: Sampling
+    ) -> NDArray[np.int64]:
+        """Tiles that look at an object in any reference; all others can read background alone.
+
+        Args:
+            values: (S, h, w, L) float32 soft labels, channel 0 the background.
+            slots: of the references.
+            sampling: where the current frame's cells may look.
+        """
+        shifts = self._shifts_back(self.all_tiles, len(slots), sampling)
+        active = np.zeros(len(self.windows.query_index), np.bool_)
+        for reference, slot in enumerate(slots):
+            seen = np.asarray(values[slot, ..., 1:].any(axis=-1))
+            active |= self.windows.see_any(seen, shifts[:, reference])
+        return np.flatnonzero(active)
+
+    def read(
+        self,
+        source: Source,
+        sampling: Sampling,
+        tiles: NDArray[np.int64],
+        *,
+        column_bias: NDArray[np.float32] | None = None,
+    ) -> Readout:
+        """Read tiles of the current frame.
+
+        Args:
+            source: what is read.
+            sampling: where its cells may look.
+            tiles: (T,) int64, which tiles.
+            column_bias: (R, h * w) float32, added to the logits of each cell of a reference.
+
+        Raises:
+            TrackerError: the reader lacks the graph.
+        """
+        tables, references = self.windows, len(source.slots)
+        shape = (len(tiles), references, tables.query_index.shape[1])
+        size = len(tiles) * references * shape[2]
+        channels = source.values.shape[-1]
+        peak, total = (rows[:size].reshape(shape) for rows in self._sums)
+        values = self._values[: size * channels].reshape(*shape, channels)
+        engine = self._engine("label_readout" if sampling.outer is None else "cluster_readout")
+        fixed = {**self._fixed(source, sampling), "labels": source.values}
+        for piece, chosen in self._pieces(tiles, references):
+            cells, beyond = self._look_back(chosen, references, sampling)
+            inputs = {
+                **fixed,
+                "query_index": tables.query_index[chosen],
+                "key_index": cells,
+                "key_bias": self._key_bias(chosen, cells, beyond, sampling.matches, column_bias),
+            }
+            if sampling.outer is not None:
+                inputs["outer"] = _take_outer(sampling, tables.query_index[chosen])
+                inputs["delta"] = np.array([sampling.delta], np.float32)
+            out = {"peak": peak[piece], "total": total[piece], "values": values[piece]}
+            engine.run(inputs, out)
+        self.macs += size * tables.rows.shape[1] * (source.query.shape[-1] + channels)
+        return Readout(tiles, peak, total, values)
+
+    def read_columns(
+        self, source: Source, sampling: Sampling, tiles: NDArray[np.int64]
+    ) -> NDArray[np.float32]:
+        """Sum up how much the current frame looks at the cells that some tiles look at.
+
+        Args:
+            source: what is read; its values do not matter.
+            sampling: where the current frame's cells may look.
+            tiles: (T,) int64, tiles whose patches matter.
+
+        Returns:
+            (R, h * w) float32 log of the column sums; 0 beyond the patches.
+
+        Raises:
+            TrackerError: the reader lacks the graph.
+        """
+        tables, references = self.windows, len(source.slots)
+        engine = self._engine("column_total")
+        wanted = np.zeros(self._grid_hw[0] * self._grid_hw[1], np.bool_)
+        seen, _ = self._look_back(tiles, references, sampling)
+        wanted[seen] = True
+        owners = tables.find_owners(wanted)
+        found = np.zeros((references, wanted.size), np.float32)
+        for _, chosen in self._pieces(owners, references):
+            cells = tables.query_index[chosen]
+            around, beyond = self._look_ahead(chosen, references, sampling)
+            out = np.empty((len(chosen), references, cells.shape[1]), np.float32)
+            inputs = {
+                **self._fixed(source, sampling),
+                "column_index": cells,
+                "query_index": around,
+                "query_bias": self._query_bias(chosen, around, beyond, sampling.matches),
+                "outer": _take_outer(sampling, around),
+                "delta": np.array([sampling.delta], np.float32),
+            }
+            engine.run(inputs, {"log_total": out})
+            own = tables.own[chosen]
+            found[:, cells[own]] = out.transpose(1, 0, 2)[:, own]
+            self.macs += out.size * around.shape[2] * source.query.shape[-1]
+        return found
+
+    def lay_out(
+        self, tiles: NDArray[np.int64], rows: NDArray[np.float32], out: NDArray[np.float32]
+    ) -> None:
+        """Write (T, A, V) rows of tiles to their cells in (h, w, V); other cells stay."""
+        own = self.windows.own[tiles]
+        flat = out.reshape(-1, out.shape[-1])
+        flat[self.windows.query_index[tiles][own]] = rows[own]
+
+    def cells_of(self, tiles: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """(h, w) bool: the cells that these tiles stand for."""
+        found = np.zeros(self._grid_hw, np.bool_)
+        found.reshape(-1)[self.windows.query_index[tiles][self.windows.own[tiles]]] = True
+        return found
+
+    def _fixed(self, source: Source, sampling: Sampling) -> dict[str, NDArray[np.generic]]:
+        cells = self._grid_hw[0] * self._grid_hw[1]
+        return {
+            "query": source.query,
+            "keys": source.keys,
+            "slot_offset": np.array(source.slots, np.int64) * cells,
+            "distance": self.windows.distance,
+            "inner": np.array([sampling.inner], np.float32),
+        }
+
+    def _engine(self, graph: str) -> Engine:
+        if graph not in self._engines:
+            raise TrackerError(
+                f"this way of reading needs the graph {graph}, which the bundle lacks; "
+                "export it again"
+            )
+        return self._engines[graph]
+
+    def _pieces(
+        self, tiles: NDArray[np.int64], references: int
+    ) -> Iterator[tuple[slice, NDArray[np.int64]]]:
+        queries, patch = self.windows.distance.shape
+        count = max(1, self._logit_bytes // (4 * queries * patch * references))
+        for first in range(0, len(tiles), count):
+            piece = slice(first, first + count)
+            yield piece, tiles[piece]
+
+    def _shifts_back(
+        self, tiles: NDArray[np.int64], references: int, sampling: Sampling
+    ) -> NDArray[np.int64]:
+        """(T, R, 2) int64: how far the patches of tiles lie from their own place."""
+        if sampling.shifts is None:
+            return np.zeros((len(tiles), references, 2), np.int64)
+        return -sampling.shifts.of_queries(self.windows.centres[tiles])
+
+    def _look_back(
+        self, tiles: NDArray[np.int64], references: int, sampling: Sampling
+    ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+        """Cells of the references that tiles of the current frame look at; see ``patches``."""
+        return self.windows.patches(tiles, self._shifts_back(tiles, references, sampling))
+
+    def _look_ahead(
+        self, tiles: NDArray[np.int64], references: int, sampling: Sampling
+    ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+        """Cells of the current frame that look at tiles of the references; see ``patches``."""
+        if sampling.shifts is None:
+            return self.windows.patches(tiles, np.zeros((len(tiles), references, 2), np.int64))
+        shifts = sampling.shifts.of_references(self.windows.centres[tiles])
+        return self.windows.patches(tiles, shifts)
+
+    def _key_bias(
+        self,
+        tiles: NDArray[np.int64],
+        cells: NDArray[np.int64],
+        beyond: NDArray[np.bool_],
+        matches: RegionMatches | None,
+        column_bias: NDArray[np.float32] | None,
+    ) -> NDArray[np.float32]:
+        """(T, R, P) float32: the grid's bounds, regions that no query matches, column sums."""
+        bias = np.where(beyond, MASKED_LOGIT, np.float32(0))
+        if column_bias is not None:
+            bias += column_bias[np.arange(cells.shape[1])[None, :, None], cells]
+        if matches is not None:
+            queries = matches.query_ids.reshape(-1)[self.windows.query_index[tiles]]
+            for reference, allowed in enumerate(matches.allowed):
+                patch = matches.key_ids[reference].reshape(-1)[cells[:, reference]]
+                for tile, ids in enumerate(queries):
+                    open_to = np.asarray(allowed[np.unique(ids)].any(axis=0))
+                    bias[tile, reference, ~open_to[patch[tile]]] = MASKED_LOGIT
+        return bias
+
+    def _query_bias(
+        self,
+        tiles: NDArray[np.int64],
+        cells: NDArray[np.int64],
+        beyond: NDArray[np.bool_],
+        matches: RegionMatches | None,
+    ) -> NDArray[np.float32]:
+        """(T, R, P) float32: as ``_key_bias``, seen from the references' cells."""
+        bias = np.where(beyond, MASKED_LOGIT, np.float32(0))
+        if matches is not None:
+            for reference, allowed in enumerate(matches.allowed):
+                patch = matches.query_ids.reshape(-1)[cells[:, reference]]
+                columns = matches.key_ids[reference].reshape(-1)[self.windows.query_index[tiles]]
+                for tile, ids in enumerate(columns):
+                    open_to = np.asarray(allowed[:, np.unique(ids)].any(axis=1))
+                    bias[tile, reference, ~open_to[patch[tile]]] = MASKED_LOGIT
+        return bias
+
+
+def _take_outer(sampling: Sampling, cells: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Second radii of some cells; -1 where there is no second window."""
+    if sampling.outer is None:
+        return np.full(cells.shape, -1, np.float32)
+    taken: NDArray[np.float32] = sampling.outer.reshape(-1)[cells]
+    return taken
