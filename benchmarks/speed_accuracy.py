@@ -13,19 +13,14 @@ from typing import Any
 import numpy as np
 
 from vcedge.commands.tables import make_table, open_console
-from vcedge.evaluation.davis import DavisScore, SequenceScore, list_sequences, score_sequence
-from vcedge.evaluation.davis_folders import find_mask_folders
+from vcedge.evaluation.davis import DavisScore, SequenceScore, list_sequences
+from vcedge.evaluation.davis_run import track_and_score
 from vcedge_runtime.bundle import Bundle
 from vcedge_runtime.ceilings import measure_ceilings
-from vcedge_runtime.errors import EvaluationError, VcedgeError
+from vcedge_runtime.errors import VcedgeError
 from vcedge_runtime.machine import describe_machine
 from vcedge_runtime.profiling import TRACKING
-from vcedge_runtime.session import SessionReport, track_frames
 from vcedge_runtime.tracker import Tracker
-from vcedge_runtime.video.masks import read_mask
-from vcedge_runtime.video.palette import read_label_png
-from vcedge_runtime.video.sinks import MaskList
-from vcedge_runtime.video.sources import open_source
 
 WARM_UP = 3
 """Frames of each sequence whose time does not count."""
@@ -77,31 +72,18 @@ def parse_arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def find_frames(root: Path, name: str) -> Path:
-    """Find the folder of a sequence's frames."""
-    for images in (root / "JPEGImages" / "480p", root / "JPEGImages"):
-        if (images / name).is_dir():
-            return images / name
-    raise EvaluationError(f"received {root}, which has no JPEGImages of {name}; check --root")
-
-
 def score_size(root: Path, names: list[str], tracker: Tracker) -> Point:
     """Track and score every sequence."""
-    scores: list[SequenceScore] = []
+
+    def tell(score: SequenceScore) -> None:
+        print(f"{tracker.size} {score.name}: J&F {score.j_and_f:.3f}", file=sys.stderr)
+
+    found = track_and_score(root, names, tracker, tell)
     times: list[float] = []
-    held = 0
-    for name in names:
-        truth = sorted(find_mask_folders(root)[name].glob("*.png"))
-        found, report = MaskList(), SessionReport()
-        with open_source(find_frames(root, name)) as video:
-            first = read_mask(truth[0], frame_hw=video.frame_hw)
-            track_frames(tracker, video, first, [found], report)
-        scores.append(score_sequence(map(read_label_png, truth), found.masks, name=name))
+    for report in found.reports:
         stages = [list(report.timings_ms[stage])[WARM_UP:] for stage in TRACKING]
         times += np.sum(stages, axis=0).tolist()
-        held = max(held, tracker.memory_bytes)
-        print(f"{tracker.size} {name}: J&F {scores[-1].j_and_f:.3f}", file=sys.stderr)
-    return Point(DavisScore(tuple(scores)), tuple(times), held)
+    return Point(found.score, tuple(times), found.memory_bytes)
 
 
 def lay_out(points: Mapping[int, Point], default: int) -> list[tuple[str, ...]]:
