@@ -264,16 +264,35 @@ def test_an_added_object_takes_what_it_covers(tracker: Tracker, frame: Frame, ma
     assert result.scores[3] == 0
 
 
-def test_a_correction_brings_a_lost_object_back(tracker: Tracker, make_frame: MakeFrame) -> None:
-    tracker.start(make_frame(HEIGHT, WIDTH), square(20, 8))
-    # The camera jumps by more than the window of 4 cells of 9 pixels.
+@pytest.fixture
+def fixed(tiny_bundle: Bundle) -> Iterator[Tracker]:
+    """A tracker whose windows stay in place."""
+    with Tracker.open(tiny_bundle, edges=False, alignment="none", threads=1) as tracker:
+        yield tracker
+
+
+def test_windows_follow_an_object_further_than_they_reach(
+    fixed: Tracker, tracker: Tracker, make_frame: MakeFrame
+) -> None:
+    seen = []
+    for each in (fixed, tracker):
+        each.start(make_frame(HEIGHT, WIDTH), square(20, 8))
+        # The camera jumps by more than the window of 4 cells of 9 pixels.
+        found = each.step(make_frame(HEIGHT, WIDTH, 48))
+        seen.append(iou(found.mask == 1, square(20, 56) > 0))
+    assert seen[0] == 0
+    assert seen[1] > 0.6
+
+
+def test_a_correction_brings_a_lost_object_back(fixed: Tracker, make_frame: MakeFrame) -> None:
+    fixed.start(make_frame(HEIGHT, WIDTH), square(20, 8))
     for _ in range(6):
-        lost = tracker.step(make_frame(HEIGHT, WIDTH, 48))
+        lost = fixed.step(make_frame(HEIGHT, WIDTH, 48))
     assert not (lost.mask[square(20, 56) > 0] == 1).any()
-    tracker.add_object(1, square(20, 56))
+    fixed.add_object(1, square(20, 56))
     for _ in range(8):
-        result = tracker.step(make_frame(HEIGHT, WIDTH, 48))
-    assert tracker.object_ids == [1]
+        result = fixed.step(make_frame(HEIGHT, WIDTH, 48))
+    assert fixed.object_ids == [1]
     assert iou(result.mask == 1, square(20, 56) > 0) > 0.7
 
 
