@@ -176,7 +176,8 @@ def test_ctrl_c_is_heard_after_the_step(
         time.sleep(0.05)
     process.send_signal(SIGINT)
     said, error = process.communicate(timeout=60)
-    assert (process.returncode, error.strip()) == (130, "vcedge: interrupted")
+    # A loading process that dies in the middle of a clip may complain after it.
+    assert (process.returncode, error.splitlines()[0]) == (130, "vcedge: interrupted")
     (stopped,) = [line for line in said.splitlines() if "go on with --resume" in line]
     state = torch.load(tmp_path / "run" / "checkpoint.pt", weights_only=True)
     assert f"stopped at step {state['step']};" in stopped
