@@ -182,7 +182,8 @@ def test_each_reference_has_a_softmax_of_its_own(
     np.testing.assert_allclose(peak.T, logits.max(axis=-1), atol=1e-5)
     expected = np.exp(logits - logits.max(axis=-1, keepdims=True)).sum(axis=-1)
     np.testing.assert_allclose(total.T, expected, rtol=TOLERANCE)
-    assert not found.empty.any()
+    # Queries beyond the grid, which stand for no cell, may see nothing.
+    assert peak.min() > -5e3
 
 
 @BOTH

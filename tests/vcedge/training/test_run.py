@@ -148,10 +148,15 @@ def test_ctrl_c_waits_for_the_end_of_the_step(
             os.kill(os.getpid(), signal.SIGINT)
         return found
 
-    with monkeypatch.context() as patch:
-        patch.setattr(run.objective, "losses", interrupted)
-        with pytest.raises(KeyboardInterrupt):
-            train(run)
+    # A shell that runs the tests in the background has them ignore Ctrl-C.
+    former = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with monkeypatch.context() as patch:
+            patch.setattr(run.objective, "losses", interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                train(run)
+    finally:
+        signal.signal(signal.SIGINT, former)
     assert run.step == 3
     run.save()
     resumed = make_run(tmp_path, method)
