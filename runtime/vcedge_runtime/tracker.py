@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from types import TracebackType
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from vcedge_runtime.bundle import Bundle
+from vcedge_runtime.closing import Closing
 from vcedge_runtime.colour import lab_from_bgr
 from vcedge_runtime.composition import Part
 from vcedge_runtime.engines.base import Engine
@@ -73,7 +73,7 @@ class _Video:
     points: tuple[str, ...] = ()
 
 
-class Tracker:
+class Tracker(Closing):
     """Follows objects through one video at a time.
 
     Args:
@@ -147,17 +147,6 @@ class Tracker:
             for name, graph in bundle.graphs.items()
         }
         return cls(bundle, engines, size=size)
-
-    def __enter__(self) -> Tracker:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Release the engines and the memory."""

@@ -6,16 +6,16 @@ import csv
 import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from types import TracebackType
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from vcedge_runtime.closing import Closing
 from vcedge_runtime.errors import MaskError
 from vcedge_runtime.propagation.points import PointEstimate
 from vcedge_runtime.video.palette import davis_palette
-from vcedge_runtime.video.partial import discard, partial_path, unwritable
+from vcedge_runtime.video.partial import PartialText
 from vcedge_runtime.video.sources import Frame
 
 POINTS_NAME = "points.csv"
@@ -56,7 +56,7 @@ def read_points(path: str | Path, *, frame_hw: tuple[int, int]) -> dict[str, tup
     return points
 
 
-class PointLog:
+class PointLog(Closing):
     """A CSV file with a line per frame and point; positions that are not known are empty.
 
     Args:
@@ -67,14 +67,8 @@ class PointLog:
     """
 
     def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
-        self._partial = partial_path(self.path)
-        self._written = False
-        try:
-            self._file = self._partial.open("w", newline="", encoding="utf-8")
-        except OSError as exc:
-            raise unwritable(self.path, exc) from exc
-        self._writer = csv.writer(self._file, lineterminator="\n")
+        self._text = PartialText(Path(path))
+        self._writer = csv.writer(self._text, lineterminator="\n")
 
     def write(self, frame: Frame, points: Mapping[str, PointEstimate]) -> None:
         """Write the points of a frame.
@@ -83,11 +77,7 @@ class PointLog:
             OutputError: they cannot be written.
         """
         rows = [(frame.index, *_cells(name, point)) for name, point in points.items()]
-        try:
-            self._writer.writerows(rows if self._written else [LOG_HEADER, *rows])
-        except OSError as exc:
-            raise unwritable(self.path, exc) from exc
-        self._written = True
+        self._writer.writerows(rows if self._text.written else [LOG_HEADER, *rows])
 
     def close(self) -> None:
         """Finish the log and give it its name; where no frame was written, there is none.
@@ -95,29 +85,7 @@ class PointLog:
         Raises:
             OutputError: it cannot be finished.
         """
-        if self._file.closed:
-            return
-        try:
-            self._file.close()
-            if self._written:
-                self._partial.replace(self.path)
-        except OSError as exc:
-            raise unwritable(self.path, exc) from exc
-        finally:
-            discard(self._partial)
-
-    def __enter__(self) -> PointLog:
-        """Return the log itself."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        exc: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Finish the log, after an interruption too."""
-        self.close()
+        self._text.close()
 
 
 def draw_points(image: NDArray[np.uint8], points: Mapping[str, PointEstimate]) -> NDArray[np.uint8]:

@@ -8,21 +8,21 @@ from __future__ import annotations
 
 import json
 import os
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
 from typing import TypedDict
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from vcedge_runtime.closing import Closing
 from vcedge_runtime.errors import OutputError
 from vcedge_runtime.video.opencv import quiet_opencv
 from vcedge_runtime.video.overlay import draw_overlay
 from vcedge_runtime.video.palette import write_label_png
-from vcedge_runtime.video.partial import discard, partial_path, unwritable
+from vcedge_runtime.video.partial import PartialText, discard, partial_path, unwritable
 from vcedge_runtime.video.points import POINTS_NAME
 from vcedge_runtime.video.rle import Rle, encode_rle
 from vcedge_runtime.video.sources import Frame
@@ -78,7 +78,7 @@ def prepare_output(folder: str | Path, *, overwrite: bool = False) -> Path:
     return folder
 
 
-class Sink(ABC):
+class Sink(Closing):
     """Takes the result of one frame after the other; closing it finishes what it wrote."""
 
     @abstractmethod
@@ -101,19 +101,6 @@ class Sink(ABC):
         Raises:
             OutputError: it cannot be finished.
         """
-
-    def __enter__(self) -> Sink:
-        """Return the sink itself."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        exc: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Finish the output, after an interruption too."""
-        self.close()
 
 
 class MaskFolder(Sink):
@@ -230,34 +217,17 @@ class ObjectLog(Sink):
     """
 
     def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
-        self._partial = partial_path(self.path)
-        try:
-            self._file = self._partial.open("w", encoding="utf-8")
-        except OSError as exc:
-            raise unwritable(self.path, exc) from exc
+        self._text = PartialText(Path(path))
 
     def write(self, frame: Frame, labels: NDArray[np.uint8], scores: Mapping[int, float]) -> None:
         """Write the frame's line."""
         objects = describe_objects(labels, scores)
         line = {"frame": frame.index, "name": frame.name, "objects": objects}
-        try:
-            self._file.write(json.dumps(line, separators=(",", ":")) + "\n")
-        except OSError as exc:
-            raise unwritable(self.path, exc) from exc
+        self._text.write(json.dumps(line, separators=(",", ":")) + "\n")
 
     def close(self) -> None:
         """Finish the log and give it its name; where no line was written, there is none."""
-        if self._file.closed:
-            return
-        try:
-            self._file.close()
-            if self._partial.stat().st_size:
-                self._partial.replace(self.path)
-        except OSError as exc:
-            raise unwritable(self.path, exc) from exc
-        finally:
-            discard(self._partial)
+        self._text.close()
 
 
 def describe_objects(labels: NDArray[np.uint8], scores: Mapping[int, float]) -> list[ObjectRecord]:

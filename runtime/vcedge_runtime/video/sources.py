@@ -5,16 +5,16 @@ from __future__ import annotations
 import math
 import re
 import threading
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from vcedge_runtime.closing import Closing
 from vcedge_runtime.errors import SourceError
 from vcedge_runtime.video.opencv import decode_image, quiet_opencv
 
@@ -45,7 +45,7 @@ class Frame:
     image: NDArray[np.uint8]
 
 
-class Source(ABC):
+class Source(Closing):
     """Frames in their order, all of one size; iterate over it, and close it by ``with``.
 
     Attributes:
@@ -76,19 +76,6 @@ class Source(ABC):
     @abstractmethod
     def close(self) -> None:
         """Give the file or device back; closing twice does no harm."""
-
-    def __enter__(self) -> Source:
-        """Return the source itself."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        exc: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Close the source."""
-        self.close()
 
     def _require_size(self, image: NDArray[np.uint8], name: str) -> None:
         (height, width), (first_height, first_width) = image.shape[:2], self.frame_hw
