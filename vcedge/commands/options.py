@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any, TypeVar
+
 import click
 
 from vcedge_runtime.composition import KINDS
+
+Command = TypeVar("Command", bound=Callable[..., Any])
 
 DEFAULT_MODEL = "base-edge"
 
@@ -31,23 +36,18 @@ EDGES = click.option(
     default=None,
     help="Bring masks to the frame's own edges; the model's own choice by default.",
 )
-MEMORY = click.option(
-    "--memory",
-    type=click.Choice(list(KINDS["memory"])),
-    help="Which frames are read; by default the model's own.",
-)
-SAMPLER = click.option(
-    "--sampler",
-    type=click.Choice(list(KINDS["sampler"])),
-    help="Where in them a cell looks; the model's own by default.",
-)
-FUSION = click.option(
-    "--fusion",
-    type=click.Choice(list(KINDS["fusion"])),
-    help="How what was read becomes one label; the model's own by default.",
-)
-ALIGNMENT = click.option(
-    "--alignment",
-    type=click.Choice(list(KINDS["alignment"])),
-    help="Whether windows follow the objects; the model's own by default.",
-)
+
+
+def _part_option(part: str, about: str) -> Callable[[Command], Command]:
+    """Option that exchanges a part of the model for one of another kind."""
+    return click.option(
+        f"--{part}",
+        type=click.Choice(list(KINDS[part])),
+        help=f"{about}; the model's own by default.",
+    )
+
+
+MEMORY = _part_option("memory", "Which frames are read")
+SAMPLER = _part_option("sampler", "Where in them a cell looks")
+FUSION = _part_option("fusion", "How what was read becomes one label")
+ALIGNMENT = _part_option("alignment", "Whether windows follow the objects")

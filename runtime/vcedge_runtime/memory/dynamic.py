@@ -46,13 +46,19 @@ class DynamicPolicy:
         prune_short: what a full short memory drops, a rule of ``pruning.RULES``.
         prune_long: what a full long memory drops, likewise; never frame 0.
         sigma: blur of the map whose peak is the position, as a share of the grid's longer side.
-        position: ``mask``: of each object's soft labels; ``feature``: of the key, as printed.
+        position: where objects are now: ``mask``: of their soft labels, read once more for it;
+            ``last``: of their labels in the last frame, which costs nothing; ``feature``: of the
+            key, as printed.
         long_probe: a trial reads ``union``: long memory and the frame; ``single``: the frame alone.
         fid_region: ``frame``: frames are compared as a whole; ``object``: by their objects' cells.
         adaptive: widen beta while short memory would hold the last frame alone.
         memories: ``both`` are read, or ``short`` or ``long`` alone (DMP, table 3a). Without long
             memory frame 0 is a frame like others. Long memory alone is read without the last frame;
             short memory then only judges what enters.
+
+    A frame that shows no object is never tried for long memory, and while the current one shows
+    none, short memory keeps the frames that last did (our choices: otherwise an occlusion empties
+    both).
     """
 
     beta: float = 0.15
@@ -75,7 +81,7 @@ class DynamicPolicy:
         choices = {
             "prune_short": RULES,
             "prune_long": RULES,
-            "position": ("mask", "feature"),
+            "position": ("mask", "last", "feature"),
             "long_probe": ("union", "single"),
             "fid_region": ("frame", "object"),
             "memories": ("both", "short", "long"),
@@ -243,9 +249,14 @@ class DynamicMemory:
         others = [f for f in self._waiting() if f < frame - 1 and not self._records[f].pruned]
         near: list[int] = []
         if others:
-            now = self._find_positions(key, coarse)
+            now = self._records[frame - 1].positions
+            if self.policy.position != "last":
+                now = self._find_positions(key, coarse)
             shifts = {past: measure_shift(now, self._records[past].positions) for past in others}
             near = self._choose_near(shifts)
+            if not now.areas.any():
+                # Nothing is seen: what last showed an object waits for it (our choice).
+                near = [past for past in self._short if past in shifts and self._shows(past)]
         short = sorted({*near, frame - 1})
         for past in short:
             self._records[past].was_short = True
@@ -273,10 +284,17 @@ class DynamicMemory:
         candidates = [
             past
             for past in self._waiting()
-            if (self._records[past].was_short and past not in self._short)
-            or frame - past > policy.far
+            if self._shows(past)
+            and (
+                (self._records[past].was_short and past not in self._short)
+                or frame - past > policy.far
+            )
         ]
         return min(candidates, key=lambda past: (self._records[past].tried, past), default=None)
+
+    def _shows(self, stored: int) -> bool:
+        """Whether any object is seen in a frame."""
+        return bool(self._records[stored].positions.areas.any())
 
     def _agrees(self, frame: int, candidate: int, coarse: Labels, read: LabelRead) -> bool:
         """Whether long memory with the candidate sees what short memory sees (DMP, gamma)."""

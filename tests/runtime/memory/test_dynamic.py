@@ -28,7 +28,7 @@ POLICIES = st.builds(
     probe_every=st.integers(1, 2),
     prune_short=st.sampled_from(RULES),
     prune_long=st.sampled_from(RULES),
-    position=st.sampled_from(["mask", "feature"]),
+    position=st.sampled_from(["mask", "last", "feature"]),
     long_probe=st.sampled_from(["union", "single"]),
     fid_region=st.sampled_from(["frame", "object"]),
     adaptive=st.booleans(),
@@ -236,19 +236,37 @@ def test_each_memory_can_be_read_alone() -> None:
     assert 10 not in long[-1]
 
 
-def test_when_the_object_vanishes_the_last_frame_and_long_memory_remain() -> None:
+@pytest.mark.parametrize("position", ["mask", "last"])
+def test_what_last_showed_the_object_waits_while_it_is_out_of_sight(position: str) -> None:
     places = [(3, 3)] * 12 + [None] * 4
-    policy = DynamicPolicy(short=3)
-    video = Video(policy)
+    video = Video(DynamicPolicy(short=3, position=position))
     for place in places:
         chosen = video.step(draw_labels([place]))
-    assert video.memory.short == [14]
+    held = video.memory.short
+    assert held[-1] == 14
+    assert len(held) == 3
+    assert all(past < 12 for past in held[:-1])
     assert len(video.reads) == 1
     assert 0 in chosen
-    assert any(0 < past < 12 for past in chosen)
     assert video.step(draw_labels([(3, 4)]))[-1] == 15
     back = video.step(draw_labels([(3, 4)]))
     assert sum(6 < past < 12 or past == 16 for past in back) >= 2
+
+
+def test_a_frame_without_an_object_never_enters_long_memory() -> None:
+    video = Video(DynamicPolicy(short=2, far=2))
+    for place in [*[(3, 3)] * 4, *[None] * 6, *[(3, 3)] * 12]:
+        video.step(draw_labels([place]))
+    assert len(video.memory.long) > 1
+    assert not set(video.memory.long) & set(range(4, 10))
+
+
+def test_the_place_in_the_last_frame_costs_no_read() -> None:
+    video = Video(DynamicPolicy(long=0, position="last"))
+    for place in [(0, 0), (0, 0), (0, 10), (0, 0), (0, 10)]:
+        chosen = video.step(draw_labels([place]))
+        assert video.reads == []
+    assert chosen == [0, 1, 3]
 
 
 def test_of_several_objects_the_large_one_says_what_is_near() -> None:
