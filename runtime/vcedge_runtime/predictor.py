@@ -40,6 +40,7 @@ class Predictor:
         engines: by name; the caller closes them.
         work_hw: height and width in which frames are encoded, whole key cells.
         channels: L, label channels.
+        points: whether labels are named points of one body instead of objects.
 
     Attributes:
         bank: the memory; ``labels`` writes through ``settle`` alone.
@@ -53,6 +54,8 @@ class Predictor:
         engines: Mapping[str, Engine],
         work_hw: tuple[int, int],
         channels: int,
+        *,
+        points: bool = False,
     ) -> None:
         grid_hw = (work_hw[0] // parts.stride, work_hw[1] // parts.stride)
         self.parts = parts
@@ -83,7 +86,7 @@ class Predictor:
         self._sampler = open_sampler(parts.sampler, parts.radius, slots, grid_hw, parts.key_dim)
         self._regions = self._open_regions(slots, grid_hw) if self._etas else None
         self._aligner = (
-            ObjectAligner(parts.alignment, slots, grid_hw, parts.key_dim)
+            ObjectAligner(parts.alignment, slots, grid_hw, parts.key_dim, joined=points)
             if isinstance(parts.alignment, AlignmentSettings)
             else None
         )

@@ -218,8 +218,7 @@ class Tracker(Closing):
                 f"received {len(points)} points; expected 1 to {MAX_OBJECTS}, each with a finite "
                 "x and y in the frame's pixels"
             )
-        video = self._allocate((frame.shape[0], frame.shape[1]), len(points))
-        video.points = tuple(points)
+        video = self._allocate((frame.shape[0], frame.shape[1]), len(points), tuple(points))
         bank = video.predictor.bank
         drawn = labels_from_points(points, video.frame_hw, bank.grid_hw)
         labels = np.zeros((*bank.grid_hw, bank.channels), np.float32)
@@ -330,11 +329,14 @@ class Tracker(Closing):
             raise TrackerError("no video has begun; call start(frame, mask) first")
         return self._video
 
-    def _allocate(self, frame_hw: tuple[int, int], objects: int) -> _Video:
+    def _allocate(
+        self, frame_hw: tuple[int, int], objects: int, points: tuple[str, ...] = ()
+    ) -> _Video:
         parts = self.bundle.composition
         work_hw = working_size(frame_hw, self.size, parts.stride)
         channels = _allocated_channels(objects + 1)
-        return _Video(frame_hw, work_hw, Predictor(parts, self._engines, work_hw, channels))
+        predictor = Predictor(parts, self._engines, work_hw, channels, points=bool(points))
+        return _Video(frame_hw, work_hw, predictor, points=points)
 
     def _upsampler(self, video: _Video, frame: NDArray[np.uint8]) -> Upsampler:
         if self.bundle.composition.edges:

@@ -106,12 +106,21 @@ class ObjectAligner:
         slots: frames in memory.
         grid_hw: height and width of the key grid.
         key_dim: C.
+        joined: all label channels move as one body, such as its named points, each of which is
+            too small to be found alone.
     """
 
     def __init__(
-        self, settings: AlignmentSettings, slots: int, grid_hw: tuple[int, int], key_dim: int
+        self,
+        settings: AlignmentSettings,
+        slots: int,
+        grid_hw: tuple[int, int],
+        key_dim: int,
+        *,
+        joined: bool = False,
     ) -> None:
         self._settings = settings
+        self._joined = joined
         self._means = np.zeros((slots, key_dim), np.float32)
         self._query = np.zeros((*grid_hw, key_dim), np.float32)
 
@@ -138,8 +147,12 @@ class ObjectAligner:
             labels: (S, h, w, L) float32 soft labels, channel 0 the background.
         """
         found: list[list[tuple[NDArray[np.int64], Shift]]] = [[] for _ in references]
-        for channel in range(1, labels.shape[-1]):
-            templates = [self._template(s, keys[s], labels[s, ..., channel]) for s in references]
+        shares = [_join(labels[s]) if self._joined else labels[s, ..., 1:] for s in references]
+        for channel in range(shares[-1].shape[-1]):
+            templates = [
+                self._template(slot, keys[slot], share[..., channel])
+                for slot, share in zip(references, shares, strict=True)
+            ]
             for place, (template, shift) in enumerate(
                 zip(templates, self._align_object(templates), strict=True)
             ):
@@ -218,6 +231,13 @@ def mean_cosines(
             total[a:b, c:d] += cosine[top + a : top + b, left + c : left + d]
     total /= len(template.cells)
     return total
+
+
+def _join(labels: NDArray[np.float32]) -> NDArray[np.float32]:
+    """(h, w, 1) float32: the strongest of all labels but channel 0, each as a share of its peak."""
+    shares = labels[..., 1:]
+    peaks = np.maximum(shares.max(axis=(0, 1)), 1e-6)
+    return np.asarray((shares / peaks).max(axis=-1, keepdims=True), np.float32)
 
 
 def _towards(place: NDArray[np.float64], template: Template) -> Shift:

@@ -44,10 +44,13 @@ def align(
     query: NDArray[np.float32],
     keys: NDArray[np.float32],
     labels: NDArray[np.float32],
+    *,
+    joined: bool = False,
     **settings: float,
 ) -> ObjectShifts:
     """Align one query with all frames of a memory, in their order."""
-    aligner = ObjectAligner(AlignmentSettings(**settings), len(keys) + 1, GRID, KEY_DIM)  # type: ignore[arg-type]
+    parts = AlignmentSettings(**settings)  # type: ignore[arg-type]
+    aligner = ObjectAligner(parts, len(keys) + 1, GRID, KEY_DIM, joined=joined)
     for slot, key in enumerate([*keys, query]):
         aligner.look(slot, key)
     return aligner.align(range(len(keys)), keys, labels)
@@ -99,6 +102,17 @@ def test_an_object_of_fewer_than_three_cells_is_not_followed(cells: int) -> None
     labels = np.zeros((1, *GRID, 2), np.float32)
     labels[0, 5, 5 : 5 + cells, 1] = 1
     assert align(make_keys(1)[0], make_keys(1), labels).found == ((),)
+
+
+def test_faint_points_of_a_body_are_found_together() -> None:
+    keys, labels = make_keys(1), np.zeros((1, *GRID, 5), np.float32)
+    for channel, (row, column) in enumerate([(6, 8), (7, 11), (9, 9), (8, 10)], start=1):
+        labels[0, row, column, channel] = 0.1 * channel
+    labels[..., 0] = 1 - labels[..., 1:].sum(axis=-1)
+    query = move(keys[0], 6, 8, (3, -4))
+    assert align(query, keys, labels).found == ((),)
+    ((found,),) = align(query, keys, labels, joined=True).found
+    assert found[1] == (3, -4)
 
 
 def test_each_tile_follows_the_object_that_is_expected_nearest() -> None:
