@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from vcedge.evaluation.davis_folders import find_frames, find_mask_folders
 from vcedge.evaluation.flow_chain import chain_points
 from vcedge.evaluation.pck import PckPool, PckScore, normalised_distances
-from vcedge.evaluation.tracking import PointTracker, track_points
+from vcedge.evaluation.tracking import PointTracker, follow_points
 from vcedge_runtime.errors import EvaluationError, MaskError
 from vcedge_runtime.video.palette import read_label_png
 from vcedge_runtime.video.sources import open_source
@@ -76,7 +76,7 @@ class BadjaScore:
 
 def follow_with_tracker(tracker: PointTracker) -> Follow:
     """Follow points with a tracker."""
-    return lambda frames, points: track_points(tracker, frames, points)
+    return lambda frames, points: follow_points(tracker, frames, points)
 
 
 def follow_with_flow(preset: str = "medium") -> Follow:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from vcedge.evaluation.pck import PckPool, PckScore, normalised_distances
 from vcedge.evaluation.square import stretch_frame, stretch_points
-from vcedge.evaluation.tracking import PointTracker, track_points
+from vcedge.evaluation.tracking import PointTracker, follow_points
 from vcedge_runtime.errors import EvaluationError, MissingExtraError
 from vcedge_runtime.video.sources import Source, open_source
 
@@ -179,7 +179,7 @@ def _follow_joints(
         points = dict(zip([JOINTS[joint] for joint in inside], map(tuple, given), strict=True))
         if points:
             frames = _stretch_frames(video, len(truth), side)
-            found = track_points(tracker, frames, points)
+            found = follow_points(tracker, frames, points)
             predicted[:, inside] = stretch_points(found, (side, side), video.frame_hw)
     return predicted, truth
 

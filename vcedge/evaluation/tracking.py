@@ -52,7 +52,7 @@ class PointTracker(Protocol):
         """Follow the points into the next frame."""
 
 
-def track_points(
+def follow_points(
     tracker: PointTracker,
     frames: Iterable[NDArray[np.uint8]],
     points: Mapping[str, tuple[float, float]],

@@ -7,7 +7,9 @@ import math
 import torch
 from torch import Tensor
 
-MASKED_LOGIT = -1e4
+from vcedge_runtime.sampling import windows
+
+MASKED_LOGIT = float(windows.MASKED_LOGIT)
 
 
 def window_bias(height: int, width: int, radius: int) -> Tensor:

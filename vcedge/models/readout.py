@@ -7,9 +7,8 @@ import math
 import torch
 from torch import Tensor, nn
 
+from vcedge.models.affinity import MASKED_LOGIT
 from vcedge_runtime.spec import GraphSpec, TensorSpec
-
-MASKED_LOGIT = -1e4
 
 
 class LabelReadout(nn.Module):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Any
 
 import torch
@@ -12,7 +13,7 @@ from vcedge.models.network import KeyNetwork
 from vcedge.training.corpus import Clips, ClipSettings
 
 
-class Objective(nn.Module):
+class Objective(nn.Module, ABC):
     """Base of the methods; calling it gives the loss of a batch.
 
     Attributes:
@@ -49,6 +50,7 @@ class Objective(nn.Module):
         self.parts = {name: loss.detach() for name, loss in losses.items()}
         return torch.stack(list(losses.values())).sum()
 
+    @abstractmethod
     def losses(
         self, clips: Clips, channel: int, share: float, teacher: KeyNetwork
     ) -> dict[str, Tensor]:
@@ -60,7 +62,6 @@ class Objective(nn.Module):
             share: as for ``forward``.
             teacher: as for ``forward``.
         """
-        raise NotImplementedError
 
     def bias(self, side: int, device: torch.device) -> Tensor:
         """Window mask of a square key grid of this side."""

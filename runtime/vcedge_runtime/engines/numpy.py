@@ -7,25 +7,32 @@ from collections.abc import Mapping
 import numpy as np
 
 from vcedge_runtime.engines.base import Buffer
+from vcedge_runtime.sampling.windows import MASKED_LOGIT
 from vcedge_runtime.spec import GraphSpec
 
-MASKED_LOGIT = np.float32(-1e4)
 
-
-class NumpyLabelReadout:
-    """``label_readout`` and, by its spec, ``cluster_readout``; the k largest by sorting."""
-
-    def __init__(
-        self, spec: GraphSpec, *, top_k: int | None = None, temperature: float = 1.0
-    ) -> None:
+class _NumpyGraph:
+    def __init__(self, spec: GraphSpec, *, temperature: float = 1.0) -> None:
         self._spec = spec
-        self._top_k = top_k
         self._temperature = np.float32(temperature)
 
     @property
     def spec(self) -> GraphSpec:
         """Names, dtypes and shapes of the graph."""
         return self._spec
+
+    def close(self) -> None:
+        """Hold nothing."""
+
+
+class NumpyLabelReadout(_NumpyGraph):
+    """``label_readout`` and, by its spec, ``cluster_readout``; the k largest by sorting."""
+
+    def __init__(
+        self, spec: GraphSpec, *, top_k: int | None = None, temperature: float = 1.0
+    ) -> None:
+        super().__init__(spec, temperature=temperature)
+        self._top_k = top_k
 
     def run(self, inputs: Mapping[str, Buffer], out: Mapping[str, Buffer]) -> None:
         """Run once; see ``Engine.run``."""
@@ -51,9 +58,6 @@ class NumpyLabelReadout:
                 share = weights[reference] / weights[reference].sum(axis=-1, keepdims=True)
                 out["values"][tile, reference] = share @ labels[offset + cells[reference]]
 
-    def close(self) -> None:
-        """Hold nothing."""
-
     def _keep_largest(self, logits: Buffer) -> Buffer:
         """Mask all but the k largest of each query in (R, A, P) float32 logits."""
         if self._top_k is None:
@@ -63,17 +67,8 @@ class NumpyLabelReadout:
         return np.where(logits >= threshold[None, :, None], logits, MASKED_LOGIT)
 
 
-class NumpyColumnTotal:
+class NumpyColumnTotal(_NumpyGraph):
     """``column_total``, tile by tile and reference by reference."""
-
-    def __init__(self, spec: GraphSpec, *, temperature: float = 1.0) -> None:
-        self._spec = spec
-        self._temperature = np.float32(temperature)
-
-    @property
-    def spec(self) -> GraphSpec:
-        """Names, dtypes and shapes of the graph."""
-        return self._spec
 
     def run(self, inputs: Mapping[str, Buffer], out: Mapping[str, Buffer]) -> None:
         """Run once; see ``Engine.run``."""
@@ -88,9 +83,6 @@ class NumpyColumnTotal:
                 peak = logits.max(axis=-1, keepdims=True)
                 total = np.exp(logits - peak).sum(axis=-1)
                 out["log_total"][tile, reference] = peak[:, 0] + np.log(total)
-
-    def close(self) -> None:
-        """Hold nothing."""
 
 
 def _rows(cells: Buffer) -> Buffer:

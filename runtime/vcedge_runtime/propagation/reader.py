@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from vcedge_runtime.engines.base import Engine
 from vcedge_runtime.errors import TrackerError
-from vcedge_runtime.sampling.sampling import RegionMatches, Sampling
+from vcedge_runtime.sampling.sampling import RegionMatch, Sampling
 from vcedge_runtime.sampling.windows import MASKED_LOGIT, tile_windows
 
 TILE = 12
@@ -164,13 +164,14 @@ class TileReader:
         values = self._values[: size * channels].reshape(*shape, channels)
         engine = self._engine("label_readout" if sampling.outer is None else "cluster_readout")
         fixed = {**self._fixed(source, sampling), "labels": source.values}
+        matches = sampling.matches.of_queries() if sampling.matches else []
         for piece, chosen in self._pieces(tiles, references):
             cells, beyond = self._look_back(chosen, references, sampling)
             inputs = {
                 **fixed,
                 "query_index": tables.query_index[chosen],
                 "key_index": cells,
-                "key_bias": self._key_bias(chosen, cells, beyond, sampling.matches, column_bias),
+                "key_bias": self._bias(chosen, cells, beyond, matches, column_bias),
             }
             if sampling.outer is not None:
                 inputs["outer"] = _take_outer(sampling, tables.query_index[chosen])
@@ -203,6 +204,7 @@ class TileReader:
         wanted[seen] = True
         owners = tables.find_owners(wanted)
         found = np.zeros((references, wanted.size), np.float32)
+        matches = sampling.matches.of_references() if sampling.matches else []
         for _, chosen in self._pieces(owners, references):
             cells = tables.query_index[chosen]
             around, beyond = self._look_ahead(chosen, references, sampling)
@@ -211,7 +213,7 @@ class TileReader:
                 **self._fixed(source, sampling),
                 "column_index": cells,
                 "query_index": around,
-                "query_bias": self._query_bias(chosen, around, beyond, sampling.matches),
+                "query_bias": self._bias(chosen, around, beyond, matches),
                 "outer": _take_outer(sampling, around),
                 "delta": np.array([sampling.delta], np.float32),
             }
@@ -280,48 +282,29 @@ class TileReader:
         self, tiles: NDArray[np.int64], references: int, sampling: Sampling
     ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
         """Cells of the current frame that look at tiles of the references; see ``patches``."""
-        if sampling.shifts is None:
-            return self.windows.patches(tiles, np.zeros((len(tiles), references, 2), np.int64))
-        shifts = sampling.shifts.of_references(self.windows.centres[tiles])
+        shifts = np.zeros((len(tiles), references, 2), np.int64)
+        if sampling.shifts is not None:
+            shifts = sampling.shifts.of_references(self.windows.centres[tiles])
         return self.windows.patches(tiles, shifts)
 
-    def _key_bias(
+    def _bias(
         self,
         tiles: NDArray[np.int64],
         cells: NDArray[np.int64],
         beyond: NDArray[np.bool_],
-        matches: RegionMatches | None,
-        column_bias: NDArray[np.float32] | None,
+        matches: Sequence[RegionMatch],
+        column_bias: NDArray[np.float32] | None = None,
     ) -> NDArray[np.float32]:
-        """(T, R, P) float32: the grid's bounds, regions that no query matches, column sums."""
+        """(T, R, P) float32: the grid's bounds, regions that match no cell, column sums."""
         bias = np.where(beyond, MASKED_LOGIT, np.float32(0))
         if column_bias is not None:
             bias += column_bias[np.arange(cells.shape[1])[None, :, None], cells]
-        if matches is not None:
-            queries = matches.query_ids.reshape(-1)[self.windows.query_index[tiles]]
-            for reference, allowed in enumerate(matches.allowed):
-                patch = matches.key_ids[reference].reshape(-1)[cells[:, reference]]
-                for tile, ids in enumerate(queries):
-                    open_to = np.asarray(allowed[np.unique(ids)].any(axis=0))
-                    bias[tile, reference, ~open_to[patch[tile]]] = MASKED_LOGIT
-        return bias
-
-    def _query_bias(
-        self,
-        tiles: NDArray[np.int64],
-        cells: NDArray[np.int64],
-        beyond: NDArray[np.bool_],
-        matches: RegionMatches | None,
-    ) -> NDArray[np.float32]:
-        """(T, R, P) float32: as ``_key_bias``, seen from the references' cells."""
-        bias = np.where(beyond, MASKED_LOGIT, np.float32(0))
-        if matches is not None:
-            for reference, allowed in enumerate(matches.allowed):
-                patch = matches.query_ids.reshape(-1)[cells[:, reference]]
-                columns = matches.key_ids[reference].reshape(-1)[self.windows.query_index[tiles]]
-                for tile, ids in enumerate(columns):
-                    open_to = np.asarray(allowed[:, np.unique(ids)].any(axis=1))
-                    bias[tile, reference, ~open_to[patch[tile]]] = MASKED_LOGIT
+        for reference, (allowed, own_ids, patch_ids) in enumerate(matches):
+            patches = patch_ids.reshape(-1)[cells[:, reference]]
+            owners = own_ids.reshape(-1)[self.windows.query_index[tiles]]
+            for tile, (ids, patch) in enumerate(zip(owners, patches, strict=True)):
+                reachable = np.asarray(allowed[np.unique(ids)].any(axis=0))
+                bias[tile, reference, ~reachable[patch]] = MASKED_LOGIT
         return bias
 
 

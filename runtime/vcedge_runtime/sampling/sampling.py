@@ -18,6 +18,9 @@ from vcedge_runtime.sampling.regions import (
     match_regions,
 )
 
+RegionMatch = tuple[NDArray[np.bool_], NDArray[np.int32], NDArray[np.int32]]
+"""(Sa, Sb) which regions of one frame look into which of another, and both frames' region ids."""
+
 
 @dataclass(frozen=True)
 class RegionMatches:
@@ -32,6 +35,15 @@ class RegionMatches:
     allowed: list[NDArray[np.bool_]]
     query_ids: NDArray[np.int32]
     key_ids: list[NDArray[np.int32]]
+
+    def of_queries(self) -> list[RegionMatch]:
+        """Per reference, the matches as the current frame's cells look back."""
+        pairs = zip(self.allowed, self.key_ids, strict=True)
+        return [(allowed, self.query_ids, ids) for allowed, ids in pairs]
+
+    def of_references(self) -> list[RegionMatch]:
+        """Per reference, the matches as its own cells look ahead."""
+        return [(allowed.T, ids, own) for allowed, own, ids in self.of_queries()]
 
 
 @dataclass(frozen=True)
