@@ -15,7 +15,8 @@ import pytest
 from numpy.typing import NDArray
 
 from vcedge_runtime.bundle import Bundle
-from vcedge_runtime.composition import part_from_json
+from vcedge_runtime.composition import KINDS, part_from_json
+from vcedge_runtime.profiling import TRACKING
 
 SCRIPTS = Path(__file__).parents[2] / "benchmarks"
 MakeImage = Callable[..., NDArray[np.uint8]]
@@ -139,3 +140,16 @@ def test_a_table_that_is_not_there_is_refused(
     monkeypatch.setattr("sys.argv", ["ablation.py", *map(str, options)])
     with pytest.raises(SystemExit, match=r"received tables \['none'\]"):
         runpy.run_path(str(SCRIPTS / "ablation.py"), run_name="__main__")
+
+
+def test_every_module_is_measured_beside_the_encoder(
+    run_script: RunScript, davis: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ["--source", davis / "JPEGImages/480p/first", "--frames", 2, "--warm-up", 1]
+    mask = davis / "Annotations/480p/first/00000.png"
+    rows = run_script("modules.py", *options, "--mask", mask)["rows"]
+    assert all(set(row["ms"]) == set(TRACKING) for row in rows)
+    assert all(row["ms"]["encode"] > 0 and row["ms"]["readout"] > 0 for row in rows)
+    exchanged = {part: kind["kind"] for row in rows for part, kind in row["parts"].items()}
+    assert set(exchanged) == set(KINDS)
+    assert "| bidirectional (DMP)" in capsys.readouterr().out

@@ -1,0 +1,93 @@
+"""What every module costs at run time: stages of a frame with other parts, beside the encoder."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from vcedge.commands.tables import make_table, open_console
+from vcedge_runtime.bundle import Bundle
+from vcedge_runtime.composition import Part, part_from_json
+from vcedge_runtime.errors import VcedgeError
+from vcedge_runtime.machine import describe_machine
+from vcedge_runtime.profiling import TRACKING, Profile, profile_tracker
+from vcedge_runtime.tracker import Tracker
+from vcedge_runtime.video.masks import read_mask
+from vcedge_runtime.video.sources import open_source
+
+ROWS: Mapping[str, Mapping[str, Mapping[str, object]]] = {
+    "as it is": {},
+    "windows in place": {"alignment": {"kind": "none"}},
+    "windows follow objects": {"alignment": {"kind": "objects"}},
+    "multi-cluster sampler (MER)": {"sampler": {"kind": "clusters"}},
+    "vote (MER)": {"fusion": {"kind": "vote"}},
+    "dynamic memory (DMP)": {"memory": {"kind": "dynamic"}},
+    "dynamic memory, place from the last frame": {
+        "memory": {"kind": "dynamic", "position": "last", "probe_every": 5}
+    },
+    "regions (DMP)": {"sampler": {"kind": "regions"}},
+    "half of the column sums": {"fusion": {"kind": "joint", "column_weight": 0.5}},
+    "normal and forward (DMP)": {
+        "fusion": {"kind": "bidirectional", "branches": ["normal", "forward"]}
+    },
+    "bidirectional (DMP)": {"fusion": {"kind": "bidirectional"}},
+}
+"""Parts that a row exchanges, as a bundle's manifest writes them; the bundle's own otherwise."""
+
+
+def parse_arguments() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--source", required=True, help="a clip")
+    parser.add_argument("--mask", required=True, help="mask of its first frame")
+    parser.add_argument("--model", default="base-edge")
+    parser.add_argument("--size", type=int, help="working size; the bundle's own otherwise")
+    parser.add_argument("--frames", type=int, default=30, help="frames that are measured")
+    parser.add_argument("--warm-up", type=int, default=8)
+    parser.add_argument("--json", type=Path, default=Path("modules.json"))
+    return parser.parse_args()
+
+
+def measure(
+    bundle: Bundle, parts: Mapping[str, Part], arguments: argparse.Namespace, folder: Path
+) -> Profile:
+    """Track the clip with some parts exchanged."""
+    with (
+        open_source(arguments.source) as video,
+        Tracker.open(bundle, size=arguments.size, **parts) as tracker,  # type: ignore[arg-type]
+    ):
+        mask = read_mask(arguments.mask, frame_hw=video.frame_hw)
+        counts = {"count": arguments.frames, "warm_up": arguments.warm_up}
+        return profile_tracker(tracker, video, mask, **counts, out=folder)
+
+
+def main() -> None:
+    """Run the benchmark."""
+    arguments = parse_arguments()
+    bundle = Bundle.open(arguments.model)
+    lines, report = [], []
+    with TemporaryDirectory() as folder:
+        for name, row in ROWS.items():
+            parts = {part: part_from_json(part, value) for part, value in row.items()}
+            found = measure(bundle, parts, arguments, Path(folder))
+            ms = {s.name: s.percentile_ms(50) for s in found.stages if s.name in TRACKING}
+            beside = sum(ms.values()) - ms["encode"]
+            shown = [f"{value:.1f}" for value in ms.values()]
+            lines.append((name, *shown, f"{beside / ms['encode']:.2f}"))
+            report.append({"name": name, "parts": row, "ms": ms})
+            value = {"model": bundle.name, "machine": describe_machine().to_json(), "rows": report}
+            # After every row, so that a run that is stopped has given something.
+            arguments.json.write_text(json.dumps(value, indent=1) + "\n")
+    head = ("parts", *TRACKING, "all but encode / encode")
+    open_console(markdown=True).print(make_table(head, lines, left=1, markdown=True))
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except VcedgeError as exc:
+        sys.exit(f"modules.py: {exc}")
