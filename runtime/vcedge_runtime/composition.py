@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
@@ -160,3 +162,47 @@ def part_from_json(part: str, value: Mapping[str, Any]) -> Part:
     }
     made: Part = KINDS[part][value["kind"]](**settings)
     return made
+
+
+def part_from_text(part: str, text: str) -> str | Part:
+    """Read one part as a user writes it: ``dynamic``, or ``dynamic:short=3,prune_short=fifo``.
+
+    Args:
+        part: a key of ``KINDS``.
+        text: a kind and, after a colon, settings with JSON values; a word needs no quotes.
+
+    Returns:
+        The name of the kind where there is no colon, otherwise settings; see ``exchange``.
+
+    Raises:
+        BundleError: no such kind or setting, or a value that cannot be.
+    """
+    kind, colon, given = text.partition(":")
+    if kind not in KINDS[part]:
+        raise BundleError(f"received {part} {kind!r}; expected one of {', '.join(KINDS[part])}")
+    if not colon:
+        return kind
+    known = [entry.name for entry in fields(KINDS[part][kind])]
+    settings: dict[str, Any] = {}
+    for name, equals, value in (piece.partition("=") for piece in _SETTING.findall(given)):
+        if name not in known or not equals:
+            raise BundleError(
+                f"received {name + equals + value!r} for {part} {kind}; expected setting=value of "
+                f"{', '.join(known) or 'none: it has no settings'}"
+            )
+        settings[name] = _read_value(value)
+    try:
+        return part_from_json(part, {"kind": kind, **settings})
+    except TypeError as exc:
+        raise BundleError(f"received {part} {text!r}, of which a value is of a wrong type") from exc
+
+
+_SETTING = re.compile(r"(?:\[[^\]]*\]|[^,\[])+")
+"""One setting: all up to a comma that stands in no list."""
+
+
+def _read_value(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text

@@ -7,7 +7,7 @@ from itertools import product
 
 import pytest
 
-from vcedge_runtime.composition import KINDS, Composition
+from vcedge_runtime.composition import KINDS, Composition, part_from_text
 from vcedge_runtime.errors import BundleError
 from vcedge_runtime.memory.dynamic import DynamicPolicy
 from vcedge_runtime.memory.references import ReferencePolicy
@@ -78,6 +78,40 @@ def test_graphs_are_those_that_will_run(fusion: object, needed: bool) -> None:
 def test_two_way_prediction_that_cannot_be_is_refused(settings: dict[str, object]) -> None:
     with pytest.raises(BundleError, match="a fusion needs"):
         BidirectionalFusion(**settings)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("part", "text", "expected"),
+    [
+        ("memory", "dynamic", "dynamic"),
+        ("memory", "references:", ReferencePolicy()),
+        ("memory", "references:long=[0,5],short=[8,1]", ReferencePolicy((0, 5), (8, 1))),
+        (
+            "memory",
+            "dynamic:short=3,prune_short=fifo,adaptive=true",
+            DynamicPolicy(short=3, prune_short="fifo", adaptive=True),
+        ),
+        ("fusion", "joint:column_weight=0.5", JointFusion(0.5)),
+    ],
+)
+def test_a_part_is_read_as_a_user_writes_it(part: str, text: str, expected: object) -> None:
+    assert part_from_text(part, text) == expected
+
+
+@pytest.mark.parametrize(
+    ("part", "text", "message"),
+    [
+        ("memory", "elastic", "expected one of references, dynamic"),
+        ("memory", "dynamic:shrt=3", "'shrt=3' for memory dynamic; expected .*short"),
+        ("memory", "dynamic:short", "expected setting=value"),
+        ("memory", "dynamic:short=few", "wrong type"),
+        ("memory", "dynamic:short=0", "expected 1 or more"),
+        ("alignment", "none:reach=3", "it has no settings"),
+    ],
+)
+def test_a_part_that_cannot_be_read_says_why(part: str, text: str, message: str) -> None:
+    with pytest.raises(BundleError, match=message):
+        part_from_text(part, text)
 
 
 @pytest.mark.parametrize("column_weight", [-0.1, 1.1])

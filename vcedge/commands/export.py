@@ -18,6 +18,7 @@ from vcedge.commands.options import ALIGNMENT, FUSION, MEMORY, SAMPLER
 from vcedge.models.weights import load_weights
 from vcedge_export.bundle import ExportOptions, export_bundle
 from vcedge_export.verify import TruthClip
+from vcedge_runtime.composition import Part
 from vcedge_runtime.demo_clip import render_demo_clip
 from vcedge_runtime.errors import ExportError, MissingExtraError
 from vcedge_runtime.video.palette import read_label_png
@@ -56,10 +57,10 @@ def command(
     radius: int,
     top_k: int | None,
     temperature: float,
-    memory: str | None,
-    sampler: str | None,
-    fusion: str | None,
-    alignment: str | None,
+    memory: str | Part | None,
+    sampler: str | Part | None,
+    fusion: str | Part | None,
+    alignment: str | Part | None,
     clip: str | None,
     truth: Path | None,
     frames: int,

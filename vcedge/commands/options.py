@@ -7,7 +7,8 @@ from typing import Any, TypeVar
 
 import click
 
-from vcedge_runtime.composition import KINDS
+from vcedge_runtime.composition import KINDS, Part, part_from_text
+from vcedge_runtime.errors import BundleError
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -38,12 +39,34 @@ EDGES = click.option(
 )
 
 
+class PartType(click.ParamType):  # type: ignore[type-arg]
+    """A part of the model: a kind, with settings or without.
+
+    Args:
+        part: a key of ``KINDS``.
+    """
+
+    def __init__(self, part: str) -> None:
+        self.name = part
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
+        """Show the kinds."""
+        return f"[{'|'.join(KINDS[self.name])}][:SETTING=VALUE,...]"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> str | Part:
+        """Read what the user wrote."""
+        try:
+            return part_from_text(self.name, value) if isinstance(value, str) else value
+        except BundleError as exc:
+            self.fail(str(exc), param, ctx)
+
+
 def _part_option(part: str, about: str) -> Callable[[Command], Command]:
     """Option that exchanges a part of the model for one of another kind."""
     return click.option(
-        f"--{part}",
-        type=click.Choice(list(KINDS[part])),
-        help=f"{about}; the model's own by default.",
+        f"--{part}", type=PartType(part), help=f"{about}; the model's own by default."
     )
 
 

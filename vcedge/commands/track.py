@@ -24,6 +24,7 @@ from vcedge.commands.options import (
 )
 from vcedge.commands.progress import session_bar
 from vcedge_runtime.bundle import Bundle
+from vcedge_runtime.composition import Part
 from vcedge_runtime.errors import MaskError, OutputError, SourceError
 from vcedge_runtime.session import PointSink, SessionReport, track_frames, track_points
 from vcedge_runtime.tracker import Tracker
@@ -72,10 +73,10 @@ def command(
     points: str | None,
     model: str,
     size: int | None,
-    memory: str | None,
-    sampler: str | None,
-    fusion: str | None,
-    alignment: str | None,
+    memory: str | Part | None,
+    sampler: str | Part | None,
+    fusion: str | Part | None,
+    alignment: str | Part | None,
     edges: bool | None,
     threads: int,
     out: Path | None,

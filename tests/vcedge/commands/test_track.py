@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from vcedge.commands.track import default_output
 from vcedge_runtime.bundle import Bundle
+from vcedge_runtime.memory.dynamic import DynamicPolicy
 from vcedge_runtime.tracker import Tracker
 from vcedge_runtime.video.opencv import quiet_opencv
 from vcedge_runtime.video.palette import davis_palette, read_label_png, write_label_png
@@ -184,10 +185,10 @@ def test_points_give_a_table_and_an_overlay(run: Run, make_clip: MakeClip) -> No
 
 def test_parts_of_the_model_can_be_exchanged(run: Run, make_clip: MakeClip) -> None:
     clip = make_clip(frames=4)
-    parts = ("--memory", "dynamic", "--sampler", "clusters", "--fusion", "vote")
+    parts = ("--memory", "dynamic:short=2", "--sampler", "clusters", "--fusion", "vote")
     assert run(*clip.arguments, *parts, "--out", "out").returncode == 0
     found = read_masks(Path("out"))["shot11"]
-    given = dict(zip(("memory", "sampler", "fusion"), parts[1::2], strict=True))
+    given = {"memory": DynamicPolicy(short=2), "sampler": "clusters", "fusion": "vote"}
     with Tracker.open(clip.model, threads=1, **given) as tracker:
         for number in range(8, 12):
             image = np.asarray(cv2.imread(str(clip.source / f"shot{number}.png")), np.uint8)
