@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -97,6 +98,22 @@ class KeyEncoder(nn.Module):
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+
+    @torch.no_grad()
+    def quieten(self, new: Callable[[str], bool]) -> None:
+        """Let modules that were not trained yet begin as if they were not there.
+
+        A residual block then gives what it takes (its input is not negative), and the flow is not
+        added; both learn from there on (our choice).
+
+        Args:
+            new: whether the tensor of a name is new.
+        """
+        for name, block in self.stages.named_children():
+            if isinstance(block, ResidualBlock) and new(f"stages.{name}.bn2.weight"):
+                nn.init.zeros_(block.bn2.weight)
+        if self.alpha is not None and new("alpha"):
+            nn.init.zeros_(self.alpha)
 
     def forward(self, lab: Tensor, flow: Tensor | None = None) -> Tensor:
         """Encode frames.

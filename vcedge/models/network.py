@@ -46,9 +46,12 @@ class KeyNetwork(nn.Module):
     def take_weights(self, other: KeyNetwork) -> None:
         """Copy every tensor that both networks have in the same shape; the rest keeps its own.
 
-        A profile may so begin with another's weights, and MER with those of ``base``.
+        A profile may so begin with another's weights, and MER with those of ``base``: modules that
+        the other network lacks (residual blocks, optical flow, the gated value extraction) begin
+        so that they change nothing.
         """
         known = other.state_dict()
         own = self.state_dict()
         shared = {k: v for k, v in known.items() if k in own and own[k].shape == v.shape}
         self.load_state_dict({**own, **shared})
+        self.encoder.quieten(lambda name: f"encoder.{name}" not in known)

@@ -33,11 +33,16 @@ def test_mer_begins_with_the_weights_of_base_and_modules_that_change_nothing() -
     fresh = {name: value.clone() for name, value in mer.state_dict().items()}
     mer.take_weights(base)
     for name, value in mer.state_dict().items():
-        assert torch.equal(value, base.state_dict().get(name, fresh[name])), name
-    lab = torch.randn(1, 3, 32, 32)
+        if name != "encoder.alpha":
+            assert torch.equal(value, base.state_dict().get(name, fresh[name])), name
+    lab, flow = torch.randn(2, 1, 3, 32, 32)
     with torch.inference_mode():
-        expected = base.encoder(lab)
-        assert torch.equal(mer.encoder(lab, torch.zeros_like(lab)), expected)
+        assert torch.equal(mer.encoder(lab, flow), base.encoder(lab))
+    lab.requires_grad_()
+    mer.encoder(lab, flow).sum().backward()
+    assert mer.encoder.alpha is not None
+    assert mer.encoder.alpha.grad is not None
+    assert mer.encoder.alpha.grad.item() != 0
     assert mer.values is not None
     assert mer.values.gate.item() == 0
 
@@ -52,8 +57,13 @@ def test_a_profile_begins_with_what_it_shares_with_another() -> None:
         name for name, value in own.items() if name in known and known[name].shape == value.shape
     ]
     assert {"encoder.stem.0.weight", "encoder.stages.0.conv1.weight"} <= set(shared)
+    quiet = {"encoder.stages.6.bn2.weight", "encoder.stages.7.bn2.weight"}
     for name, value in paper.state_dict().items():
-        assert torch.equal(value, known[name] if name in shared else own[name]), name
+        expected = torch.zeros_like(value) if name in quiet else own[name]
+        assert torch.equal(value, known[name] if name in shared else expected), name
+    paper.eval()
+    cells = torch.rand(1, 256, 4, 4)
+    assert torch.equal(paper.encoder.stages[6:](cells), cells)
 
 
 def test_taken_weights_are_copies() -> None:
