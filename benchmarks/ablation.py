@@ -78,10 +78,10 @@ class KeepingEncoder:
         """Stay open: the next row goes on with it."""
 
 
-def open_engines(bundle: Bundle) -> dict[str, Engine]:
+def open_engines(bundle: Bundle, threads: int) -> dict[str, Engine]:
     """Open every graph of a bundle, its encoder as one that keeps what it made."""
     engines: dict[str, Engine] = {
-        name: OnnxRuntimeEngine(bundle.path_of(name), graph.spec)
+        name: OnnxRuntimeEngine(bundle.path_of(name), graph.spec, threads=threads)
         for name, graph in bundle.graphs.items()
     }
     return {**engines, "encoder": KeepingEncoder(engines["encoder"])}
@@ -96,6 +96,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--only", help="names of tables, separated by commas; all otherwise")
     parser.add_argument("--sequences", help="names, separated by commas; all otherwise")
     parser.add_argument("--size", type=int, help="working size; the bundle's own otherwise")
+    parser.add_argument("--threads", type=int, default=0, help="of an engine; 0 lets it choose")
     parser.add_argument("--json", type=Path, default=Path("ablation.json"))
     return parser.parse_args()
 
@@ -148,7 +149,7 @@ def main() -> None:
     """Run the benchmark."""
     arguments = parse_arguments()
     bundle = Bundle.open(arguments.model)
-    engines = open_engines(bundle)
+    engines = open_engines(bundle, arguments.threads)
     chosen = arguments.sequences.split(",") if arguments.sequences else None
     names = list_sequences(arguments.root, chosen)
     rows = read_rows(arguments.tables, arguments.only.split(",") if arguments.only else None)
