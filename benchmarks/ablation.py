@@ -16,7 +16,7 @@ import numpy as np
 from vcedge.commands.tables import make_table, open_console
 from vcedge.evaluation.davis import SequenceScore, list_sequences
 from vcedge.evaluation.davis_run import TrackedScore, track_and_score
-from vcedge_runtime.bundle import Bundle
+from vcedge_runtime.bundle import DEFAULT_MODEL, Bundle
 from vcedge_runtime.composition import part_from_json
 from vcedge_runtime.engines.base import Buffer, Engine
 from vcedge_runtime.engines.onnxruntime import OnnxRuntimeEngine
@@ -91,7 +91,7 @@ def parse_arguments() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--root", type=Path, required=True, help="JPEGImages and Annotations")
-    parser.add_argument("--model", default="base-edge")
+    parser.add_argument("--model", default=DEFAULT_MODEL)
     parser.add_argument("--tables", type=Path, default=TABLES, help="JSON of tables and rows")
     parser.add_argument("--only", help="names of tables, separated by commas; all otherwise")
     parser.add_argument("--sequences", help="names, separated by commas; all otherwise")

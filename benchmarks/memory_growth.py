@@ -16,6 +16,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from vcedge.commands.tables import make_table, open_console
+from vcedge_runtime.bundle import DEFAULT_MODEL
 from vcedge_runtime.errors import VcedgeError
 from vcedge_runtime.session import SessionReport, track_frames
 from vcedge_runtime.tracker import Tracker
@@ -46,7 +47,7 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--source", required=True, help="a clip; a long one is cut, a short looped")
     parser.add_argument("--mask", required=True, help="mask of its first frame")
-    parser.add_argument("--model", default="base-edge")
+    parser.add_argument("--model", default=DEFAULT_MODEL)
     parser.add_argument("--size", type=int, help="working size; the model's default otherwise")
     parser.add_argument("--clip-frames", type=int, default=100, help="frames before it is looped")
     parser.add_argument("--first", type=int, default=200, help="frame of the first sample")

@@ -10,7 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from vcedge.commands.tables import make_table, open_console
-from vcedge_runtime.bundle import Bundle
+from vcedge_runtime.bundle import DEFAULT_MODEL, Bundle
 from vcedge_runtime.composition import Part, part_from_json
 from vcedge_runtime.errors import VcedgeError
 from vcedge_runtime.machine import describe_machine
@@ -44,7 +44,7 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--source", required=True, help="a clip")
     parser.add_argument("--mask", required=True, help="mask of its first frame")
-    parser.add_argument("--model", default="base-edge")
+    parser.add_argument("--model", default=DEFAULT_MODEL)
     parser.add_argument("--size", type=int, help="working size; the bundle's own otherwise")
     parser.add_argument("--frames", type=int, default=30, help="frames that are measured")
     parser.add_argument("--warm-up", type=int, default=8)

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vcedge.commands.tables import make_table, open_console
-from vcedge_runtime.bundle import Bundle
+from vcedge_runtime.bundle import DEFAULT_MODEL, Bundle
 from vcedge_runtime.engines.base import Engine
 from vcedge_runtime.engines.numpy import NumpyLabelReadout
 from vcedge_runtime.engines.onnxruntime import OnnxRuntimeEngine
@@ -72,7 +72,7 @@ class Way:
 def parse_arguments() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--model", default="base-edge")
+    parser.add_argument("--model", default=DEFAULT_MODEL)
     parser.add_argument("--grid", default="32x56", help="key grid, height x width")
     parser.add_argument(
         "--objects", type=float, default=1.0, help="share of the grid in which there are objects"

@@ -15,7 +15,7 @@ import numpy as np
 from vcedge.commands.tables import make_table, open_console
 from vcedge.evaluation.davis import DavisScore, SequenceScore, list_sequences
 from vcedge.evaluation.davis_run import track_and_score
-from vcedge_runtime.bundle import Bundle
+from vcedge_runtime.bundle import DEFAULT_MODEL, Bundle
 from vcedge_runtime.ceilings import measure_ceilings
 from vcedge_runtime.errors import VcedgeError
 from vcedge_runtime.machine import describe_machine
@@ -63,7 +63,7 @@ def parse_arguments() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--root", type=Path, required=True, help="JPEGImages and Annotations")
-    parser.add_argument("--model", default="base-edge")
+    parser.add_argument("--model", default=DEFAULT_MODEL)
     parser.add_argument("--sizes", default="192,256,320,384,480", help="beside the default")
     parser.add_argument("--sequences", help="names, separated by commas; all otherwise")
     parser.add_argument("--no-edges", action="store_true", help="masks blind to the frame")

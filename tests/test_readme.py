@@ -7,7 +7,7 @@ import cv2
 import pytest
 
 from vcedge.cli import COMMANDS
-from vcedge_runtime.bundle import MODELS
+from vcedge_runtime.bundle import DEFAULT_MODEL, MODELS
 from vcedge_runtime.demo_clip import render_demo_clip
 from vcedge_runtime.video.palette import write_label_png
 
@@ -17,7 +17,7 @@ README = Path(__file__).parent.parent / "README.md"
 def test_the_python_example_runs_as_it_stands(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    if not (MODELS / "base-edge").is_dir():
+    if not (MODELS / DEFAULT_MODEL).is_dir():
         pytest.skip("the default bundle is not in this checkout")
     monkeypatch.chdir(tmp_path)
     writer = cv2.VideoWriter("video.mp4", cv2.VideoWriter.fourcc(*"mp4v"), 24, (160, 96))

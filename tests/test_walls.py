@@ -15,6 +15,8 @@ from pathlib import Path
 
 import pytest
 
+from vcedge_runtime.bundle import DEFAULT_MODEL
+
 ROOT = Path(__file__).parents[1]
 PACKAGES = {
     "vcedge": ROOT / "vcedge",
@@ -50,7 +52,7 @@ for module in pkgutil.walk_packages(vcedge_runtime.__path__, "vcedge_runtime."):
 from vcedge_runtime.demo_clip import render_demo_clip
 from vcedge_runtime.tracker import Tracker
 frames = iter(render_demo_clip(frames=6, frame_hw=(240, 426)))
-with Tracker.open("base-edge", threads=1) as tracker:
+with Tracker.open(threads=1) as tracker:
     tracker.start(*next(frames))
     for image, labels in frames:
         mask = tracker.step(image).mask
@@ -206,8 +208,10 @@ def test_the_wheels_runtime_tracks_a_clip_where_torch_onnx_and_the_other_package
     pytest.importorskip("onnxruntime", reason="onnxruntime runs the graphs; install vcedge[cpu]")
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(tmp_path)
-    if not (tmp_path / "vcedge_runtime" / "models" / "base-edge").is_dir():
-        pytest.skip("vcedge_runtime/models/base-edge is not there: `vcedge export` writes it")
+    if not (tmp_path / "vcedge_runtime" / "models" / DEFAULT_MODEL).is_dir():
+        pytest.skip(
+            f"vcedge_runtime/models/{DEFAULT_MODEL} is not there: `vcedge export` writes it"
+        )
     blocked = ",".join({*PACKAGES, "torch", "onnx"} - {"vcedge_runtime"})
     overlap = float(_run_python(TRACK_A_CLIP, str(tmp_path), blocked, path=str(tmp_path)))
     # The shipped model reached 0.93 when this was written; the first mask, copied, has 0.49.

@@ -16,6 +16,8 @@ from vcedge_runtime.spec import GraphSpec
 FORMAT = 2
 MANIFEST = "bundle.json"
 MODELS = Path(__file__).parent / "models"
+DEFAULT_MODEL = "base-edge"
+"""The bundle, of those that came with the package, that is used where none is named."""
 
 
 @dataclass(frozen=True)

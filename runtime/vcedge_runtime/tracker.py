@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from vcedge_runtime.bundle import Bundle
+from vcedge_runtime.bundle import DEFAULT_MODEL, Bundle
 from vcedge_runtime.closing import Closing
 from vcedge_runtime.colour import lab_from_bgr
 from vcedge_runtime.composition import Part
@@ -107,7 +107,7 @@ class Tracker(Closing):
     @classmethod
     def open(
         cls,
-        model: str | Path | Bundle = "base-edge",
+        model: str | Path | Bundle = DEFAULT_MODEL,
         *,
         size: int | None = None,
         edges: bool | None = None,

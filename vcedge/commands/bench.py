@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.table import Table
 
-from vcedge.commands.options import DEFAULT_MODEL, EDGES, THREADS
+from vcedge.commands.options import EDGES, THREADS
 from vcedge.commands.tables import make_fact_list, make_table, open_console
-from vcedge_runtime.bundle import Bundle
+from vcedge_runtime.bundle import DEFAULT_MODEL, Bundle
 from vcedge_runtime.ceilings import Ceilings, measure_ceilings
 from vcedge_runtime.demo_clip import DemoClip, render_demo_clip
 from vcedge_runtime.errors import MaskError, OutputError, TrackerError

@@ -18,6 +18,7 @@ from vcedge.commands.options import ALIGNMENT, FUSION, MEMORY, SAMPLER
 from vcedge.models.weights import load_weights
 from vcedge_export.bundle import ExportOptions, export_bundle
 from vcedge_export.verify import TruthClip
+from vcedge_runtime.bundle import DEFAULT_MODEL
 from vcedge_runtime.composition import Part
 from vcedge_runtime.demo_clip import render_demo_clip
 from vcedge_runtime.errors import ExportError, MissingExtraError
@@ -26,7 +27,7 @@ from vcedge_runtime.video.sources import open_source
 
 
 @click.command(name="export")
-@click.argument("weights", default="base-edge")
+@click.argument("weights", default=DEFAULT_MODEL)
 @click.option("--out", type=click.Path(path_type=Path), help="The bundle's folder.")
 @click.option("--size", type=click.IntRange(min=16), help="Default working size of the bundle.")
 @click.option("--radius", type=click.IntRange(min=1), default=12, show_default=True)

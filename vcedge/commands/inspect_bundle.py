@@ -11,9 +11,8 @@ import click
 from rich.table import Table
 
 from vcedge.commands.models import describe_accuracy, describe_verification, megabytes_of
-from vcedge.commands.options import DEFAULT_MODEL
 from vcedge.commands.tables import make_fact_list, make_table, open_console
-from vcedge_runtime.bundle import MANIFEST, Bundle
+from vcedge_runtime.bundle import DEFAULT_MODEL, MANIFEST, Bundle
 from vcedge_runtime.composition import KINDS, Composition
 from vcedge_runtime.memory.references import ReferencePolicy
 

@@ -7,12 +7,11 @@ from typing import Any, TypeVar
 
 import click
 
+from vcedge_runtime.bundle import DEFAULT_MODEL
 from vcedge_runtime.composition import KINDS, Part, part_from_text
 from vcedge_runtime.errors import BundleError
 
 Command = TypeVar("Command", bound=Callable[..., Any])
-
-DEFAULT_MODEL = "base-edge"
 
 MODEL = click.option(
     "--model",
