@@ -16,7 +16,7 @@ from vcedge_runtime.spec import GraphSpec
 FORMAT = 2
 MANIFEST = "bundle.json"
 MODELS = Path(__file__).parent / "models"
-DEFAULT_MODEL = "base-edge"
+DEFAULT_MODEL = "mer-edge"
 """The bundle, of those that came with the package, that is used where none is named."""
 
 
