@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from vcedge.commands.tables import make_table, open_console
-from vcedge_runtime.bundle import MODELS, Bundle, shipped_models
+from vcedge_runtime.bundle import DEFAULT_MODEL, MODELS, Bundle, shipped_models
 
 COLUMNS = ("model", "profile", "precision", "default size", "verified", "accuracy", "MB")
 
@@ -23,7 +23,8 @@ def command() -> None:
         console.print("next: vcedge train base --videos DIR, then vcedge export")
         return
     console.print(make_table(COLUMNS, [_row(Bundle.open(name)) for name in names], left=6))
-    console.print(f"next: vcedge track VIDEO --mask FIRST.png --model {names[0]}")
+    shown = DEFAULT_MODEL if DEFAULT_MODEL in names else names[0]
+    console.print(f"next: vcedge track VIDEO --mask FIRST.png --model {shown}")
 
 
 def megabytes_of(bundle: Bundle) -> float:
