@@ -17,7 +17,7 @@ from vcedge.commands.tables import make_table, open_console
 from vcedge.evaluation.davis import SequenceScore, list_sequences
 from vcedge.evaluation.davis_run import TrackedScore, track_and_score
 from vcedge_runtime.bundle import DEFAULT_MODEL, Bundle
-from vcedge_runtime.composition import part_from_json
+from vcedge_runtime.composition import parts_from_json
 from vcedge_runtime.engines.base import Buffer, Engine
 from vcedge_runtime.engines.onnxruntime import OnnxRuntimeEngine
 from vcedge_runtime.errors import EvaluationError, VcedgeError
@@ -45,8 +45,8 @@ class Row:
 
     def change(self, bundle: Bundle) -> Bundle:
         """Return the bundle with this row's parts."""
-        made = {part: part_from_json(part, value) for part, value in self.parts.items()}
-        return replace(bundle, composition=bundle.composition.exchange(**made))
+        changed = bundle.composition.exchange(**parts_from_json(self.parts))
+        return replace(bundle, composition=changed)
 
 
 class KeepingEncoder:

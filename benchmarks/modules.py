@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 
 from vcedge.commands.tables import make_table, open_console
 from vcedge_runtime.bundle import DEFAULT_MODEL, Bundle
-from vcedge_runtime.composition import Part, part_from_json
+from vcedge_runtime.composition import Part, parts_from_json
 from vcedge_runtime.errors import VcedgeError
 from vcedge_runtime.machine import describe_machine
 from vcedge_runtime.profiling import TRACKING, Profile, profile_tracker
@@ -72,8 +72,7 @@ def main() -> None:
     lines, report = [], []
     with TemporaryDirectory() as folder:
         for name, row in ROWS.items():
-            parts = {part: part_from_json(part, value) for part, value in row.items()}
-            found = measure(bundle, parts, arguments, Path(folder))
+            found = measure(bundle, parts_from_json(row), arguments, Path(folder))
             ms = {s.name: s.percentile_ms(50) for s in found.stages if s.name in TRACKING}
             beside = sum(ms.values()) - ms["encode"]
             shown = [f"{value:.1f}" for value in ms.values()]

@@ -40,6 +40,8 @@ KINDS: Mapping[str, Mapping[str, type[Any]]] = {
     "alignment": {"none": NoAlignment, "objects": AlignmentSettings},
 }
 """The settings of every kind of every exchangeable part."""
+_SETTING = re.compile(r"(?:\[[^\]]*\]|[^,\[])+")
+"""One setting: all up to a comma that stands in no list."""
 
 
 @dataclass(frozen=True)
@@ -118,10 +120,8 @@ class Composition:
         return next(name for name, kind in KINDS[part].items() if kind is own)
 
     def _make(self, part: str, kind: str) -> Part:
-        if kind not in KINDS[part]:
-            raise BundleError(f"received {part} {kind!r}; expected one of {', '.join(KINDS[part])}")
         present: Part = getattr(self, part)
-        made: Part = KINDS[part][kind]()
+        made: Part = _find_kind(part, kind)()
         return present if type(present) is type(made) else made
 
     def to_json(self) -> dict[str, Any]:
@@ -140,8 +140,7 @@ class Composition:
         expected = {entry.name for entry in fields(cls)}
         if set(value) != expected:
             raise KeyError(f"a composition of {sorted(value)} instead of {sorted(expected)}")
-        parts = {part: part_from_json(part, value[part]) for part in KINDS}
-        return cls(**{**value, **parts})
+        return cls(**{**value, **parts_from_json({part: value[part] for part in KINDS})})
 
 
 def part_from_json(part: str, value: Mapping[str, Any]) -> Part:
@@ -164,6 +163,11 @@ def part_from_json(part: str, value: Mapping[str, Any]) -> Part:
     return made
 
 
+def parts_from_json(value: Mapping[str, Mapping[str, Any]]) -> dict[str, Part]:
+    """Read several parts by their names; see ``part_from_json``."""
+    return {part: part_from_json(part, settings) for part, settings in value.items()}
+
+
 def part_from_text(part: str, text: str) -> str | Part:
     """Read one part as a user writes it: ``dynamic``, or ``dynamic:short=3,prune_short=fifo``.
 
@@ -178,11 +182,9 @@ def part_from_text(part: str, text: str) -> str | Part:
         BundleError: no such kind or setting, or a value that cannot be.
     """
     kind, colon, given = text.partition(":")
-    if kind not in KINDS[part]:
-        raise BundleError(f"received {part} {kind!r}; expected one of {', '.join(KINDS[part])}")
+    known = [entry.name for entry in fields(_find_kind(part, kind))]
     if not colon:
         return kind
-    known = [entry.name for entry in fields(KINDS[part][kind])]
     settings: dict[str, Any] = {}
     for name, equals, value in (piece.partition("=") for piece in _SETTING.findall(given)):
         if name not in known or not equals:
@@ -197,8 +199,10 @@ def part_from_text(part: str, text: str) -> str | Part:
         raise BundleError(f"received {part} {text!r}, of which a value is of a wrong type") from exc
 
 
-_SETTING = re.compile(r"(?:\[[^\]]*\]|[^,\[])+")
-"""One setting: all up to a comma that stands in no list."""
+def _find_kind(part: str, kind: str) -> type[Any]:
+    if kind not in KINDS[part]:
+        raise BundleError(f"received {part} {kind!r}; expected one of {', '.join(KINDS[part])}")
+    return KINDS[part][kind]
 
 
 def _read_value(text: str) -> Any:

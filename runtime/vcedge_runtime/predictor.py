@@ -90,12 +90,7 @@ class Predictor:
             if isinstance(parts.alignment, AlignmentSettings)
             else None
         )
-        reader = TileReader(
-            engines,
-            grid_hw,
-            parts.radius,
-            references,
-        )
+        reader = TileReader(engines, grid_hw, parts.radius, references)
         reader.resize(self.bank.values.shape[-1])
         self.propagation = LabelPropagation(reader, self.bank, parts.fusion)
 

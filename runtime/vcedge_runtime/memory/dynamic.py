@@ -252,11 +252,12 @@ class DynamicMemory:
             now = self._records[frame - 1].positions
             if self.policy.position != "last":
                 now = self._find_positions(key, coarse)
-            shifts = {past: measure_shift(now, self._records[past].positions) for past in others}
-            near = self._choose_near(shifts)
-            if not now.areas.any():
-                # Nothing is seen: what last showed an object waits for it (our choice).
-                near = [past for past in self._short if past in shifts and self._shows(past)]
+            if now.areas.any():
+                near = self._choose_near(
+                    {past: measure_shift(now, self._records[past].positions) for past in others}
+                )
+            else:  # What last showed an object waits for it (our choice).
+                near = [past for past in self._short if past in others and self._shows(past)]
         short = sorted({*near, frame - 1})
         for past in short:
             self._records[past].was_short = True
