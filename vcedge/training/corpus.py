@@ -6,7 +6,7 @@ import hashlib
 import math
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -121,7 +121,7 @@ class ClipSettings:
         gaps: steps between neighbouring frames of a clip, drawn uniformly from this range (both
             ends).
         zoom: pixels of the crop per pixel of the video, drawn log-uniformly; a crop never exceeds
-            the frame, so that small videos are zoomed more.
+            the frame, so that small videos are zoomed more. The default is that of stride 8.
         jitter: largest change of position, size and angle (radians) between frames of a clip, as a
             share of the crop: still clips move too.
         flow: whether each frame comes with its encoded optical flow to the video's frame before.
@@ -132,6 +132,11 @@ class ClipSettings:
     zoom: tuple[float, float] = (1.0, 2.2)
     jitter: float = 0.1
     flow: bool = False
+
+    def at_stride(self, stride: int) -> ClipSettings:
+        """The same for keys of another stride: a key cell shows as much of the video."""
+        low, high = (zoom * stride / 8 for zoom in self.zoom)
+        return replace(self, zoom=(low, high))
 
 
 class Clips(NamedTuple):
@@ -240,6 +245,9 @@ class _Crop:
         return np.hstack([linear, (self.size / 2 - linear @ moved)[:, None]])
 
     def cut(self, source: NDArray[np.uint8], warp: NDArray[np.float64]) -> NDArray[np.float32]:
-        size = (self.size, self.size)
-        cut = cv2.warpAffine(source, warp, size, borderMode=cv2.BORDER_REFLECT_101)
+        # One that shrinks the frame is averaged from one twice as fine, so that it does not alias.
+        fine = 2 if self.side > self.size else 1
+        size = (fine * self.size, fine * self.size)
+        cut = cv2.warpAffine(source, fine * warp, size, borderMode=cv2.BORDER_REFLECT_101)
+        cut = cv2.resize(cut, (self.size, self.size), interpolation=cv2.INTER_AREA)
         return lab_from_bgr(np.asarray(cut, np.uint8))

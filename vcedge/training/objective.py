@@ -20,7 +20,7 @@ class Objective(nn.Module, ABC):
         name: of the method.
         network: what is trained and delivered.
         settings: the method's own, a dataclass of plain values.
-        clip_settings: what its clips are like.
+        clip_settings: what its clips are like, at the network's stride.
         parts: the last loss's parts by name, detached scalars.
     """
 
@@ -30,7 +30,7 @@ class Objective(nn.Module, ABC):
         super().__init__()
         self.network = network
         self.settings = settings
-        self.clip_settings = clip_settings
+        self.clip_settings = clip_settings.at_stride(network.profile.stride)
         self.parts: dict[str, Tensor] = {}
         self._biases: dict[int, Tensor] = {}
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from vcedge.models.affinity import window_bias
-from vcedge.training.base import BaseSettings
+from vcedge.training.base import BaseObjective, BaseSettings
 from vcedge.training.corpus import Clips
 from vcedge.training.losses import clip_keys, colourisation_loss
 from vcedge.training.objective import Objective
@@ -58,3 +58,10 @@ def test_a_window_mask_is_made_once_for_a_grid(make_objective: Callable[..., Obj
 def test_a_window_without_cells_is_refused() -> None:
     with pytest.raises(TrainingError, match="radius must be at least 1, received 0"):
         BaseSettings(radius=0)
+
+
+@pytest.mark.parametrize(("profile", "zoom"), [("edge", (1.0, 2.2)), ("paper", (0.5, 1.1))])
+def test_clips_are_zoomed_for_the_stride_of_the_profile(
+    profile: str, zoom: tuple[float, float]
+) -> None:
+    assert BaseObjective(profile).clip_settings.zoom == zoom

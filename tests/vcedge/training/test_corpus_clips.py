@@ -143,6 +143,32 @@ def test_a_crop_is_zoomed_as_wanted(monkeypatch: pytest.MonkeyPatch) -> None:
     assert 1.9 < max(zooms) < 2.27
 
 
+def test_a_key_cell_of_stride_4_shows_as_much_as_one_of_stride_8(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    wanted = ClipSettings().at_stride(4).zoom
+    assert wanted == (0.5, 1.1)
+    assert ClipSettings(zoom=wanted, frames=5, flow=True).at_stride(8).zoom == wanted
+    video = make_ramps(240, 250)
+    zooms = []
+    for index in range(20):
+        settings = {"jitter": 0.0, "zoom": wanted}
+        places = read_ramps(monkeypatch, lambda i=index, s=settings: draw([video], i, 48, **s))
+        zooms.append(1 / local_scales(places)[0])
+    assert 0.49 < min(zooms) < 0.6
+    assert 0.9 < max(zooms) < 1.13
+
+
+def test_a_crop_that_shrinks_the_frame_does_not_alias() -> None:
+    stripes = np.zeros((96, 96, 3), np.uint8)
+    stripes[:, ::2] = 255
+    video = cached([stripes, stripes])
+    shrunk = draw([video], 0, 40, frames=2, jitter=0.0, zoom=(0.5, 0.5))
+    # Stripes of one pixel in a crop of half their size: gray, where sampling alone keeps contrast.
+    assert shrunk[:, 0].std() < 0.05
+    assert draw([video], 0, 40, frames=2, jitter=0.0, zoom=(1.0, 1.0))[:, 0].std() > 0.3
+
+
 def test_a_crop_never_exceeds_a_small_video(monkeypatch: pytest.MonkeyPatch) -> None:
     video = make_ramps(40, 90)
     for index in range(20):
