@@ -81,6 +81,7 @@ def make_weights(*, motion: bool = False, value_extraction: bool = False) -> Wei
         encoder.head.bias.copy_(whiten @ (encoder.head.bias - mean))
         encoder.head.weight.copy_(torch.einsum("oc,cikl->oikl", whiten, encoder.head.weight))
         if network.values is not None:
+            network.values.to_out.reset_parameters()
             network.values.gate.fill_(0.3)
     return Weights(network, {"data": "none", "steps": 0})
 

@@ -35,6 +35,7 @@ def make_network(gate: float = 0.7, **own: float) -> ValueExtraction:
     torch.manual_seed(0)
     network = ValueExtraction(KEY_DIM, ValueSettings(**own)).eval()
     with torch.no_grad():
+        network.to_out.reset_parameters()
         network.gate.fill_(gate)
         network.position.normal_()
     return network
@@ -56,7 +57,9 @@ def test_a_closed_gate_leaves_keys_as_they_are(training: bool) -> None:
     network = make_network(gate=0.0).train(training)
     x, refs, valid = draw((12, 12))
     assert torch.equal(network(x, refs, valid, training_grid((12, 12))).key, x)
-    assert ValueExtraction(KEY_DIM).gate.item() == 0
+    fresh = ValueExtraction(KEY_DIM).train(training)
+    assert torch.equal(fresh(x, refs, valid, training_grid((12, 12))).key, x)
+    assert fresh.gate.item() == 1
 
 
 def test_keys_are_dropped_in_training_alone() -> None:

@@ -90,7 +90,7 @@ def test_without_its_modules_it_is_the_base_method(make_objective: MakeObjective
     assert torch.equal(found["colour"], expected["colour"])
 
 
-def test_a_closed_gate_leaves_the_loss_as_it_is(make_objective: MakeObjective) -> None:
+def test_a_new_value_extraction_leaves_the_loss_as_it_is(make_objective: MakeObjective) -> None:
     clips = make_clips(flow=False)
     gated = make_objective("mer", **{**NOTHING, "value_extraction": True}).eval()
     bare = make_objective("mer", **NOTHING).eval()
@@ -98,7 +98,7 @@ def test_a_closed_gate_leaves_the_loss_as_it_is(make_objective: MakeObjective) -
     with torch.no_grad():
         assert torch.equal(losses_of(gated, clips)["colour"], losses_of(bare, clips)["colour"])
         assert gated.network.values is not None
-        gated.network.values.gate.fill_(0.5)
+        gated.network.values.to_out.reset_parameters()
         assert not torch.equal(losses_of(gated, clips)["colour"], losses_of(bare, clips)["colour"])
 
 
@@ -171,7 +171,7 @@ def test_all_weights_learn_and_the_moving_average_does_not(make_objective: MakeO
     objective, teacher = make_objective("mer"), make_objective("mer").network
     assert objective.network.values is not None
     with torch.no_grad():
-        objective.network.values.gate.fill_(0.5)
+        objective.network.values.to_out.reset_parameters()
     for share, videos in ((0.2, (1, 2)), (0.8, (3, 4))):
         torch.manual_seed(0)
         sum(objective.losses(make_clips(videos), 1, share, teacher).values()).backward()

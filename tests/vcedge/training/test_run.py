@@ -213,7 +213,7 @@ def test_training_moves_all_weights_and_keeps_their_average_near(
     run, _, method = whole
     fresh = dict(make_objective(method).network.named_parameters())
     average = dict(run.delivered.named_parameters())
-    # A softmax does not see what all keys share, and the gate opens after the first step.
+    # A softmax does not see what all keys share, and the last projection opens after the first step.
     unmoved = {"values.to_key.bias"}
     for name, weight in run.objective.network.named_parameters():
         moved = (weight - fresh[name]).abs().max()
@@ -266,7 +266,7 @@ def test_fine_tuning_begins_with_the_given_weights(
     assert begun.loss != anew.loss
     if method == "mer":
         assert first["encoder.alpha"].item() == 0
-        assert first["values.gate"].item() == 0
+        assert not first["values.to_out.weight"].any()
     resumed = make_run(tmp_path, method)
     resumed.resume()
     whole = make_run(tmp_path / "whole", method)
