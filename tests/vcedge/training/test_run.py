@@ -213,7 +213,7 @@ def test_training_moves_all_weights_and_keeps_their_average_near(
     run, _, method = whole
     fresh = dict(make_objective(method).network.named_parameters())
     average = dict(run.delivered.named_parameters())
-    # A softmax does not see what all keys share, and the last projection opens after the first step.
+    # A softmax does not see what all keys share.
     unmoved = {"values.to_key.bias"}
     for name, weight in run.objective.network.named_parameters():
         moved = (weight - fresh[name]).abs().max()

@@ -1,0 +1,111 @@
+"""One tracker over many videos, and points."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.runtime.tracker.made import HEIGHT, WIDTH, Frame, MakeFrame, same, square
+from vcedge_runtime.bundle import Bundle
+from vcedge_runtime.errors import TrackerError
+from vcedge_runtime.tracker import StepResult, Tracker
+
+
+def make_videos(make_frame: MakeFrame, make_mask: MakeFrame) -> list[tuple[list[Frame], Frame]]:
+    wide = [make_frame(HEIGHT, WIDTH, 4 * step) for step in range(9)]
+    tall = [make_frame(WIDTH, HEIGHT, 2 * step) for step in range(9)]
+    return [(wide, make_mask(HEIGHT, WIDTH, 4)), (tall, make_mask(WIDTH, HEIGHT, 2, 8, 5, 77))]
+
+
+def run_video(tracker: Tracker, frames: list[Frame], mask: Frame) -> list[StepResult]:
+    tracker.start(frames[0], mask)
+    return [tracker.step(frame) for frame in frames[1:]]
+
+
+def test_videos_in_turn_give_what_fresh_trackers_give(
+    tiny_bundle: Bundle, tracker: Tracker, make_frame: MakeFrame, make_mask: MakeFrame
+) -> None:
+    videos = make_videos(make_frame, make_mask)
+    fresh = []
+    for video in videos:
+        with Tracker.open(tiny_bundle, edges=False, threads=1) as other:
+            fresh.append(run_video(other, *video))
+    for index in (0, 1, 0):
+        results = run_video(tracker, *videos[index])
+        assert all(same(a, b) for a, b in zip(results, fresh[index], strict=True))
+
+
+def test_starting_anew_forgets_added_objects(tracker: Tracker, frame: Frame, mask: Frame) -> None:
+    tracker.start(frame, mask)
+    expected = [tracker.step(frame) for _ in range(7)]
+    before = tracker.memory_bytes
+    tracker.add_object(9, square(4, 4))
+    tracker.remove_object(200)
+    tracker.start(frame, mask)
+    assert tracker.object_ids == [3, 200]
+    assert tracker.memory_bytes == before
+    assert all(same(tracker.step(frame), result) for result in expected)
+
+
+def test_a_folder_opens_like_its_bundle(
+    tiny_bundle: Bundle, tracker: Tracker, frame: Frame, mask: Frame
+) -> None:
+    tracker.start(frame, mask)
+    expected = tracker.step(frame)
+    folder: Path = tiny_bundle.folder
+    with Tracker.open(folder, size=64, edges=False, threads=1) as other:
+        other.start(frame, mask)
+        assert same(other.step(frame), expected)
+
+
+def test_the_size_changes_the_grid_and_not_the_result_size(
+    tiny_bundle: Bundle, tracker: Tracker, frame: Frame, mask: Frame
+) -> None:
+    tracker.start(frame, mask)
+    with Tracker.open(tiny_bundle, size=128, threads=1) as larger:
+        larger.start(frame, mask)
+        assert larger.memory_bytes > tracker.memory_bytes
+        assert larger.step(frame).mask.shape == (HEIGHT, WIDTH)
+
+
+# Points.
+
+
+def test_points_are_followed_by_name(tracker: Tracker, make_frame: MakeFrame) -> None:
+    points = {"left": (30.0, 36.0), "right": (80.5, 30.25)}
+    tracker.start_points(make_frame(HEIGHT, WIDTH), points)
+    assert tracker.point_names == ["left", "right"]
+    assert tracker.object_ids == []
+    for shift in range(3, 22, 3):
+        result = tracker.step(make_frame(HEIGHT, WIDTH, shift))
+    assert list(result.points) == ["left", "right"]
+    for name, (x, y) in points.items():
+        found = result.points[name]
+        assert found.visible
+        assert 0 < found.score <= 1
+        # A key cell has 9 pixels; a point is told within one of them.
+        assert abs(found.x - x - shift) < 9
+        assert abs(found.y - y) < 9
+    assert not result.mask.any()
+    assert result.scores == {}
+
+
+def test_points_and_objects_do_not_mix(tracker: Tracker, frame: Frame, mask: Frame) -> None:
+    tracker.start_points(frame, {"nose": (10.0, 10.0)})
+    with pytest.raises(TrackerError, match="began with points; call start"):
+        tracker.add_object(1, mask)
+    tracker.start(frame, mask)
+    assert tracker.point_names == []
+    assert tracker.step(frame).points == {}
+
+
+@pytest.mark.parametrize(
+    "points", [{}, {"nose": (np.nan, 3.0)}, {str(n): (3.0, 3.0) for n in range(256)}]
+)
+def test_points_that_cannot_be_followed_are_refused(
+    tracker: Tracker, frame: Frame, points: dict[str, tuple[float, float]]
+) -> None:
+    with pytest.raises(TrackerError, match=f"received {len(points)} points; expected 1 to 255"):
+        tracker.start_points(frame, points)
