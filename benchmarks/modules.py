@@ -73,15 +73,18 @@ def main() -> None:
     with TemporaryDirectory() as folder:
         for name, row in ROWS.items():
             found = measure(bundle, parts_from_json(row), arguments, Path(folder))
-            ms = {s.name: s.percentile_ms(50) for s in found.stages if s.name in TRACKING}
-            beside = sum(ms.values()) - ms["encode"]
-            shown = [f"{value:.1f}" for value in ms.values()]
-            lines.append((name, *shown, f"{beside / ms['encode']:.2f}"))
-            report.append({"name": name, "parts": row, "ms": ms})
+            stages = [s for s in found.stages if s.name in TRACKING]
+            medians = {s.name: s.percentile_ms(50) for s in stages}
+            means = {s.name: s.total_ms / found.frames for s in stages}
+            beside = [sum(ms.values()) / ms["encode"] - 1 for ms in (medians, means)]
+            shown = [f"{value:.1f}" for value in medians.values()]
+            lines.append((name, *shown, *(f"{share:.2f}" for share in beside)))
+            report.append({"name": name, "parts": row, "ms": medians, "mean_ms": means})
             value = {"model": bundle.name, "machine": describe_machine().to_json(), "rows": report}
             # After every row, so that a run that is stopped has given something.
             arguments.json.write_text(json.dumps(value, indent=1) + "\n")
-    head = ("parts", *TRACKING, "all but encode / encode")
+    # What is done in some frames alone shows in the means, not in the medians.
+    head = ("parts", *TRACKING, "all but encode / encode", "by means")
     open_console(markdown=True).print(make_table(head, lines, left=1, markdown=True))
 
 
