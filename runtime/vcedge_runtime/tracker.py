@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -30,6 +31,8 @@ from vcedge_runtime.video.masks import check_mask
 LABEL_STEP = 4
 """Label channels are allocated in steps of this many."""
 MAX_OBJECTS = 255
+LONGEST = 8
+"""Long sides a short side up to which a frame is worked on at the wanted size (our choice)."""
 STAGES = (
     "resize",
     "flow",
@@ -354,12 +357,16 @@ class Tracker(Closing):
 def working_size(frame_hw: tuple[int, int], size: int, stride: int) -> tuple[int, int]:
     """Size in which a frame is encoded: its short side about ``size``, both sides whole key cells.
 
+    A frame that is longer than ``LONGEST`` to 1 gets as many pixels as one of that shape, so that
+    time and memory have a bound.
+
     Args:
         frame_hw: the frame's height and width.
         size: wanted short side.
         stride: pixels per key cell.
     """
-    scale = size / min(frame_hw)
+    short, long = sorted(frame_hw)
+    scale = size / short * min(1.0, math.sqrt(LONGEST * short / long))
     height, width = (max(2, round(side * scale / stride)) * stride for side in frame_hw)
     return height, width
 
