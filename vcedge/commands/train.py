@@ -251,7 +251,8 @@ def _deliver(
         "hours": round(run.seconds / 3600, 2),
         "videos": len(videos),
         "frames": sum(len(video.frames) for video in videos),
-        "from": request.start,
+        # The file and its folder; where they lay is the user's own business.
+        "from": request.start and "/".join(Path(request.start).parts[-2:]),
     }
     path = request.out / "weights.safetensors"
     save_weights(run.delivered, path, facts)

@@ -140,6 +140,10 @@ def test_shipped_weights_are_adapted_to_the_users_videos(
     # Two steps of a rate that begins low.
     change = (found["encoder.head.weight"] - shipped["encoder.head.weight"]).abs().max()
     assert 0 < change < 0.01
+    # The weights of that run, given as a file: where it lies on this machine is not told.
+    options = (*options[:-1], Path("run/weights.safetensors").resolve(), "--out", "again")
+    assert run("train", method, *OPTIONS, *options).returncode == 0
+    assert load_weights("again/weights.safetensors").facts["from"] == "run/weights.safetensors"
 
 
 @pytest.mark.usefixtures("videos", "_in_process")
