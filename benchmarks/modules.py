@@ -19,8 +19,9 @@ from vcedge_runtime.tracker import Tracker
 from vcedge_runtime.video.masks import read_mask
 from vcedge_runtime.video.sources import open_source
 
-ROWS: Mapping[str, Mapping[str, Mapping[str, object]]] = {
+ROWS: Mapping[str, Mapping[str, Mapping[str, object] | bool]] = {
     "as it is": {},
+    "no flow, no value extraction": {"motion": False, "value_extraction": False},
     "windows in place": {"alignment": {"kind": "none"}},
     "windows follow objects": {"alignment": {"kind": "objects"}},
     "multi-cluster sampler (MER)": {"sampler": {"kind": "clusters"}},
@@ -53,7 +54,7 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def measure(
-    bundle: Bundle, parts: Mapping[str, Part], arguments: argparse.Namespace, folder: Path
+    bundle: Bundle, parts: Mapping[str, Part | bool], arguments: argparse.Namespace, folder: Path
 ) -> Profile:
     """Track the clip with some parts exchanged."""
     with (

@@ -21,7 +21,7 @@ from vcedge_runtime.bundle import MANIFEST, Bundle, GraphFile, sha256_of
 from vcedge_runtime.composition import Composition, Part
 from vcedge_runtime.engines.onnxruntime import OnnxRuntimeEngine
 from vcedge_runtime.errors import ExportError, OutputError
-from vcedge_runtime.predictor import VALUE_REFERENCES
+from vcedge_runtime.predictor import VALUE_REFERENCES, takes_flow
 from vcedge_runtime.spec import GraphSpec
 
 GraphModule = FrameEncoder | LabelReadout | ColumnTotal | FrameValues
@@ -45,6 +45,9 @@ class ExportOptions:
         fusion: how what was read becomes one label, likewise.
         alignment: whether and how windows follow the objects, likewise; they do so by default
             (measured: 3 points on the development sequences).
+        motion: whether the bundle estimates optical flow, where the encoder takes it; off, a
+            tracker can still be opened with it.
+        value_extraction: whether it refines keys, where the network does, likewise.
         overwrite: replace a bundle that stands in the folder.
     """
 
@@ -57,6 +60,8 @@ class ExportOptions:
     sampler: str | Part = "window"
     fusion: str | Part = "joint"
     alignment: str | Part = "objects"
+    motion: bool = True
+    value_extraction: bool = True
     overwrite: bool = False
 
     def __post_init__(self) -> None:
@@ -143,14 +148,14 @@ def _compose(weights: Weights, options: ExportOptions) -> Composition:
         top_k=options.top_k,
         temperature=options.temperature,
         edges=options.edges,
-        motion=network.encoder.alpha is not None,
-        value_extraction=network.values is not None,
     )
     return plain.exchange(
         memory=options.memory,
         sampler=options.sampler,
         fusion=options.fusion,
         alignment=options.alignment,
+        motion=options.motion and network.encoder.alpha is not None,
+        value_extraction=options.value_extraction and network.values is not None,
     )
 
 
@@ -177,7 +182,11 @@ def _prove(bundle: Bundle, modules: Mapping[str, GraphModule], clip: TruthClip) 
         for name, graph in bundle.graphs.items()
     }
     model = {name: TorchEngine(module, module.spec) for name, module in modules.items()}
-    verification = verify_bundle(bundle, exported, model, clip)
+    # What is switched off is proven too.
+    whole = bundle.composition.exchange(
+        motion=takes_flow(model["encoder"]), value_extraction="value_extraction" in model
+    )
+    verification = verify_bundle(replace(bundle, composition=whole), exported, model, clip)
     return replace(bundle, verification=verification.to_json())
 
 

@@ -60,7 +60,8 @@ class Composition:
         sampler: where in them a cell looks.
         fusion: how what was read becomes one label.
         alignment: whether and how windows follow the objects.
-        motion: whether the encoder takes optical flow (MER, eq. 5).
+        motion: whether optical flow is estimated for an encoder that takes it (MER, eq. 5); it
+            gets zeros otherwise.
         value_extraction: whether keys are refined by MER's value extraction (eqs. 6 to 12).
     """
 
@@ -97,17 +98,18 @@ class Composition:
         clusters = {"cluster_readout"} if isinstance(self.sampler, ClusterSettings) else set()
         return {"encoder", "label_readout"} | refines | columns | clusters
 
-    def exchange(self, **kinds: str | Part | None) -> Composition:
+    def exchange(self, **parts: str | Part | bool | None) -> Composition:
         """Return this composition with other parts; None leaves what is.
 
         Args:
-            kinds: ``memory``, ``sampler``, ``fusion``, ``alignment``: the name of a kind, which
-                comes with its default settings unless it is the present one, or settings.
+            parts: ``memory``, ``sampler``, ``fusion``, ``alignment``: the name of a kind, which
+                comes with its default settings unless it is the present one, or settings;
+                ``edges``, ``motion``, ``value_extraction``: on or off.
 
         Raises:
             BundleError: no such kind.
         """
-        given = {part: kind for part, kind in kinds.items() if kind is not None}
+        given = {part: kind for part, kind in parts.items() if kind is not None}
         changed = {
             part: self._make(part, kind) if isinstance(kind, str) else kind
             for part, kind in given.items()
@@ -163,9 +165,12 @@ def part_from_json(part: str, value: Mapping[str, Any]) -> Part:
     return made
 
 
-def parts_from_json(value: Mapping[str, Mapping[str, Any]]) -> dict[str, Part]:
-    """Read several parts by their names; see ``part_from_json``."""
-    return {part: part_from_json(part, settings) for part, settings in value.items()}
+def parts_from_json(value: Mapping[str, Mapping[str, Any] | bool]) -> dict[str, Part | bool]:
+    """Read several parts by their names, or whether they are on; see ``part_from_json``."""
+    return {
+        part: settings if isinstance(settings, bool) else part_from_json(part, settings)
+        for part, settings in value.items()
+    }
 
 
 def part_from_text(part: str, text: str) -> str | Part:

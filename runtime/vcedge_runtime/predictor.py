@@ -77,7 +77,7 @@ class Predictor:
             enhanced=self._etas is not None,
         )
         self._image = np.zeros((1, 3, *work_hw), np.float32)
-        self._flow_image = np.zeros_like(self._image) if parts.motion else None
+        self._flow_image = np.zeros_like(self._image) if takes_flow(engines["encoder"]) else None
         self._flow = FlowEstimator()
         self._tokens = token_grid(grid_hw) if parts.value_extraction else None
         self._value_map = np.zeros((WINDOWS, WINDOWS), np.float32)
@@ -127,7 +127,7 @@ class Predictor:
         images = self._image.nbytes + self._value_map.nbytes
         if self._flow_image is not None:
             # The flow keeps the last frame's lightness, a byte a pixel.
-            images += self._flow_image.nbytes + self._image[0, 0].size
+            images += self._flow_image.nbytes + self._image[0, 0].size * self.parts.motion
         own = self._regions is not None and self._regions is not self._sampler
         regions = self._regions.nbytes if own and self._regions else 0
         kept = self.parts.memory.count_bytes(self.parts.key_dim)
@@ -208,6 +208,8 @@ class Predictor:
     ) -> FlowEstimator:
         """Write the frame's key and colours into its slot; return the flow's next state."""
         inputs, flow = {"image": self._image}, copy(self._flow)
+        if self._flow_image is not None:
+            inputs["flow"] = self._flow_image
         with timed(timings, "resize"):
             self._image[0] = lab.transpose(2, 0, 1)
             colours = self.bank.colours[slot]
@@ -215,9 +217,8 @@ class Predictor:
                 size = self.bank.grid_hw[::-1]
                 colours[:] = cv2.resize(lab, size, interpolation=cv2.INTER_AREA)
         with timed(timings, "flow"):
-            if self._flow_image is not None:
+            if self._flow_image is not None and self.parts.motion:
                 flow.step(lab, out=self._flow_image[0])
-                inputs["flow"] = self._flow_image
         with timed(timings, "encode"):
             self._engines["encoder"].run(inputs, {"key": self.bank.raw_keys[slot]})
         with timed(timings, "values"):
@@ -279,6 +280,11 @@ class Predictor:
             return self.propagation.read_plainly(slot, slots, self._plain)
 
         return read
+
+
+def takes_flow(encoder: Engine) -> bool:
+    """Tell whether an encoder wants encoded optical flow beside the frame."""
+    return any(tensor.name == "flow" for tensor in encoder.spec.inputs)
 
 
 def _enhancement(fusion: Fusion) -> tuple[float, float] | None:

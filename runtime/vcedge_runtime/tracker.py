@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from vcedge_runtime.bundle import DEFAULT_MODEL, Bundle
 from vcedge_runtime.closing import Closing
-from vcedge_runtime.colour import lab_from_bgr
 from vcedge_runtime.composition import Part
 from vcedge_runtime.engines.base import Engine
 from vcedge_runtime.engines.onnxruntime import OnnxRuntimeEngine
 from vcedge_runtime.errors import TrackerError
-from vcedge_runtime.predictor import Predictor, timed
+from vcedge_runtime.predictor import Predictor, takes_flow, timed
 from vcedge_runtime.propagation.labels import assign_share, labels_from_mask, mask_from_labels
 from vcedge_runtime.propagation.points import (
     PointEstimate,
@@ -26,13 +23,12 @@ from vcedge_runtime.propagation.points import (
     points_from_labels,
 )
 from vcedge_runtime.propagation.upsample import CubicUpsampler, EdgeGuide, Upsampler
+from vcedge_runtime.resizing import prepare_frame, working_size
 from vcedge_runtime.video.masks import check_mask
 
 LABEL_STEP = 4
 """Label channels are allocated in steps of this many."""
 MAX_OBJECTS = 255
-LONGEST = 8
-"""Long sides a short side up to which a frame is worked on at the wanted size (our choice)."""
 STAGES = (
     "resize",
     "flow",
@@ -104,6 +100,8 @@ class Tracker(Closing):
                 f"bundle {bundle.folder} gives the graphs {sorted(engines)}; expected also "
                 f"{sorted(missing)}; export the bundle again"
             )
+        if bundle.composition.motion and not takes_flow(engines["encoder"]):
+            raise TrackerError(f"the encoder of bundle {bundle.folder} takes no optical flow")
         self._engines = dict(engines)
         self._video: _Video | None = None
 
@@ -114,6 +112,8 @@ class Tracker(Closing):
         *,
         size: int | None = None,
         edges: bool | None = None,
+        motion: bool | None = None,
+        value_extraction: bool | None = None,
         memory: str | Part | None = None,
         sampler: str | Part | None = None,
         fusion: str | Part | None = None,
@@ -126,6 +126,8 @@ class Tracker(Closing):
             model: name, folder, or an opened bundle.
             size: working size, the short side in pixels; the bundle's default when None.
             edges: bring masks to the frame's own edges; the bundle's default when None.
+            motion: add optical flow to the frames (MER), likewise.
+            value_extraction: refine keys by the value extraction (MER), likewise.
             memory: which frames are read: a kind such as ``dynamic``, with its default settings
                 unless it is the bundle's own, or settings; the bundle's when None.
             sampler: where in them a cell looks, likewise.
@@ -136,14 +138,19 @@ class Tracker(Closing):
         Raises:
             BundleError: the bundle cannot be read, or there is no such kind.
             EngineError: a graph cannot be loaded.
+            TrackerError: the model lacks what is asked of it.
             MissingExtraError: onnxruntime is not installed.
         """
         bundle = model if isinstance(model, Bundle) else Bundle.open(model)
         parts = bundle.composition.exchange(
-            memory=memory, sampler=sampler, fusion=fusion, alignment=alignment
+            edges=edges,
+            motion=motion,
+            value_extraction=value_extraction,
+            memory=memory,
+            sampler=sampler,
+            fusion=fusion,
+            alignment=alignment,
         )
-        if edges is not None:
-            parts = replace(parts, edges=edges)
         bundle = replace(bundle, composition=parts)
         engines = {
             name: OnnxRuntimeEngine(bundle.path_of(name), graph.spec, threads=threads)
@@ -198,7 +205,7 @@ class Tracker(Closing):
         video.drawn_in = dict.fromkeys(objects, 0)
         bank = video.predictor.bank
         labels = labels_from_mask(ids, channel_of, bank.grid_hw, bank.channels)
-        video.predictor.begin(_prepare(frame, video.work_hw), labels)
+        video.predictor.begin(prepare_frame(frame, video.work_hw), labels)
         self._video = video
 
     def start_points(
@@ -226,7 +233,7 @@ class Tracker(Closing):
         drawn = labels_from_points(points, video.frame_hw, bank.grid_hw)
         labels = np.zeros((*bank.grid_hw, bank.channels), np.float32)
         labels[..., : drawn.shape[-1]] = drawn
-        video.predictor.begin(_prepare(frame, video.work_hw), labels)
+        video.predictor.begin(prepare_frame(frame, video.work_hw), labels)
         self._video = video
 
     def step(self, frame: NDArray[np.uint8]) -> StepResult:
@@ -250,7 +257,7 @@ class Tracker(Closing):
             )
         timings = dict.fromkeys(STAGES, 0.0)
         with timed(timings, "resize"):
-            lab = _prepare(frame, video.work_hw)
+            lab = prepare_frame(frame, video.work_hw)
         video.predictor.advance(lab, timings)
         labels = video.predictor.labels
         with timed(timings, "upsample"):
@@ -352,37 +359,6 @@ class Tracker(Closing):
         if channel >= video.predictor.bank.channels:
             video.predictor.widen(_allocated_channels(channel + 1))
         return channel
-
-
-def working_size(frame_hw: tuple[int, int], size: int, stride: int) -> tuple[int, int]:
-    """Size in which a frame is encoded: its short side about ``size``, both sides whole key cells.
-
-    A frame that is longer than ``LONGEST`` to 1 gets as many pixels as one of that shape, so that
-    time and memory have a bound.
-
-    Args:
-        frame_hw: the frame's height and width.
-        size: wanted short side.
-        stride: pixels per key cell.
-    """
-    short, long = sorted(frame_hw)
-    scale = size / short * min(1.0, math.sqrt(LONGEST * short / long))
-    height, width = (max(2, round(side * scale / stride)) * stride for side in frame_hw)
-    return height, width
-
-
-def resize_frame(frame: NDArray[np.uint8], size_hw: tuple[int, int]) -> NDArray[np.uint8]:
-    """Resize (H, W, 3) uint8, averaging when it gets smaller."""
-    if frame.shape[:2] == size_hw:
-        return frame
-    smaller = size_hw[0] < frame.shape[0]
-    method = cv2.INTER_AREA if smaller else cv2.INTER_LINEAR
-    return np.asarray(cv2.resize(frame, size_hw[::-1], interpolation=method), np.uint8)
-
-
-def _prepare(frame: NDArray[np.uint8], work_hw: tuple[int, int]) -> NDArray[np.float32]:
-    """Bring a frame to the working size and to normalised Lab: (H, W, 3) float32."""
-    return lab_from_bgr(resize_frame(frame, work_hw))
 
 
 def _allocated_channels(wanted: int) -> int:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import make_weights
 from vcedge.models.encoder import PROFILES
 from vcedge.models.weights import Weights
 from vcedge_export import bundle as bundle_module
@@ -16,6 +17,7 @@ from vcedge_export.bundle import ExportOptions, export_bundle
 from vcedge_export.verify import TruthClip
 from vcedge_runtime.bundle import MANIFEST, Bundle
 from vcedge_runtime.errors import BundleError, ExportError, OutputError
+from vcedge_runtime.tracker import Tracker
 
 Export = Callable[..., Bundle]
 
@@ -66,6 +68,26 @@ def test_stages_are_told_in_their_order(
     options = ExportOptions(size=64, radius=4)
     export_bundle(tiny_weights, tmp_path / "new", tiny_clip, options, told.append)
     assert told == ["encoder", "label_readout", "cluster_readout", "column_total", "verify"]
+
+
+def test_what_is_switched_off_is_proven_and_can_be_switched_on(
+    mer_bundle: Bundle, tiny_clip: TruthClip, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def copy_graph(module: object, spec: object, examples: object, path: Path) -> None:
+        path.write_bytes(mer_bundle.path_of(path.stem).read_bytes())
+
+    monkeypatch.setattr(bundle_module, "export_onnx", copy_graph)
+    options = ExportOptions(size=64, radius=4, motion=False, value_extraction=False)
+    weights = make_weights(motion=True, value_extraction=True)
+    export_bundle(weights, tmp_path / "off", tiny_clip, options)
+    opened = Bundle.open(tmp_path / "off")
+    assert (opened.composition.motion, opened.composition.value_extraction) == (False, False)
+    proven = {row["tensor"] for row in opened.verification["outputs"]}
+    assert {"encoder.key", "value_extraction.key"} <= proven
+    with Tracker.open(opened, motion=True, value_extraction=True, threads=1) as tracker:
+        tracker.start(tiny_clip.frames[0], tiny_clip.masks[0])
+        timings_ms = tracker.step(tiny_clip.frames[1]).timings_ms
+    assert min(timings_ms["flow"], timings_ms["values"]) > 0
 
 
 def test_the_size_is_the_profiles_own_when_none_is_chosen(

@@ -137,7 +137,8 @@ def command(
     markdown: bool,
 ) -> None:
     """Measure the speed of MODEL (a shipped name or a bundle's folder), stage by stage."""
-    bundle = _choose_edges(Bundle.open(model), edges)
+    bundle = Bundle.open(model)
+    bundle = replace(bundle, composition=bundle.composition.exchange(edges=edges))
     _require_possible(bundle, sizes, report)
     wanted, machine = sorted({*sizes, bundle.composition.size}), describe_machine()
     with TemporaryDirectory() as folder, _limited_opencv(threads):
@@ -165,12 +166,6 @@ class _Clip:
     label: str
     video: Source
     mask: NDArray[np.uint8]
-
-
-def _choose_edges(bundle: Bundle, edges: bool | None) -> Bundle:
-    if edges is None:
-        return bundle
-    return replace(bundle, composition=replace(bundle.composition, edges=edges))
 
 
 def _require_possible(bundle: Bundle, sizes: Iterable[int], report: Path | None) -> None:

@@ -8,12 +8,12 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 from rich.console import Console
 
-from vcedge.commands.options import ALIGNMENT, EDGES, FUSION, MEMORY, MODEL, SAMPLER, SIZE, THREADS
+from vcedge.commands.options import tracked
 from vcedge.commands.progress import session_bar
 from vcedge.commands.tables import make_table
 from vcedge.evaluation import badja as badja_protocol
@@ -32,17 +32,9 @@ from vcedge_runtime.video.prefetch import prefetch
 from vcedge_runtime.video.sinks import MaskFolder, prepare_output
 from vcedge_runtime.video.sources import open_source
 
-Command = TypeVar("Command", bound=Callable[..., None])
 FOLDER = click.Path(path_type=Path)
 CSV = click.option("--csv", type=FOLDER, help="Write every row to a CSV file.")
 OVERWRITE = click.option("--overwrite", is_flag=True, help="Replace masks that --out holds.")
-
-
-def tracked(function: Command) -> Command:
-    """Give a command the options of a tracker; it takes them as keywords for ``_open_tracker``."""
-    for option in (THREADS, EDGES, ALIGNMENT, FUSION, SAMPLER, MEMORY, SIZE, MODEL):
-        function = option(function)
-    return function
 
 
 @click.group(name="eval")

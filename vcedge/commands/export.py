@@ -14,7 +14,7 @@ import click
 from rich.console import Console
 
 from vcedge.commands.inspect_bundle import difference_table
-from vcedge.commands.options import ALIGNMENT, FUSION, MEMORY, SAMPLER
+from vcedge.commands.options import ALIGNMENT, FUSION, MEMORY, MOTION, SAMPLER, VALUES
 from vcedge.models.weights import load_weights
 from vcedge_export.bundle import ExportOptions, export_bundle
 from vcedge_export.verify import TruthClip
@@ -43,6 +43,8 @@ from vcedge_runtime.video.sources import open_source
 @SAMPLER
 @FUSION
 @ALIGNMENT
+@MOTION
+@VALUES
 @click.option("--clip", help="Real frames to verify on; the demo clip by default.")
 @click.option(
     "--truth",
@@ -62,6 +64,8 @@ def command(
     sampler: str | Part | None,
     fusion: str | Part | None,
     alignment: str | Part | None,
+    motion: bool | None,
+    value_extraction: bool | None,
     clip: str | None,
     truth: Path | None,
     frames: int,
@@ -84,6 +88,8 @@ def command(
         sampler=sampler or ExportOptions.sampler,
         fusion=fusion or ExportOptions.fusion,
         alignment=alignment or ExportOptions.alignment,
+        motion=motion is not False,
+        value_extraction=value_extraction is not False,
         overwrite=overwrite,
     )
     with console.status("export") as status:

@@ -36,6 +36,17 @@ EDGES = click.option(
     default=None,
     help="Bring masks to the frame's own edges; the model's own choice by default.",
 )
+MOTION = click.option(
+    "--motion/--no-motion",
+    default=None,
+    help="Add optical flow to the frames (MER); the model's own choice by default.",
+)
+VALUES = click.option(
+    "--values/--no-values",
+    "value_extraction",
+    default=None,
+    help="Refine keys by the value extraction (MER); the model's own choice by default.",
+)
 
 
 class PartType(click.ParamType):  # type: ignore[type-arg]
@@ -73,3 +84,11 @@ MEMORY = _part_option("memory", "Which frames are read")
 SAMPLER = _part_option("sampler", "Where in them a cell looks")
 FUSION = _part_option("fusion", "How what was read becomes one label")
 ALIGNMENT = _part_option("alignment", "Whether windows follow the objects")
+
+
+def tracked(function: Command) -> Command:
+    """Give a command the options of a tracker; it takes them as keywords for ``Tracker.open``."""
+    parts = (EDGES, VALUES, MOTION, ALIGNMENT, FUSION, SAMPLER, MEMORY)
+    for option in (THREADS, *parts, SIZE, MODEL):
+        function = option(function)
+    return function

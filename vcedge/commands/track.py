@@ -8,23 +8,14 @@ from contextlib import ExitStack
 from functools import partial
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import click
 from rich.console import Console
 
-from vcedge.commands.options import (
-    ALIGNMENT,
-    EDGES,
-    FUSION,
-    MEMORY,
-    MODEL,
-    SAMPLER,
-    SIZE,
-    THREADS,
-)
+from vcedge.commands.options import tracked
 from vcedge.commands.progress import session_bar
 from vcedge_runtime.bundle import Bundle
-from vcedge_runtime.composition import Part
 from vcedge_runtime.errors import MaskError, OutputError, SourceError
 from vcedge_runtime.session import PointSink, SessionReport, track_frames, track_points
 from vcedge_runtime.tracker import Tracker
@@ -51,14 +42,7 @@ from vcedge_runtime.video.sources import Source, open_source
     "--mask", help="Mask of the first frame: palette PNG, gray or 0/255; ids may be parts."
 )
 @click.option("--points", help="Instead of --mask: CSV of the first frame's points, name,x,y.")
-@MODEL
-@SIZE
-@MEMORY
-@SAMPLER
-@FUSION
-@ALIGNMENT
-@EDGES
-@THREADS
+@tracked
 @click.option("--out", type=click.Path(path_type=Path), help="Folder; vcedge-out/NAME by default.")
 @click.option("--overwrite", is_flag=True, help="Replace what an earlier run wrote to --out.")
 @click.option("--binarize", is_flag=True, help="Everything bright in the mask is object 1.")
@@ -72,13 +56,6 @@ def command(
     mask: str | None,
     points: str | None,
     model: str,
-    size: int | None,
-    memory: str | Part | None,
-    sampler: str | Part | None,
-    fusion: str | Part | None,
-    alignment: str | Part | None,
-    edges: bool | None,
-    threads: int,
     out: Path | None,
     overwrite: bool,
     binarize: bool,
@@ -87,6 +64,7 @@ def command(
     masks: bool,
     overlay: bool,
     log: bool,
+    **chosen: Any,
 ) -> None:
     """Follow the objects of a mask, or named points, through SOURCE.
 
@@ -98,10 +76,9 @@ def command(
         raise MaskError("pass either --mask or --points, for the first frame")
     bundle = Bundle.open(model)
     _warn_unverified(console, bundle)
-    parts = {"memory": memory, "sampler": sampler, "fusion": fusion, "alignment": alignment}
     with (
         open_source(source) as video,
-        Tracker.open(bundle, size=size, edges=edges, threads=threads, **parts) as tracker,
+        Tracker.open(bundle, **chosen) as tracker,
     ):
         read_first = partial(read_mask, binarize=binarize, resize=resize_mask)
         first = read_points(points, frame_hw=video.frame_hw) if points else None

@@ -21,7 +21,7 @@ from tests.runtime.tracker.made import (
 from vcedge_runtime.bundle import Bundle
 from vcedge_runtime.engines.base import Buffer, Engine
 from vcedge_runtime.engines.onnxruntime import OnnxRuntimeEngine
-from vcedge_runtime.errors import BundleError, EngineError
+from vcedge_runtime.errors import BundleError, EngineError, TrackerError
 from vcedge_runtime.tracker import StepResult, Tracker
 
 
@@ -88,6 +88,39 @@ def test_keys_in_memory_are_those_of_the_value_extraction(
         # Frozen at write: what was read for a frame is read for all later ones.
         np.testing.assert_array_equal(bank.keys[0], first)
         assert np.abs(bank.keys[1] - bank.raw_keys[1]).max() > 1e-3
+
+
+def test_motion_and_value_extraction_can_be_switched_off(
+    mer_bundle: Bundle, make_frame: MakeFrame, mask: Frame
+) -> None:
+    frames = [make_frame(HEIGHT, WIDTH, shift) for shift in (0, 6, 12)]
+    keys, held = {}, {}
+    for motion, values in ((True, True), (True, False), (False, False)):
+        switches = {"motion": motion, "value_extraction": values}
+        with Tracker.open(mer_bundle, threads=1, **switches) as tracker:
+            tracker.start(frames[0], mask)
+            for moved in frames[1:]:
+                tracker.step(moved)
+            bank = tracker._current().predictor.bank
+            keys[motion, values] = bank.raw_keys[2].copy()
+            assert bool(np.abs(bank.keys[2] - bank.raw_keys[2]).max() > 1e-3) is values
+            held[motion, values] = tracker.memory_bytes
+            assert tracker.memory_bytes == bytes_of_arrays(tracker, set())
+    assert held[True, True] > held[True, False] > held[False, False]
+    np.testing.assert_array_equal(keys[True, True], keys[True, False])
+    # Without flow the encoder gets zeros: rest.
+    assert np.abs(keys[True, False] - keys[False, False]).max() > 1e-3
+    with Tracker.open(mer_bundle, threads=1, motion=False) as tracker:
+        tracker.start(frames[2], mask)
+        rest = tracker._current().predictor.bank.raw_keys[0]
+        np.testing.assert_array_equal(rest, keys[False, False])
+
+
+def test_a_switch_that_the_model_lacks_is_refused(tiny_bundle: Bundle) -> None:
+    with pytest.raises(TrackerError, match="takes no optical flow"):
+        Tracker.open(tiny_bundle, motion=True)
+    with pytest.raises(TrackerError, match="value_extraction"):
+        Tracker.open(tiny_bundle, value_extraction=True)
 
 
 class FailingEngine:

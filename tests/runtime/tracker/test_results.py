@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from tests.runtime.tracker.made import HEIGHT, WIDTH, Frame, MakeFrame, bytes_of_arrays, iou, square
 from vcedge_runtime.bundle import Bundle
-from vcedge_runtime.tracker import STAGES, Tracker, working_size
+from vcedge_runtime.resizing import LONGEST, working_size
+from vcedge_runtime.tracker import STAGES, Tracker
 
 
 def test_a_still_video_keeps_its_mask(tracker: Tracker, frame: Frame, mask: Frame) -> None:
@@ -104,10 +105,10 @@ def test_the_working_size_is_whole_cells_with_the_short_side_as_wanted(
     work_hw = working_size((height, width), size, stride)
     assert all(side % stride == 0 and side >= 2 * stride for side in work_hw)
     short, long = sorted((height, width))
-    if long <= 8 * short:
+    if long <= LONGEST * short:
         assert abs(min(work_hw) - size) <= stride / 2
-    # Of longer frames the area is that of 8 to 1.
-    long_side = min(long * size / short, size * math.sqrt(8 * long / short))
+    # Of longer frames the area is that of LONGEST to 1.
+    long_side = min(long * size / short, size * math.sqrt(LONGEST * long / short))
     assert abs(max(work_hw) - long_side) <= stride / 2
 
 
