@@ -45,9 +45,9 @@ class ExportOptions:
         fusion: how what was read becomes one label, likewise.
         alignment: whether and how windows follow the objects, likewise; they do so by default
             (measured: 3 points on the development sequences).
-        motion: whether the bundle estimates optical flow, where the encoder takes it; off, a
-            tracker can still be opened with it.
-        value_extraction: whether it refines keys, where the network does, likewise.
+        motion: whether the bundle estimates optical flow; as the network does when None. Off, a
+            tracker can still be opened with it. What was verified is the network's own way.
+        value_extraction: whether it refines keys, likewise.
         overwrite: replace a bundle that stands in the folder.
     """
 
@@ -60,8 +60,8 @@ class ExportOptions:
     sampler: str | Part = "window"
     fusion: str | Part = "joint"
     alignment: str | Part = "objects"
-    motion: bool = True
-    value_extraction: bool = True
+    motion: bool | None = None
+    value_extraction: bool | None = None
     overwrite: bool = False
 
     def __post_init__(self) -> None:
@@ -90,7 +90,7 @@ def export_bundle(
     Raises:
         OutputError: the folder exists and may not be overwritten, is no bundle, or cannot be
             written.
-        ExportError: a graph cannot be exported.
+        ExportError: a graph cannot be exported, or the network lacks what the options ask for.
     """
     _require_free(folder, options.overwrite)
     partial = folder.with_name(folder.name + ".partial")
@@ -154,9 +154,17 @@ def _compose(weights: Weights, options: ExportOptions) -> Composition:
         sampler=options.sampler,
         fusion=options.fusion,
         alignment=options.alignment,
-        motion=options.motion and network.encoder.alpha is not None,
-        value_extraction=options.value_extraction and network.values is not None,
+        motion=_choose("motion", options.motion, network.encoder.alpha is not None),
+        value_extraction=_choose(
+            "value_extraction", options.value_extraction, network.values is not None
+        ),
     )
+
+
+def _choose(part: str, wanted: bool | None, there: bool) -> bool:
+    if wanted and not there:
+        raise ExportError(f"the network was trained without {part}; leave it out or switch it off")
+    return there if wanted is None else wanted
 
 
 def _modules(weights: Weights, composition: Composition) -> Mapping[str, GraphModule]:
@@ -182,9 +190,9 @@ def _prove(bundle: Bundle, modules: Mapping[str, GraphModule], clip: TruthClip) 
         for name, graph in bundle.graphs.items()
     }
     model = {name: TorchEngine(module, module.spec) for name, module in modules.items()}
-    # What is switched off is proven too.
+    # Flow and value extraction are proven also where the bundle has them switched off.
     whole = bundle.composition.exchange(
-        motion=takes_flow(model["encoder"]), value_extraction="value_extraction" in model
+        motion=takes_flow(model["encoder"].spec), value_extraction="value_extraction" in model
     )
     verification = verify_bundle(replace(bundle, composition=whole), exported, model, clip)
     return replace(bundle, verification=verification.to_json())

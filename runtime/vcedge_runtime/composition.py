@@ -107,9 +107,12 @@ class Composition:
                 ``edges``, ``motion``, ``value_extraction``: on or off.
 
         Raises:
-            BundleError: no such kind.
+            BundleError: no such kind, or on and off for what has kinds, or the reverse.
         """
         given = {part: kind for part, kind in parts.items() if kind is not None}
+        for part, kind in given.items():
+            if (part in KINDS) is isinstance(kind, bool):
+                raise BundleError(f"received {kind!r} for {part}, which no {part} can be")
         changed = {
             part: self._make(part, kind) if isinstance(kind, str) else kind
             for part, kind in given.items()
@@ -165,10 +168,10 @@ def part_from_json(part: str, value: Mapping[str, Any]) -> Part:
     return made
 
 
-def parts_from_json(value: Mapping[str, Mapping[str, Any] | bool]) -> dict[str, Part | bool]:
+def parts_from_json(value: Mapping[str, Any]) -> dict[str, Part | bool]:
     """Read several parts by their names, or whether they are on; see ``part_from_json``."""
     return {
-        part: settings if isinstance(settings, bool) else part_from_json(part, settings)
+        part: part_from_json(part, settings) if part in KINDS else settings
         for part, settings in value.items()
     }
 

@@ -24,7 +24,8 @@ from vcedge_runtime.propagation.reader import TileReader
 from vcedge_runtime.sampling.alignment import AlignmentSettings, ObjectAligner
 from vcedge_runtime.sampling.regions import RegionSettings, enhance, enhance_labels
 from vcedge_runtime.sampling.sampling import RegionSampler, Sampling, open_sampler
-from vcedge_runtime.sampling.tokens import WINDOWS, token_grid
+from vcedge_runtime.sampling.tokens import WINDOWS, TokenGrid, token_grid
+from vcedge_runtime.spec import GraphSpec
 
 VALUE_REFERENCES = ReferencePolicy()
 """The frames that the value extraction compares with (MER's own, whatever is read)."""
@@ -77,7 +78,9 @@ class Predictor:
             enhanced=self._etas is not None,
         )
         self._image = np.zeros((1, 3, *work_hw), np.float32)
-        self._flow_image = np.zeros_like(self._image) if takes_flow(engines["encoder"]) else None
+        self._flow_image = (
+            np.zeros_like(self._image) if takes_flow(engines["encoder"].spec) else None
+        )
         self._flow = FlowEstimator()
         self._tokens = token_grid(grid_hw) if parts.value_extraction else None
         self._value_map = np.zeros((WINDOWS, WINDOWS), np.float32)
@@ -216,20 +219,19 @@ class Predictor:
             if colours.size:
                 size = self.bank.grid_hw[::-1]
                 colours[:] = cv2.resize(lab, size, interpolation=cv2.INTER_AREA)
-        with timed(timings, "flow"):
-            if self._flow_image is not None and self.parts.motion:
+        if self._flow_image is not None and self.parts.motion:
+            with timed(timings, "flow"):
                 flow.step(lab, out=self._flow_image[0])
         with timed(timings, "encode"):
             self._engines["encoder"].run(inputs, {"key": self.bank.raw_keys[slot]})
-        with timed(timings, "values"):
-            self._refine(frame, slot)
+        if self._tokens is not None:
+            with timed(timings, "values"):
+                self._refine(frame, slot, self._tokens)
         return flow
 
-    def _refine(self, frame: int, slot: int) -> None:
+    def _refine(self, frame: int, slot: int, tokens: TokenGrid) -> None:
         """Refine the frame's key by those that were read before it (MER, eqs. 6 to 12)."""
-        tokens, bank = self._tokens, self.bank
-        if tokens is None:
-            return
+        bank = self.bank
         engine = self._engines["value_extraction"]
         shapes = {tensor.name: tensor.shape for tensor in engine.spec.inputs}
         places = int(shapes["slot_index"][0])
@@ -282,9 +284,9 @@ class Predictor:
         return read
 
 
-def takes_flow(encoder: Engine) -> bool:
+def takes_flow(encoder: GraphSpec) -> bool:
     """Tell whether an encoder wants encoded optical flow beside the frame."""
-    return any(tensor.name == "flow" for tensor in encoder.spec.inputs)
+    return any(tensor.name == "flow" for tensor in encoder.inputs)
 
 
 def _enhancement(fusion: Fusion) -> tuple[float, float] | None:

@@ -24,6 +24,7 @@ from vcedge_runtime.propagation.points import (
 )
 from vcedge_runtime.propagation.upsample import CubicUpsampler, EdgeGuide, Upsampler
 from vcedge_runtime.resizing import prepare_frame, working_size
+from vcedge_runtime.spec import GraphSpec
 from vcedge_runtime.video.masks import check_mask
 
 LABEL_STEP = 4
@@ -81,7 +82,8 @@ class Tracker(Closing):
         size: working size, the short side in pixels; the bundle's default when None.
 
     Raises:
-        TrackerError: the size is smaller than two key cells, or an engine is missing.
+        TrackerError: the size is smaller than two key cells, or an engine is missing, or the
+            encoder's lacks the flow that the composition wants.
     """
 
     def __init__(
@@ -94,14 +96,7 @@ class Tracker(Closing):
                 f"received a working size of {self.size}; expected at least "
                 f"{2 * bundle.composition.stride} pixels"
             )
-        missing = bundle.composition.graphs - set(engines)
-        if missing:
-            raise TrackerError(
-                f"bundle {bundle.folder} gives the graphs {sorted(engines)}; expected also "
-                f"{sorted(missing)}; export the bundle again"
-            )
-        if bundle.composition.motion and not takes_flow(engines["encoder"]):
-            raise TrackerError(f"the encoder of bundle {bundle.folder} takes no optical flow")
+        _require_graphs(bundle, {name: engine.spec for name, engine in engines.items()})
         self._engines = dict(engines)
         self._video: _Video | None = None
 
@@ -138,7 +133,8 @@ class Tracker(Closing):
         Raises:
             BundleError: the bundle cannot be read, or there is no such kind.
             EngineError: a graph cannot be loaded.
-            TrackerError: the model lacks what is asked of it.
+            TrackerError: the size is smaller than two key cells, or the model lacks what is asked
+                of it.
             MissingExtraError: onnxruntime is not installed.
         """
         bundle = model if isinstance(model, Bundle) else Bundle.open(model)
@@ -152,6 +148,7 @@ class Tracker(Closing):
             alignment=alignment,
         )
         bundle = replace(bundle, composition=parts)
+        _require_graphs(bundle, {name: graph.spec for name, graph in bundle.graphs.items()})
         engines = {
             name: OnnxRuntimeEngine(bundle.path_of(name), graph.spec, threads=threads)
             for name, graph in bundle.graphs.items()
@@ -359,6 +356,27 @@ class Tracker(Closing):
         if channel >= video.predictor.bank.channels:
             video.predictor.widen(_allocated_channels(channel + 1))
         return channel
+
+
+def _require_graphs(bundle: Bundle, specs: Mapping[str, GraphSpec]) -> None:
+    """Refuse a composition that asks for what the model's graphs, by name, do not give."""
+    parts = bundle.composition
+    if parts.value_extraction and "value_extraction" not in specs:
+        raise TrackerError(
+            f"model {bundle.name} has no value extraction; leave --values out, or use a model that "
+            "was trained with it"
+        )
+    missing = parts.graphs - set(specs)
+    if missing:
+        raise TrackerError(
+            f"bundle {bundle.folder} gives the graphs {sorted(specs)}; expected also "
+            f"{sorted(missing)}; export the bundle again"
+        )
+    if parts.motion and not takes_flow(specs["encoder"]):
+        raise TrackerError(
+            f"the encoder of model {bundle.name} takes no optical flow; leave --motion out, or use "
+            "a model that was trained with it"
+        )
 
 
 def _allocated_channels(wanted: int) -> int:

@@ -150,6 +150,7 @@ def test_every_module_is_measured_beside_the_encoder(
     rows = run_script("modules.py", *options, "--mask", mask)["rows"]
     assert all(set(row["ms"]) == set(TRACKING) for row in rows)
     assert all(row["ms"]["encode"] > 0 and row["ms"]["readout"] > 0 for row in rows)
-    exchanged = {part: kind["kind"] for row in rows for part, kind in row["parts"].items()}
-    assert set(exchanged) == set(KINDS)
+    assert all(set(row["mean_ms"]) == set(TRACKING) for row in rows)
+    exchanged = {part for row in rows for part in row["parts"]}
+    assert exchanged == {*KINDS, "motion", "value_extraction"}
     assert "| bidirectional (DMP)" in capsys.readouterr().out

@@ -82,12 +82,26 @@ def test_what_is_switched_off_is_proven_and_can_be_switched_on(
     export_bundle(weights, tmp_path / "off", tiny_clip, options)
     opened = Bundle.open(tmp_path / "off")
     assert (opened.composition.motion, opened.composition.value_extraction) == (False, False)
+    assert opened.verification["passes"] is True
     proven = {row["tensor"] for row in opened.verification["outputs"]}
     assert {"encoder.key", "value_extraction.key"} <= proven
     with Tracker.open(opened, motion=True, value_extraction=True, threads=1) as tracker:
         tracker.start(tiny_clip.frames[0], tiny_clip.masks[0])
         timings_ms = tracker.step(tiny_clip.frames[1]).timings_ms
     assert min(timings_ms["flow"], timings_ms["values"]) > 0
+    with Tracker.open(opened, threads=1) as tracker:
+        tracker.start(tiny_clip.frames[0], tiny_clip.masks[0])
+        timings_ms = tracker.step(tiny_clip.frames[1]).timings_ms
+    assert timings_ms["flow"] == timings_ms["values"] == 0
+
+
+@pytest.mark.parametrize("part", ["motion", "value_extraction"])
+def test_what_the_network_lacks_cannot_be_switched_on(
+    quick_export: Export, tmp_path: Path, part: str
+) -> None:
+    with pytest.raises(ExportError, match=f"trained without {part}"):
+        quick_export(tmp_path / "new", **{part: True})
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_size_is_the_profiles_own_when_none_is_chosen(

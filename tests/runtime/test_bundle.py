@@ -153,7 +153,7 @@ def test_a_manifest_without_a_part_is_damaged(bundle: Bundle, path: tuple[str, .
         Bundle.open(bundle.folder)
 
 
-@pytest.mark.parametrize("junk", [None, "text", 3, -1.5, [], [None], {}, {"a": 1}])
+@pytest.mark.parametrize("junk", [None, "text", 3, -1.5, True, [], [None], {}, {"a": 1}])
 @pytest.mark.parametrize("path", [*[(part,) for part in PARTS], *NESTED])
 def test_junk_in_a_manifest_never_ends_in_another_error(
     bundle: Bundle, path: tuple[str, ...], junk: Any

@@ -78,7 +78,7 @@ class Measurement:
                 "name": bundle.name,
                 "profile": bundle.profile,
                 "default_size": bundle.composition.size,
-                "edges": bundle.composition.edges,
+                "composition": bundle.composition.to_json(),
                 "sha256": {name: graph.sha256 for name, graph in bundle.graphs.items()},
                 "precision": {name: graph.precision for name, graph in bundle.graphs.items()},
             },

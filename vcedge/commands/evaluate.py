@@ -81,7 +81,7 @@ def davis(
         if root is not None:
             gt, names = root, list_sequences(root, names)
             pred = out or Path(stack.enter_context(TemporaryDirectory()))
-            _track_all(root, names, pred, _open_tracker(**chosen), overwrite, console)
+            _track_all(root, names, pred, Tracker.open(**chosen), overwrite, console)
         assert gt is not None
         assert pred is not None
         score = evaluate_folders(gt, pred, names)
@@ -116,7 +116,7 @@ def badja(
             f"received {missing[0]} as a sequence of {joints}; expected some of: "
             f"{', '.join(truths)}; name one of these"
         )
-    with _open_tracker(**chosen) as tracker:
+    with Tracker.open(**chosen) as tracker:
         methods = {Path(chosen["model"]).name: badja_protocol.follow_with_tracker(tracker)}
         if baseline:
             methods["DIS flow"] = badja_protocol.follow_with_flow()
@@ -139,7 +139,7 @@ def jhmdb(root: Path, split: int, per_joint: bool, csv: Path | None, **chosen: A
     console = Console()
     chosen["size"] = side = chosen["size"] or jhmdb_protocol.SIDE
     names = jhmdb_protocol.list_videos(root, split)
-    with _open_tracker(**chosen) as tracker:
+    with Tracker.open(**chosen) as tracker:
         score = jhmdb_protocol.evaluate_jhmdb(
             root, tracker, split=split, side=side, on_video=_counter(console, len(names))
         )
@@ -172,7 +172,7 @@ def vip(
     if out is not None:
         for name in names:
             prepare_output(out / name, overwrite=overwrite)
-    with _open_tracker(**chosen) as tracker:
+    with Tracker.open(**chosen) as tracker:
         score = vip_protocol.evaluate_vip(
             root, tracker, side=side, out=out, on_video=_counter(console, len(names))
         )
@@ -219,17 +219,13 @@ def youtube(
         place = out or Path(stack.enter_context(TemporaryDirectory()))
         for video in listed:
             prepare_output(place / "Annotations" / video.name, overwrite=overwrite)
-        tracker = stack.enter_context(_open_tracker(**chosen))
+        tracker = stack.enter_context(Tracker.open(**chosen))
         track_videos(root, listed, tracker, place, _counter(console, len(listed)))
         found = score_holdout(root, listed, place, categories) if score else None
     if found is not None:
         _report(console, ("YTVOS-holdout", "objects", "J&F", "J", "F"), _holdout_rows(found), csv)
     if out is not None:
         console.out(f"wrote {out / 'Annotations'}", highlight=False)
-
-
-def _open_tracker(model: str, **chosen: Any) -> Tracker:
-    return Tracker.open(model, **{name: each for name, each in chosen.items() if each is not None})
 
 
 def _split_names(text: str | None) -> list[str] | None:

@@ -88,8 +88,8 @@ def command(
         sampler=sampler or ExportOptions.sampler,
         fusion=fusion or ExportOptions.fusion,
         alignment=alignment or ExportOptions.alignment,
-        motion=motion is not False,
-        value_extraction=value_extraction is not False,
+        motion=motion,
+        value_extraction=value_extraction,
         overwrite=overwrite,
     )
     with console.status("export") as status:

@@ -15,6 +15,7 @@ from vcedge.commands.tables import make_fact_list, make_table, open_console
 from vcedge_runtime.bundle import DEFAULT_MODEL, MANIFEST, Bundle
 from vcedge_runtime.composition import KINDS, Composition
 from vcedge_runtime.memory.references import ReferencePolicy
+from vcedge_runtime.predictor import takes_flow
 
 
 @click.command(name="inspect")
@@ -64,9 +65,16 @@ def _facts(bundle: Bundle) -> list[tuple[str, str]]:
         ("edges", "masks are brought to the frame's own" if parts.edges else "interpolated"),
         *kinds,
         ("slots", f"{parts.memory.slots} frames held, {parts.memory.references} read at most"),
-        ("optical flow", "yes" if parts.motion else "no"),
-        ("value extraction", "yes" if parts.value_extraction else "no"),
+        ("optical flow", _describe_switch(parts.motion, takes_flow(bundle.graphs["encoder"].spec))),
+        (
+            "value extraction",
+            _describe_switch(parts.value_extraction, "value_extraction" in bundle.graphs),
+        ),
     ]
+
+
+def _describe_switch(on: bool, there: bool) -> str:
+    return "yes" if on else "can be switched on" if there else "no"
 
 
 def _describe_part(parts: Composition, part: str) -> str:

@@ -22,7 +22,8 @@ MODEL = click.option(
 SIZE = click.option(
     "--size",
     type=click.IntRange(min=16),
-    help="Working size, the short side in pixels; the model's own by default.",
+    help="Working size, the short side in pixels (less for frames longer than 8 to 1); the model's "
+    "own by default.",
 )
 THREADS = click.option(
     "--threads",

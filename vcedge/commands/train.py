@@ -27,6 +27,7 @@ from vcedge.training.run import (
     ScalarWriter,
     TrainingRun,
     default_device,
+    default_sizes,
 )
 from vcedge_runtime.errors import MissingExtraError, OutputError, TrainingError
 
@@ -81,9 +82,8 @@ _OPTIONS = (
     ),
     click.option(
         "--sizes",
-        default=",".join(f"{share}:{size}" for share, size in RunSettings.sizes),
-        show_default=True,
-        help="Crop sizes, each with the share of the run at its end.",
+        help="Crop sizes, each with the share of the run at its end; as many key cells in either "
+        "profile by default: edge 0.5:128,1.0:192, paper 0.5:64,1.0:96.",
     ),
     click.option(
         "--learning-rate",
@@ -126,12 +126,13 @@ def _takes_request(function: Callable[..., None]) -> Callable[..., None]:
         profile: str,
         steps: int,
         batch: int,
-        sizes: str,
+        sizes: str | None,
         learning_rate: float,
         seed: int,
         **own: Any,
     ) -> None:
-        run = RunSettings(profile, steps, batch, _parse_sizes(sizes), learning_rate, seed)
+        crops = _parse_sizes(sizes) if sizes else default_sizes(profile)
+        run = RunSettings(profile, steps, batch, crops, learning_rate, seed)
         place = out or Path("vcedge-out") / f"train-{function.__name__}"
         wanted = device or default_device()
         request = Request(
@@ -251,8 +252,8 @@ def _deliver(
         "hours": round(run.seconds / 3600, 2),
         "videos": len(videos),
         "frames": sum(len(video.frames) for video in videos),
-        # The file and its folder; where they lay is the user's own business.
-        "from": request.start and "/".join(Path(request.start).parts[-2:]),
+        # Where a file lay is the user's own business.
+        "from": request.start and Path(request.start).name,
     }
     path = request.out / "weights.safetensors"
     save_weights(run.delivered, path, facts)

@@ -134,7 +134,11 @@ class ClipSettings:
     flow: bool = False
 
     def at_stride(self, stride: int) -> ClipSettings:
-        """The same for keys of another stride: a key cell shows as much of the video."""
+        """The same for keys of another stride: a key cell shows as much of the video.
+
+        No crop exceeds the frame: of a video of 256 pixels, crops of up to 128 reach every zoom of
+        stride 4.
+        """
         low, high = (zoom * stride / 8 for zoom in self.zoom)
         return replace(self, zoom=(low, high))
 
@@ -248,6 +252,7 @@ class _Crop:
         # One that shrinks the frame is averaged from one twice as fine, so that it does not alias.
         fine = 2 if self.side > self.size else 1
         size = (fine * self.size, fine * self.size)
-        cut = cv2.warpAffine(source, fine * warp, size, borderMode=cv2.BORDER_REFLECT_101)
+        finer = fine * warp + [[0, 0, (fine - 1) / 2]]
+        cut = cv2.warpAffine(source, finer, size, borderMode=cv2.BORDER_REFLECT_101)
         cut = cv2.resize(cut, (self.size, self.size), interpolation=cv2.INTER_AREA)
         return lab_from_bgr(np.asarray(cut, np.uint8))

@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader
 
 from vcedge.models.encoder import PROFILES
 from vcedge.models.network import KeyNetwork
-from vcedge.training.corpus import CachedVideo, ClipDataset, Clips
+from vcedge.training.corpus import CachedVideo, ClipDataset, Clips, ClipSettings
 from vcedge.training.interruption import finish_first
 from vcedge.training.objective import Objective
 from vcedge.training.processes import Processes
@@ -82,6 +82,12 @@ class RunSettings:
         """Factor on the learning rate at a step."""
         warm_up = max(1, self.steps // 50)
         return min(1.0, (step + 1) / warm_up) * (1 - 0.98 * step / self.steps)
+
+
+def default_sizes(profile: str) -> tuple[tuple[float, int], ...]:
+    """Crop sizes of as many key cells as the default ones have in the profile ``edge``."""
+    stride, cell = PROFILES[profile].stride, PROFILES["edge"].stride
+    return tuple((share, size * stride // cell) for share, size in RunSettings.sizes)
 
 
 @dataclass(frozen=True)
@@ -196,7 +202,8 @@ class TrainingRun:
         """
         state = self._read_checkpoint()
         ours = self._identity()
-        theirs = state["settings"]
+        # Before zoom was told apart by profile, checkpoints did not name it.
+        theirs = {"zoom": ClipSettings().zoom, **state["settings"]}
         differing = sorted(k for k in ours if k != "workers" and theirs.get(k) != ours[k])
         if differing:
             raise TrainingError(
@@ -256,7 +263,9 @@ class TrainingRun:
 
     def _identity(self) -> dict[str, Any]:
         method = {"method": self.objective.name, **asdict(self.objective.settings)}
-        return {**asdict(self.settings), **method, "processes": self.processes.count}
+        zoom = self.objective.clip_settings.zoom
+        run = {**asdict(self.settings), "zoom": zoom, "processes": self.processes.count}
+        return {**run, **method}
 
     def _state(self) -> dict[str, Any]:
         return {

@@ -117,9 +117,9 @@ def test_motion_and_value_extraction_can_be_switched_off(
 
 
 def test_a_switch_that_the_model_lacks_is_refused(tiny_bundle: Bundle) -> None:
-    with pytest.raises(TrackerError, match="takes no optical flow"):
+    with pytest.raises(TrackerError, match="takes no optical flow; leave --motion out"):
         Tracker.open(tiny_bundle, motion=True)
-    with pytest.raises(TrackerError, match="value_extraction"):
+    with pytest.raises(TrackerError, match="has no value extraction; leave --values out"):
         Tracker.open(tiny_bundle, value_extraction=True)
 
 

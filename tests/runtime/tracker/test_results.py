@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from tests.runtime.tracker.made import HEIGHT, WIDTH, Frame, MakeFrame, bytes_of_arrays, iou, square
 from vcedge_runtime.bundle import Bundle
-from vcedge_runtime.resizing import LONGEST, working_size
 from vcedge_runtime.tracker import STAGES, Tracker
 
 
@@ -96,20 +91,6 @@ def test_any_size_and_aspect_ratio_is_tracked(
     assert set(np.unique(result.mask)) <= {0, 7}
     if min(size_hw) >= 64 and not either.bundle.composition.edges:
         assert iou(result.mask == 7, mask == 7) > 0.8
-
-
-@given(st.integers(1, 3000), st.integers(1, 3000), st.integers(16, 800), st.sampled_from([4, 8]))
-def test_the_working_size_is_whole_cells_with_the_short_side_as_wanted(
-    height: int, width: int, size: int, stride: int
-) -> None:
-    work_hw = working_size((height, width), size, stride)
-    assert all(side % stride == 0 and side >= 2 * stride for side in work_hw)
-    short, long = sorted((height, width))
-    if long <= LONGEST * short:
-        assert abs(min(work_hw) - size) <= stride / 2
-    # Of longer frames the area is that of LONGEST to 1.
-    long_side = min(long * size / short, size * math.sqrt(LONGEST * long / short))
-    assert abs(max(work_hw) - long_side) <= stride / 2
 
 
 def test_memory_does_not_grow_and_is_every_array_that_is_held(

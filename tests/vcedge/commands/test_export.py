@@ -127,6 +127,8 @@ def test_graphs_that_are_not_the_model_are_marked_and_the_exit_code_is_1(
         (["--clip", "frames", "--truth", "none"], "none/00000.png, which cannot be read"),
         (["--out", "tiny.safetensors"], "tiny.safetensors exists; pass --overwrite or choose"),
         (["--out", "tiny.safetensors/below"], "cannot be written"),
+        (["--motion"], "the network was trained without motion"),
+        (["--values"], "the network was trained without value_extraction"),
     ],
 )
 @pytest.mark.usefixtures("truth")

@@ -183,6 +183,24 @@ def test_points_give_a_table_and_an_overlay(run: Run, make_clip: MakeClip) -> No
     assert names_in(Path("out")) == {"overlay.mp4"}
 
 
+def test_motion_and_values_can_be_switched_off(
+    run: Run, make_clip: MakeClip, mer_bundle: Bundle
+) -> None:
+    clip = make_clip(frames=3)
+    options = ("--model", mer_bundle.folder, "--no-motion", "--no-values", "--out", "out")
+    assert run(*clip.arguments, *options).returncode == 0
+    found = read_masks(Path("out"))["shot10"]
+    switches = {"motion": False, "value_extraction": False}
+    with Tracker.open(mer_bundle.folder, threads=1, **switches) as tracker:
+        for number in range(8, 11):
+            image = np.asarray(cv2.imread(str(clip.source / f"shot{number}.png")), np.uint8)
+            if number == 8:
+                tracker.start(image, clip.labels)
+            else:
+                mask = tracker.step(image).mask
+    np.testing.assert_array_equal(found, mask)
+
+
 def test_parts_of_the_model_can_be_exchanged(run: Run, make_clip: MakeClip) -> None:
     clip = make_clip(frames=4)
     parts = ("--memory", "dynamic:short=2", "--sampler", "clusters", "--fusion", "vote")

@@ -8,10 +8,12 @@ import pytest
 import torch
 
 from vcedge.models.affinity import window_bias
+from vcedge.models.encoder import PROFILES
 from vcedge.training.base import BaseObjective, BaseSettings
 from vcedge.training.corpus import Clips
 from vcedge.training.losses import clip_keys, colourisation_loss
 from vcedge.training.objective import Objective
+from vcedge.training.run import default_sizes
 from vcedge_runtime.errors import TrainingError
 
 CLIPS = Clips(torch.rand(2, 3, 3, 32, 32), torch.zeros(2, 3, 0, 32, 32), torch.tensor([0, 1]))
@@ -65,3 +67,6 @@ def test_clips_are_zoomed_for_the_stride_of_the_profile(
     profile: str, zoom: tuple[float, float]
 ) -> None:
     assert BaseObjective(profile).clip_settings.zoom == zoom
+    # A crop has as many key cells in either profile.
+    cells = [size / PROFILES[profile].stride for _, size in default_sizes(profile)]
+    assert cells == [16, 24]

@@ -300,7 +300,7 @@ def test_training_goes_on_from_weights_of_the_same_method(
         ({"batch": 3}, {"radius": 4}, "batch, radius"),
         ({"sizes": ((1.0, 48),)}, {}, "sizes"),
         ({"learning_rate": 1e-4}, {}, "learning_rate"),
-        ({"profile": "paper"}, {}, "profile"),
+        ({"profile": "paper"}, {}, "profile, zoom"),
     ],
 )
 def test_a_run_with_other_settings_is_not_resumed(
@@ -309,6 +309,17 @@ def test_a_run_with_other_settings_is_not_resumed(
     run = make_run(finished, "base", own, **changed)
     with pytest.raises(TrainingError, match=rf"trained with other settings \({named}\)"):
         run.resume()
+
+
+def test_a_checkpoint_from_before_zoom_was_kept_is_resumed(
+    make_run: MakeRun, finished: Path, tmp_path: Path
+) -> None:
+    state = torch.load(finished / "checkpoint.pt", weights_only=True)
+    del state["settings"]["zoom"]
+    torch.save(state, tmp_path / "checkpoint.pt")
+    run = make_run(tmp_path)
+    run.resume()
+    assert run.step == 6
 
 
 def test_a_run_of_another_method_is_not_resumed(make_run: MakeRun, finished: Path) -> None:
