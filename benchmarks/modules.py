@@ -27,6 +27,9 @@ ROWS: Mapping[str, Mapping[str, Mapping[str, object] | bool]] = {
     "multi-cluster sampler (MER)": {"sampler": {"kind": "clusters"}},
     "vote (MER)": {"fusion": {"kind": "vote"}},
     "dynamic memory (DMP)": {"memory": {"kind": "dynamic"}},
+    "dynamic memory, trials read the frame alone": {
+        "memory": {"kind": "dynamic", "long_probe": "single"}
+    },
     "dynamic memory, place from the last frame": {
         "memory": {"kind": "dynamic", "position": "last", "probe_every": 5}
     },
