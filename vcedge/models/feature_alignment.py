@@ -1,0 +1,142 @@
+"""SRNet's feature alignment module (FAM): a remembered frame is bent towards the query frame."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from vcedge_runtime.errors import TrainingError
+
+TAPS = 9
+"""Places that a 3x3 convolution looks at, row by row."""
+
+
+class DeformableConv(nn.Module):
+    """A modulated deformable 3x3 convolution (Zhu et al. 2019), as grid samples and one product.
+
+    So that every ONNX runtime has it. It starts as the identity (our choice).
+
+    Args:
+        channels: C, in and out.
+        groups: G groups of channels, each with offsets of its own.
+
+    Raises:
+        TrainingError: the groups do not divide the channels.
+    """
+
+    def __init__(self, channels: int, groups: int) -> None:
+        super().__init__()
+        if groups < 1 or channels % groups:
+            raise TrainingError(f"received {groups} groups for {channels} channels")
+        self.groups = groups
+        self.weight = nn.Parameter(torch.zeros(channels, TAPS, channels))
+        with torch.no_grad():
+            self.weight[:, TAPS // 2] = torch.eye(channels)
+
+    def forward(self, x: Tensor, offsets: Tensor, modulation: Tensor) -> Tensor:
+        """Convolve; what lies outside of the planes is 0.
+
+        Args:
+            x: (B, C, h, w).
+            offsets: (B, 18 * G, h, w) cells; for each group and tap dy, then dx.
+            modulation: (B, 9 * G, h, w), weight of each tap, for each group.
+
+        Returns:
+            (B, C, h, w).
+        """
+        batch, channels, height, width = x.shape
+        grid = self._places(offsets.unflatten(1, (self.groups, TAPS, 2)))
+        planes = x.reshape(batch * self.groups, channels // self.groups, height, width)
+        weights = modulation.unflatten(1, (self.groups, TAPS))
+        taps = []
+        for tap in range(TAPS):
+            seen = functional.grid_sample(
+                planes, grid[:, :, tap].flatten(0, 1), padding_mode="zeros", align_corners=False
+            )
+            seen = seen.unflatten(0, (batch, self.groups)) * weights[:, :, tap, None]
+            taps.append(seen.flatten(1, 2))
+        kernel = self.weight.flatten(1)[..., None, None]
+        return functional.conv2d(torch.cat(taps, 1), kernel)
+
+    def _places(self, offsets: Tensor) -> Tensor:
+        """(B, G, 9, 2, h, w) offsets to (B, G, 9, h, w, 2) places, x then y, sides from -1 to 1."""
+        height, width = offsets.shape[-2:]
+        tap = torch.arange(TAPS, device=offsets.device)[:, None, None]
+        rows = torch.arange(height, device=offsets.device)[:, None] + tap // 3 - 1
+        columns = torch.arange(width, device=offsets.device) + tap % 3 - 1
+        y, x = rows + offsets[..., 0, :, :], columns + offsets[..., 1, :, :]
+        return torch.stack([(2 * x + 1) / width - 1, (2 * y + 1) / height - 1], -1)
+
+
+class Aligned(NamedTuple):
+    """What the module gives.
+
+    Attributes:
+        key: (B, Ck, h, w) the local memory's key where the query has its objects.
+        value: (B, K, Cv, h, w) its values, of K objects, likewise.
+    """
+
+    key: Tensor
+    value: Tensor
+
+
+class FeatureAlignment(nn.Module):
+    """Bends the key and the values of a remembered frame towards the query (SRNet, FAM).
+
+    The paper gives the idea, two features in and a deformable convolution; widths, groups, the
+    reach and the start are our choice. It starts as the identity: no offset, and a modulation, from
+    0 to 2, of 1. All objects share the offsets.
+
+    Args:
+        key_dim: Ck.
+        value_dim: Cv.
+        hidden: channels between the features and the offsets.
+        groups: groups of channels with offsets of their own.
+        reach: largest offset, in cells, in each direction.
+
+    Raises:
+        TrainingError: the groups do not divide the channels.
+    """
+
+    def __init__(
+        self,
+        key_dim: int = 64,
+        value_dim: int = 256,
+        hidden: int = 128,
+        groups: int = 4,
+        reach: float = 8.0,
+    ) -> None:
+        super().__init__()
+        self.reach = reach
+        self.look = nn.Sequential(
+            nn.Conv2d(2 * key_dim, hidden, 3, 1, 1),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(hidden, hidden, 3, 1, 1),
+            nn.ReLU(inplace=True),
+        )
+        self.to_offsets = nn.Conv2d(hidden, 2 * TAPS * groups, 3, 1, 1)
+        self.to_modulation = nn.Conv2d(hidden, TAPS * groups, 3, 1, 1)
+        for head in (self.to_offsets, self.to_modulation):
+            for parameter in head.parameters():
+                nn.init.zeros_(parameter)
+        self.bend_key = DeformableConv(key_dim, groups)
+        self.bend_value = DeformableConv(value_dim, groups)
+
+    def forward(self, query: Tensor, key: Tensor, value: Tensor) -> Aligned:
+        """Align a remembered frame.
+
+        Args:
+            query: (B, Ck, h, w) key of the current frame.
+            key: (B, Ck, h, w) key of the remembered one.
+            value: (B, K, Cv, h, w) its values, of K objects.
+        """
+        objects = value.shape[1]
+        seen = self.look(torch.cat([query, key], 1))
+        offsets = self.to_offsets(seen).clamp(-self.reach, self.reach)
+        modulation = 2 * torch.sigmoid(self.to_modulation(seen))
+        shared = (each.repeat_interleave(objects, 0) for each in (offsets, modulation))
+        bent = self.bend_value(value.flatten(0, 1), *shared)
+        return Aligned(self.bend_key(key, offsets, modulation), bent.unflatten(0, (-1, objects)))
