@@ -1,0 +1,27 @@
+"""Masks of objects that were found one by one become shares of one (STCN, soft aggregation)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+SURE = 1e-7
+"""Probabilities are kept this far from 0 and 1."""
+
+
+def aggregate_softly(logits: Tensor) -> Tensor:
+    """Let objects compete for each pixel; the background is where no object is.
+
+    The background's probability is the product of one minus each object's; the odds of all of them
+    are then brought to a sum of 1 (Oh et al. 2019, as STCN has it).
+
+    Args:
+        logits: (B, K, H, W) float32 of each object's own mask; K may be 0.
+
+    Returns:
+        (B, K + 1, H, W) float32 that sum to 1 over objects, the background first.
+    """
+    own = torch.sigmoid(logits)
+    background = (1 - own).prod(1, keepdim=True)
+    shares = torch.cat([background, own], 1).clamp(SURE, 1 - SURE)
+    return torch.softmax(torch.logit(shares), 1)
