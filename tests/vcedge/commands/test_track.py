@@ -83,17 +83,22 @@ def test_masks_are_palette_pngs_and_the_first_is_the_given_one(
         assert set(np.unique(mask)) <= {0, 3, 200}  # a random model may lose one, never invent one
 
 
-def test_the_masks_are_what_a_tracker_gives_in_a_program(run: Run, make_clip: MakeClip) -> None:
-    clip = make_clip()
-    assert run(*clip.arguments, "--size", 48, "--out", "out").returncode == 0
+def check_masks(clip: Any, model: Any, frames: int, **parts: Any) -> None:
+    """Compare what a command wrote to ``out`` with what a tracker gives in a program."""
     found = read_masks(Path("out"))
-    with Tracker.open(clip.model, size=48, threads=1) as tracker:
-        for number in range(8, 13):
+    with Tracker.open(model, threads=1, **parts) as tracker:
+        for number in range(8, 8 + frames):
             image = np.asarray(cv2.imread(str(clip.source / f"shot{number}.png")), np.uint8)
             if number == 8:
                 tracker.start(image, clip.labels)
             else:
                 np.testing.assert_array_equal(found[f"shot{number}"], tracker.step(image).mask)
+
+
+def test_the_masks_are_what_a_tracker_gives_in_a_program(run: Run, make_clip: MakeClip) -> None:
+    clip = make_clip()
+    assert run(*clip.arguments, "--size", 48, "--out", "out").returncode == 0
+    check_masks(clip, clip.model, 5, size=48)
 
 
 def test_a_glob_takes_the_images_that_it_matches(run: Run, make_clip: MakeClip) -> None:
@@ -189,32 +194,15 @@ def test_motion_and_values_can_be_switched_off(
     clip = make_clip(frames=3)
     options = ("--model", mer_bundle.folder, "--no-motion", "--no-values", "--out", "out")
     assert run(*clip.arguments, *options).returncode == 0
-    found = read_masks(Path("out"))["shot10"]
-    switches = {"motion": False, "value_extraction": False}
-    with Tracker.open(mer_bundle.folder, threads=1, **switches) as tracker:
-        for number in range(8, 11):
-            image = np.asarray(cv2.imread(str(clip.source / f"shot{number}.png")), np.uint8)
-            if number == 8:
-                tracker.start(image, clip.labels)
-            else:
-                mask = tracker.step(image).mask
-    np.testing.assert_array_equal(found, mask)
+    check_masks(clip, mer_bundle.folder, 3, motion=False, value_extraction=False)
 
 
 def test_parts_of_the_model_can_be_exchanged(run: Run, make_clip: MakeClip) -> None:
     clip = make_clip(frames=4)
     parts = ("--memory", "dynamic:short=2", "--sampler", "clusters", "--fusion", "vote")
     assert run(*clip.arguments, *parts, "--out", "out").returncode == 0
-    found = read_masks(Path("out"))["shot11"]
     given = {"memory": DynamicPolicy(short=2), "sampler": "clusters", "fusion": "vote"}
-    with Tracker.open(clip.model, threads=1, **given) as tracker:
-        for number in range(8, 12):
-            image = np.asarray(cv2.imread(str(clip.source / f"shot{number}.png")), np.uint8)
-            if number == 8:
-                tracker.start(image, clip.labels)
-            else:
-                mask = tracker.step(image).mask
-    np.testing.assert_array_equal(found, mask)
+    check_masks(clip, clip.model, 4, **given)
 
 
 def test_frames_stops_early(run: Run, make_clip: MakeClip) -> None:
