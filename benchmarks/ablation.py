@@ -40,7 +40,7 @@ class Row:
 
     table: str
     name: str
-    parts: Mapping[str, Mapping[str, Any]]
+    parts: Mapping[str, Mapping[str, Any] | bool]
     paper: str
 
     def change(self, bundle: Bundle) -> Bundle:

@@ -8,10 +8,11 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from vcedge.commands.tables import make_table, open_console
 from vcedge_runtime.bundle import DEFAULT_MODEL, Bundle
-from vcedge_runtime.composition import Part, parts_from_json
+from vcedge_runtime.composition import parts_from_json
 from vcedge_runtime.errors import VcedgeError
 from vcedge_runtime.machine import describe_machine
 from vcedge_runtime.profiling import TRACKING, Profile, profile_tracker
@@ -57,12 +58,12 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def measure(
-    bundle: Bundle, parts: Mapping[str, Part | bool], arguments: argparse.Namespace, folder: Path
+    bundle: Bundle, parts: Mapping[str, Any], arguments: argparse.Namespace, folder: Path
 ) -> Profile:
     """Track the clip with some parts exchanged."""
     with (
         open_source(arguments.source) as video,
-        Tracker.open(bundle, size=arguments.size, **parts) as tracker,  # type: ignore[arg-type]
+        Tracker.open(bundle, size=arguments.size, **parts) as tracker,
     ):
         mask = read_mask(arguments.mask, frame_hw=video.frame_hw)
         counts = {"count": arguments.frames, "warm_up": arguments.warm_up}

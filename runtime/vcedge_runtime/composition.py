@@ -145,7 +145,7 @@ class Composition:
         expected = {entry.name for entry in fields(cls)}
         if set(value) != expected:
             raise KeyError(f"a composition of {sorted(value)} instead of {sorted(expected)}")
-        return cls(**{**value, **parts_from_json({part: value[part] for part in KINDS})})
+        return cls(**parts_from_json(value))
 
 
 def part_from_json(part: str, value: Mapping[str, Any]) -> Part:
@@ -168,8 +168,8 @@ def part_from_json(part: str, value: Mapping[str, Any]) -> Part:
     return made
 
 
-def parts_from_json(value: Mapping[str, Any]) -> dict[str, Part | bool]:
-    """Read several parts by their names, or whether they are on; see ``part_from_json``."""
+def parts_from_json(value: Mapping[str, Any]) -> dict[str, Any]:
+    """Read several parts by their names, see ``part_from_json``; what has no kinds stays."""
     return {
         part: part_from_json(part, settings) if part in KINDS else settings
         for part, settings in value.items()

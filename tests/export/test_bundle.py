@@ -22,6 +22,15 @@ from vcedge_runtime.tracker import Tracker
 Export = Callable[..., Bundle]
 
 
+def copy_graphs(monkeypatch: pytest.MonkeyPatch, bundle: Bundle) -> None:
+    """Let the exporter write a bundle's graphs, which were traced before."""
+
+    def copy_graph(module: object, spec: object, examples: object, path: Path) -> None:
+        path.write_bytes(bundle.path_of(path.stem).read_bytes())
+
+    monkeypatch.setattr(bundle_module, "export_onnx", copy_graph)
+
+
 @pytest.fixture
 def quick_export(
     tiny_bundle: Bundle,
@@ -31,10 +40,7 @@ def quick_export(
 ) -> Export:
     """Export with the graphs of the tiny bundle, which were traced before."""
 
-    def copy_graph(module: object, spec: object, examples: object, path: Path) -> None:
-        path.write_bytes(tiny_bundle.path_of(path.stem).read_bytes())
-
-    monkeypatch.setattr(bundle_module, "export_onnx", copy_graph)
+    copy_graphs(monkeypatch, tiny_bundle)
 
     def export(folder: Path, **options: object) -> Bundle:
         chosen = ExportOptions(**{"size": 64, "radius": 4, **options})  # type: ignore[arg-type]
@@ -73,10 +79,7 @@ def test_stages_are_told_in_their_order(
 def test_what_is_switched_off_is_proven_and_can_be_switched_on(
     mer_bundle: Bundle, tiny_clip: TruthClip, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    def copy_graph(module: object, spec: object, examples: object, path: Path) -> None:
-        path.write_bytes(mer_bundle.path_of(path.stem).read_bytes())
-
-    monkeypatch.setattr(bundle_module, "export_onnx", copy_graph)
+    copy_graphs(monkeypatch, mer_bundle)
     options = ExportOptions(size=64, radius=4, motion=False, value_extraction=False)
     weights = make_weights(motion=True, value_extraction=True)
     export_bundle(weights, tmp_path / "off", tiny_clip, options)

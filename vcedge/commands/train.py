@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,6 +59,11 @@ class Request:
     resume: bool
 
 
+def _write_sizes(sizes: Sequence[tuple[float, int]]) -> str:
+    """Write crop sizes as ``_parse_sizes`` reads them."""
+    return ",".join(f"{share}:{size}" for share, size in sizes)
+
+
 _OPTIONS = (
     click.option(
         "--videos",
@@ -82,8 +87,8 @@ _OPTIONS = (
     ),
     click.option(
         "--sizes",
-        help="Crop sizes, each with the share of the run at its end; as many key cells in either "
-        "profile by default: edge 0.5:128,1.0:192, paper 0.5:64,1.0:96.",
+        help="Crop sizes, each with the share of the run at its end; by default as many key cells "
+        f"in each profile: {'; '.join(f'{p} {_write_sizes(default_sizes(p))}' for p in PROFILES)}.",
     ),
     click.option(
         "--learning-rate",
@@ -131,7 +136,7 @@ def _takes_request(function: Callable[..., None]) -> Callable[..., None]:
         seed: int,
         **own: Any,
     ) -> None:
-        crops = _parse_sizes(sizes) if sizes else default_sizes(profile)
+        crops = default_sizes(profile) if sizes is None else _parse_sizes(sizes)
         run = RunSettings(profile, steps, batch, crops, learning_rate, seed)
         place = out or Path("vcedge-out") / f"train-{function.__name__}"
         wanted = device or default_device()
@@ -247,7 +252,7 @@ def _deliver(
         "steps": run.step,
         "batch": request.run.batch,
         "clip_frames": run.objective.clip_settings.frames,
-        "sizes": ",".join(f"{share}:{size}" for share, size in request.run.sizes),
+        "sizes": _write_sizes(request.run.sizes),
         "seed": request.run.seed,
         "hours": round(run.seconds / 3600, 2),
         "videos": len(videos),

@@ -47,8 +47,8 @@ class KeyNetwork(nn.Module):
         """Copy every tensor that both networks have in the same shape; the rest keeps its own.
 
         A profile may so begin with another's weights, and MER with those of ``base``: modules that
-        the other network lacks (residual blocks, optical flow, the value extraction) begin
-        so that they change nothing.
+        the other network lacks (residual blocks, optical flow, the value extraction) begin so
+        that they change nothing.
         """
         known = other.state_dict()
         own = self.state_dict()

@@ -254,5 +254,6 @@ class _Crop:
         size = (fine * self.size, fine * self.size)
         finer = fine * warp + [[0, 0, (fine - 1) / 2]]
         cut = cv2.warpAffine(source, finer, size, borderMode=cv2.BORDER_REFLECT_101)
-        cut = cv2.resize(cut, (self.size, self.size), interpolation=cv2.INTER_AREA)
+        if fine > 1:
+            cut = cv2.resize(cut, (self.size, self.size), interpolation=cv2.INTER_AREA)
         return lab_from_bgr(np.asarray(cut, np.uint8))

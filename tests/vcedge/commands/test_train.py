@@ -282,6 +282,7 @@ def test_a_run_is_not_resumed_with_other_settings(run: Run, refuse: Refuse) -> N
     [
         (["--resume"], "run/checkpoint.pt does not exist; leave --resume out to begin"),
         (["--sizes", "big"], "received sizes 'big'; expected such as 0.7:128,1.0:192"),
+        (["--sizes", ""], "received sizes ''; expected such as 0.7:128,1.0:192"),
         (["--sizes", "0.5:32"], "shares that end at 1.0"),
         (["--sizes", "1.0:33"], "multiples of 8"),
         (["--device", "abacus"], "--device abacus, which PyTorch cannot use here"),
