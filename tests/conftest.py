@@ -109,7 +109,8 @@ def tiny_bundle(
 ) -> Bundle:
     """A bundle of ``tiny_weights``, for small frames; tests must not change its folder."""
     pytest.importorskip("onnxscript", reason="it exports the tiny model")
-    from vcedge_export.bundle import ExportOptions, export_bundle
+    from vcedge_export.bundle import export_bundle
+    from vcedge_export.plan import ExportOptions
 
     folder: Path = tmp_path_factory.mktemp("bundles") / "tiny"
     options = ExportOptions(size=64, radius=4, temperature=0.5)
@@ -120,7 +121,8 @@ def tiny_bundle(
 def mer_bundle(tiny_clip: TruthClip, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     """MER's whole composition, not trained, for small frames; tests must not change its folder."""
     pytest.importorskip("onnxscript", reason="it exports the tiny model")
-    from vcedge_export.bundle import ExportOptions, export_bundle
+    from vcedge_export.bundle import export_bundle
+    from vcedge_export.plan import ExportOptions
 
     folder: Path = tmp_path_factory.mktemp("bundles") / "mer"
     weights = make_weights(motion=True, value_extraction=True)

@@ -4,69 +4,33 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-import torch
-from torch import Tensor
-
-from vcedge.models.encoder import FrameEncoder
-from vcedge.models.readout import ColumnTotal, LabelReadout
-from vcedge.models.value_extraction import FrameValues
-from vcedge.models.weights import Weights
+from vcedge.models.network import KeyNetwork
+from vcedge.models.weights import Network, Weights
+from vcedge_export.label_model import plan_label_model
+from vcedge_export.object_model import plan_object_model
 from vcedge_export.onnx import export_onnx
+from vcedge_export.plan import ExportedModel, ExportOptions
 from vcedge_export.torch_engine import TorchEngine
 from vcedge_export.verify import TruthClip, verify_bundle
 from vcedge_runtime.bundle import MANIFEST, Bundle, GraphFile, sha256_of
-from vcedge_runtime.composition import Composition, Part
 from vcedge_runtime.engines.onnxruntime import OnnxRuntimeEngine
-from vcedge_runtime.errors import ExportError, OutputError
-from vcedge_runtime.predictor import VALUE_REFERENCES, takes_flow
-from vcedge_runtime.spec import GraphSpec
-
-GraphModule = FrameEncoder | LabelReadout | ColumnTotal | FrameValues
-DEFAULT_SIZES = {"edge": 480, "paper": 240}
-"""Default working size of a profile; the J&F-against-speed table of the README is the reason."""
+from vcedge_runtime.errors import OutputError
 
 
-@dataclass(frozen=True)
-class ExportOptions:
-    """What the user chose.
+def plan_export(network: Network, options: ExportOptions) -> ExportedModel:
+    """Choose the graphs and the run-time part of a network.
 
-    Attributes:
-        size: default working size of the bundle; the profile's when None.
-        radius: window radius in key cells.
-        top_k: logits that take part in a readout, or None for all.
-        temperature: divides the logits of a readout; 0.5 is best for the shipped weights (our
-            choice, measured on the development sequences).
-        edges: whether masks are brought to the frame's own edges.
-        memory: which frames are read: a kind with its default settings, or settings.
-        sampler: where in them a cell looks, likewise.
-        fusion: how what was read becomes one label, likewise.
-        alignment: whether and how windows follow the objects, likewise; they do so by default
-            (measured: 3 points on the development sequences).
-        motion: whether the bundle estimates optical flow; as the network does when None. Off, a
-            tracker can still be opened with it. What was verified is the network's own way.
-        value_extraction: whether it refines keys, likewise.
-        overwrite: replace a bundle that stands in the folder.
+    Raises:
+        ExportError: the network lacks what the options ask for.
+        BundleError: settings that cannot be.
     """
-
-    size: int | None = None
-    radius: int = 12
-    top_k: int | None = None
-    temperature: float = 0.5
-    edges: bool = True
-    memory: str | Part = "references"
-    sampler: str | Part = "window"
-    fusion: str | Part = "joint"
-    alignment: str | Part = "objects"
-    motion: bool | None = None
-    value_extraction: bool | None = None
-    overwrite: bool = False
-
-    def __post_init__(self) -> None:
-        if self.top_k is not None and self.top_k < 1:
-            raise ExportError(f"received top_k {self.top_k}; expected at least 1")
+    if isinstance(network, KeyNetwork):
+        return plan_label_model(network, options)
+    return plan_object_model(network, options)
 
 
 def export_bundle(
@@ -91,6 +55,7 @@ def export_bundle(
         OutputError: the folder exists and may not be overwritten, is no bundle, or cannot be
             written.
         ExportError: a graph cannot be exported, or the network lacks what the options ask for.
+        BundleError: the options cannot be.
     """
     _require_free(folder, options.overwrite)
     partial = folder.with_name(folder.name + ".partial")
@@ -100,9 +65,10 @@ def export_bundle(
     except OSError as exc:
         raise OutputError(f"{folder} cannot be written: {exc}") from exc
     try:
-        bundle = _write_graphs(weights, partial, folder.name, options, on_stage)
+        model = plan_export(weights.network, options)
+        bundle = _write_graphs(model, partial, folder.name, weights.facts, on_stage)
         on_stage("verify")
-        proven = _prove(bundle, _modules(weights, bundle.composition), clip)
+        proven = _prove(bundle, model, clip)
         proven.save()
         shutil.rmtree(folder, ignore_errors=True)
         partial.replace(folder)
@@ -121,102 +87,29 @@ def _require_free(folder: Path, overwrite: bool) -> None:
 
 
 def _write_graphs(
-    weights: Weights,
+    model: ExportedModel,
     folder: Path,
     name: str,
-    options: ExportOptions,
+    facts: Mapping[str, Any],
     on_stage: Callable[[str], None],
 ) -> Bundle:
-    composition = _compose(weights, options)
     graphs = {}
-    for graph, module in _modules(weights, composition).items():
+    for graph, module in model.modules.items():
         on_stage(graph)
         file = f"{graph}.onnx"
-        export_onnx(module, module.spec, _examples(module.spec, composition), folder / file)
-        macs = module.count_macs() if isinstance(module, FrameEncoder) else 0.0
+        export_onnx(module, model.lengths, folder / file)
+        pixels = model.lengths["H"] * model.lengths["W"]
+        macs = module.count_macs(model.lengths) / pixels if graph in model.counted else 0.0
         graphs[graph] = GraphFile(module.spec, file, sha256_of(folder / file), "fp32", macs)
-    return Bundle(folder, name, weights.network.profile.name, composition, graphs, weights.facts)
+    return Bundle(folder, name, model.profile, model.composition, graphs, facts)
 
 
-def _compose(weights: Weights, options: ExportOptions) -> Composition:
-    network, profile = weights.network, weights.network.profile
-    plain = Composition(
-        stride=profile.stride,
-        key_dim=profile.key_dim,
-        size=options.size or DEFAULT_SIZES[profile.name],
-        radius=options.radius,
-        top_k=options.top_k,
-        temperature=options.temperature,
-        edges=options.edges,
-    )
-    return plain.exchange(
-        memory=options.memory,
-        sampler=options.sampler,
-        fusion=options.fusion,
-        alignment=options.alignment,
-        motion=_choose("motion", options.motion, network.encoder.alpha is not None),
-        value_extraction=_choose(
-            "value_extraction", options.value_extraction, network.values is not None
-        ),
-    )
-
-
-def _choose(part: str, wanted: bool | None, there: bool) -> bool:
-    if wanted and not there:
-        raise ExportError(f"the network was trained without {part}; leave it out or switch it off")
-    return there if wanted is None else wanted
-
-
-def _modules(weights: Weights, composition: Composition) -> Mapping[str, GraphModule]:
-    """Every graph that the model needs, and what any sampler and fusion may ask for."""
-    key_dim, temperature = composition.key_dim, composition.temperature
-    modules: dict[str, GraphModule] = {
-        "encoder": FrameEncoder(weights.network.encoder),
-        "label_readout": LabelReadout(key_dim, composition.top_k, temperature).eval(),
-        "cluster_readout": LabelReadout(
-            key_dim, composition.top_k, temperature, second_window=True
-        ).eval(),
-        "column_total": ColumnTotal(key_dim, temperature).eval(),
-    }
-    if weights.network.values is not None:
-        references = VALUE_REFERENCES.references
-        modules["value_extraction"] = FrameValues(weights.network.values, references)
-    return modules
-
-
-def _prove(bundle: Bundle, modules: Mapping[str, GraphModule], clip: TruthClip) -> Bundle:
+def _prove(bundle: Bundle, model: ExportedModel, clip: TruthClip) -> Bundle:
     exported = {
         name: OnnxRuntimeEngine(bundle.path_of(name), graph.spec)
         for name, graph in bundle.graphs.items()
     }
-    model = {name: TorchEngine(module, module.spec) for name, module in modules.items()}
-    # Flow and value extraction are proven also where the bundle has them switched off.
-    whole = bundle.composition.exchange(
-        motion=takes_flow(model["encoder"].spec), value_extraction="value_extraction" in model
-    )
-    verification = verify_bundle(replace(bundle, composition=whole), exported, model, clip)
+    eager = {name: TorchEngine(module, module.spec) for name, module in model.modules.items()}
+    whole = replace(bundle, composition=model.whole)
+    verification = verify_bundle(whole, exported, eager, clip)
     return replace(bundle, verification=verification.to_json())
-
-
-def _examples(spec: GraphSpec, composition: Composition) -> dict[str, Tensor]:
-    """Small inputs whose lengths all differ, so that the exporter ties none of them together."""
-    lengths = {
-        "H": 7 * composition.stride,
-        "W": 9 * composition.stride,
-        "h": 7,
-        "w": 9,
-        "slots": 8,
-        "channels": 4,
-        "references": 2,
-        "tiles": 3,
-        "queries": 12,
-        "columns": 12,
-        "patch": max(40, composition.top_k or 0),
-    }
-    return {
-        tensor.name: torch.zeros(
-            [lengths[dim] if isinstance(dim, str) else dim for dim in tensor.shape],
-            dtype=getattr(torch, tensor.dtype),
-        )
-        for tensor in spec.inputs
-    }

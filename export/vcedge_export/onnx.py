@@ -5,14 +5,15 @@ from __future__ import annotations
 import io
 import logging
 import warnings
+from collections.abc import Mapping
 from contextlib import redirect_stdout
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import onnx
 import torch
-from torch import Tensor, nn
 
+from vcedge.models.graph import GraphModule
 from vcedge_runtime.errors import ExportError
 from vcedge_runtime.spec import GraphSpec
 
@@ -20,28 +21,19 @@ OPSET = 19
 """Opset 20 renames GridSample's modes, and TensorRT then silently samples nearest."""
 
 
-class Exportable(Protocol):
-    """A torch module that declares its graph."""
-
-    @property
-    def spec(self) -> GraphSpec:
-        """The graph's tensors."""
-
-
-def export_onnx(
-    module: nn.Module, spec: GraphSpec, examples: dict[str, Tensor], path: Path
-) -> None:
+def export_onnx(module: GraphModule, lengths: Mapping[str, int], path: Path) -> None:
     """Write a module as ONNX, every named length of its spec dynamic.
 
     Args:
-        module: takes the spec's inputs by position and gives its outputs in their order.
-        spec: names, dtypes and shapes.
-        examples: one tensor an input; lengths of different names should differ.
+        module: the graph.
+        lengths: an example of each named length; all should differ, so that the exporter ties none
+            of them together.
         path: the file; replaced as a whole.
 
     Raises:
         ExportError: the module cannot be exported, or its graph is not what the spec says.
     """
+    spec = module.spec
     shapes = tuple(
         {axis: torch.export.Dim.DYNAMIC for axis, dim in enumerate(t.shape) if isinstance(dim, str)}
         for t in spec.inputs
@@ -52,7 +44,7 @@ def export_onnx(
             warnings.simplefilter("ignore")
             program = torch.onnx.export(
                 module.eval(),
-                tuple(examples[t.name] for t in spec.inputs),
+                module.make_examples(lengths),
                 input_names=[t.name for t in spec.inputs],
                 output_names=[t.name for t in spec.outputs],
                 dynamic_shapes=shapes,

@@ -11,6 +11,7 @@ from typing import Any
 
 from vcedge_runtime.composition import Composition
 from vcedge_runtime.errors import BundleError
+from vcedge_runtime.object_composition import ObjectComposition
 from vcedge_runtime.spec import GraphSpec
 
 FORMAT = 2
@@ -63,7 +64,7 @@ class Bundle:
     Attributes:
         folder: where it lies.
         name: the model's name.
-        profile: ``edge`` or ``paper``.
+        profile: ``edge`` or ``paper``, ``srnet-edge`` or ``srnet``.
         composition: the run-time part.
         graphs: by name.
         weights: where the weights came from: data, licences, steps, measured accuracy.
@@ -73,7 +74,7 @@ class Bundle:
     folder: Path
     name: str
     profile: str
-    composition: Composition
+    composition: Composition | ObjectComposition
     graphs: Mapping[str, GraphFile]
     weights: Mapping[str, Any] = field(default_factory=dict)
     verification: Mapping[str, Any] = field(default_factory=dict)
@@ -93,7 +94,7 @@ class Bundle:
                 folder=folder,
                 name=manifest["name"],
                 profile=manifest["profile"],
-                composition=Composition.from_json(manifest["composition"]),
+                composition=_read_composition(manifest["composition"]),
                 graphs={
                     name: GraphFile.from_json(name, graph)
                     for name, graph in manifest["graphs"].items()
@@ -167,6 +168,11 @@ def _find_folder(model: str | Path) -> Path:
         f"no model {str(model)!r}: expected the folder of a bundle (with {MANIFEST}) or one of "
         f"{shipped_models()}; `vcedge models` lists them"
     )
+
+
+def _read_composition(value: Mapping[str, Any]) -> Composition | ObjectComposition:
+    kind = ObjectComposition if "value_dim" in value else Composition
+    return kind.from_json(value)
 
 
 def _read_manifest(folder: Path) -> dict[str, Any]:

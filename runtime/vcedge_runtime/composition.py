@@ -10,6 +10,7 @@ from typing import Any
 
 from vcedge_runtime.errors import BundleError
 from vcedge_runtime.memory.dynamic import DynamicPolicy
+from vcedge_runtime.memory.local_global import LocalGlobalPolicy
 from vcedge_runtime.memory.references import ReferencePolicy
 from vcedge_runtime.propagation.fusion import (
     BidirectionalFusion,
@@ -24,12 +25,16 @@ from vcedge_runtime.sampling.clusters import ClusterSettings
 from vcedge_runtime.sampling.regions import RegionSettings
 from vcedge_runtime.sampling.sampling import SamplerSettings, WindowSettings
 
-Memory = ReferencePolicy | DynamicPolicy
+Memory = ReferencePolicy | DynamicPolicy | LocalGlobalPolicy
 Alignment = NoAlignment | AlignmentSettings
 Part = Memory | SamplerSettings | Fusion | Alignment
 
 KINDS: Mapping[str, Mapping[str, type[Any]]] = {
-    "memory": {"references": ReferencePolicy, "dynamic": DynamicPolicy},
+    "memory": {
+        "references": ReferencePolicy,
+        "dynamic": DynamicPolicy,
+        "local_global": LocalGlobalPolicy,
+    },
     "sampler": {"window": WindowSettings, "clusters": ClusterSettings, "regions": RegionSettings},
     "fusion": {
         "joint": JointFusion,
@@ -40,6 +45,8 @@ KINDS: Mapping[str, Mapping[str, type[Any]]] = {
     "alignment": {"none": NoAlignment, "objects": AlignmentSettings},
 }
 """The settings of every kind of every exchangeable part."""
+FLAGS = ("edges", "motion", "value_extraction")
+"""What of a composition is on or off."""
 _SETTING = re.compile(r"(?:\[[^\]]*\]|[^,\[])+")
 """One setting: all up to a comma that stands in no list."""
 
@@ -98,7 +105,7 @@ class Composition:
         clusters = {"cluster_readout"} if isinstance(self.sampler, ClusterSettings) else set()
         return {"encoder", "label_readout"} | refines | columns | clusters
 
-    def exchange(self, **parts: str | Part | bool | None) -> Composition:
+    def exchange(self, **parts: str | Part | bool | int | None) -> Composition:
         """Return this composition with other parts; None leaves what is.
 
         Args:
@@ -110,28 +117,26 @@ class Composition:
             BundleError: no such kind, or on and off for what has kinds, or the reverse.
         """
         given = {part: kind for part, kind in parts.items() if kind is not None}
+        foreign = sorted(set(given) - {*KINDS, *FLAGS})
+        if foreign:
+            raise BundleError(
+                f"received {', '.join(foreign)} for a model that propagates labels, which has "
+                "none: SRNet has; leave it out"
+            )
         for part, kind in given.items():
             if (part in KINDS) is isinstance(kind, bool):
                 raise BundleError(f"received {kind!r} for {part}, which no {part} can be")
         changed = {
-            part: self._make(part, kind) if isinstance(kind, str) else kind
+            part: make_part(part, kind, getattr(self, part)) if isinstance(kind, str) else kind
             for part, kind in given.items()
         }
         return replace(self, **changed)  # type: ignore[arg-type]
 
-    def kind_of(self, part: str) -> str:
-        """Name of the kind of a part."""
-        own = type(getattr(self, part))
-        return next(name for name, kind in KINDS[part].items() if kind is own)
-
-    def _make(self, part: str, kind: str) -> Part:
-        present: Part = getattr(self, part)
-        made: Part = _find_kind(part, kind)()
-        return present if type(present) is type(made) else made
-
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON values; each part begins with its kind."""
-        parts = {p: {"kind": self.kind_of(p), **asdict(getattr(self, p))} for p in KINDS}
+        parts = {
+            p: {"kind": kind_of(p, getattr(self, p)), **asdict(getattr(self, p))} for p in KINDS
+        }
         return {**asdict(self), **parts}
 
     @classmethod
@@ -146,6 +151,21 @@ class Composition:
         if set(value) != expected:
             raise KeyError(f"a composition of {sorted(value)} instead of {sorted(expected)}")
         return cls(**parts_from_json(value))
+
+
+def kind_of(part: str, settings: Part) -> str:
+    """Name of the kind of a part that has these settings."""
+    return next(name for name, kind in KINDS[part].items() if kind is type(settings))
+
+
+def make_part(part: str, kind: str, present: Part) -> Any:
+    """Default settings of a kind; the present ones where they are of it.
+
+    Raises:
+        BundleError: no such kind.
+    """
+    made: Part = _find_kind(part, kind)()
+    return present if type(present) is type(made) else made
 
 
 def part_from_json(part: str, value: Mapping[str, Any]) -> Part:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from copy import copy
 from dataclasses import replace
+from itertools import count
 
 import cv2
 import numpy as np
@@ -19,28 +18,36 @@ from vcedge_runtime.memory.references import ReferencePolicy
 from vcedge_runtime.motion import FlowEstimator
 from vcedge_runtime.propagation.branches import LabelPropagation
 from vcedge_runtime.propagation.fusion import BidirectionalFusion, Fusion
-from vcedge_runtime.propagation.labels import clear_traces
+from vcedge_runtime.propagation.labels import (
+    MaskDecision,
+    assign_share,
+    clear_traces,
+    labels_from_mask,
+    mask_from_labels,
+)
 from vcedge_runtime.propagation.reader import TileReader
+from vcedge_runtime.propagation.upsample import open_upsampler
 from vcedge_runtime.sampling.alignment import AlignmentSettings, ObjectAligner
 from vcedge_runtime.sampling.regions import RegionSettings, enhance, enhance_labels
 from vcedge_runtime.sampling.sampling import RegionSampler, Sampling, open_sampler
 from vcedge_runtime.sampling.tokens import WINDOWS, TokenGrid, token_grid
 from vcedge_runtime.spec import GraphSpec
+from vcedge_runtime.timing import Timings, timed
 
+LABEL_STEP = 4
+"""Label channels are allocated in steps of this many."""
 VALUE_REFERENCES = ReferencePolicy()
 """The frames that the value extraction compares with (MER's own, whatever is read)."""
 
-Timings = dict[str, float]
 
-
-class Predictor:
+class LabelPredictor:
     """Labels of one video on its key grid.
 
     Args:
         parts: the composition.
         engines: by name; the caller closes them.
         work_hw: height and width in which frames are encoded, whole key cells.
-        channels: L, label channels.
+        objects: how many are followed to begin with.
         points: whether labels are named points of one body instead of objects.
 
     Attributes:
@@ -54,7 +61,7 @@ class Predictor:
         parts: Composition,
         engines: Mapping[str, Engine],
         work_hw: tuple[int, int],
-        channels: int,
+        objects: int,
         *,
         points: bool = False,
     ) -> None:
@@ -64,6 +71,8 @@ class Predictor:
         self.readout_macs = 0
         self._annotated = 0
         self._engines = engines
+        self._channel_of: dict[int, int] = {}
+        self._drawn_in: dict[int, int] = {}
         fusion = parts.fusion
         both_ways = isinstance(fusion, BidirectionalFusion)
         self._etas = _enhancement(fusion)
@@ -72,7 +81,7 @@ class Predictor:
             slots,
             grid_hw,
             parts.key_dim,
-            channels,
+            _allocated_channels(objects + 1),
             refined=parts.value_extraction,
             colours=both_ways,
             enhanced=self._etas is not None,
@@ -136,17 +145,42 @@ class Predictor:
         kept = self.parts.memory.count_bytes(self.parts.key_dim)
         return sum(part.nbytes for part in held) + images + regions + kept
 
-    def begin(self, lab: NDArray[np.float32], labels: NDArray[np.float32]) -> None:
-        """Take the first frame, once.
+    @property
+    def object_ids(self) -> list[int]:
+        """Ids that are followed, in the order they were added."""
+        return list(self._channel_of)
+
+    @property
+    def grid_hw(self) -> tuple[int, int]:
+        """Height and width of the key grid."""
+        return self.bank.grid_hw
+
+    def begin(self, lab: NDArray[np.float32], mask: NDArray[np.uint8], objects: list[int]) -> None:
+        """Take the first frame and its mask, once.
 
         Args:
             lab: (H, W, 3) float32 normalised Lab, in the working size.
-            labels: (h, w, L) float32 soft labels.
+            mask: (H', W') uint8 object ids, in the frame's own pixels.
+            objects: ids that are followed.
+        """
+        self._channel_of = {object_id: c for c, object_id in enumerate(objects, start=1)}
+        self._drawn_in = dict.fromkeys(objects, 0)
+        bank = self.bank
+        self.begin_labels(
+            lab, labels_from_mask(mask, self._channel_of, bank.grid_hw, bank.channels)
+        )
+
+    def begin_labels(self, lab: NDArray[np.float32], labels: NDArray[np.float32]) -> None:
+        """Take the first frame and its labels, once.
+
+        Args:
+            lab: (H, W, 3) float32 normalised Lab, in the working size.
+            labels: (h, w, l) float32 soft labels, l at most L.
         """
         slot = self.bank.claim(0, lambda stored: True)
         self._flow = self._encode(0, slot, lab, {})
         self._look(slot)
-        self.bank.labels[slot] = labels
+        self.bank.labels[slot, ..., : labels.shape[-1]] = labels
         self.settle(0)
         self._sampler.keep()
 
@@ -178,26 +212,68 @@ class Predictor:
         self._sampler.keep()
         self.frame, self._flow = frame, flow
 
+    def decide(self, frame: NDArray[np.uint8]) -> MaskDecision:
+        """Find the winning object of every pixel of the last frame.
+
+        Args:
+            frame: (H', W', 3) uint8 BGR, that frame in its own pixels.
+        """
+        upsampler = open_upsampler(frame, self.bank.grid_hw, edges=self.parts.edges)
+        return mask_from_labels(self.labels, self._channel_of, upsampler)
+
+    def draw(self, object_id: int, mask: NDArray[np.uint8]) -> None:
+        """Follow an object from the last frame on, or correct its mask there; pin that frame.
+
+        Earlier frames in memory learn of it too, but for those in which it was drawn before.
+
+        Args:
+            object_id: 1 to 255.
+            mask: (H', W') uint8, 1 where the object is, in the frame's own pixels.
+        """
+        if object_id not in self._channel_of:
+            self._channel_of[object_id] = self._free_channel()
+        channel = self._channel_of[object_id]
+        share = labels_from_mask(mask, {1: 1}, self.bank.grid_hw, 2)[..., 1]
+        assign_share(self.labels, channel, share)
+        self.settle(self.frame)
+        self._read_back(channel, self._drawn_in.get(object_id, -1))
+        self._drawn_in[object_id] = self._annotated = self.frame
+        self.memory.annotate(self.frame)
+
+    def forget(self, object_id: int) -> None:
+        """Follow an object no longer; what it covered becomes background."""
+        channel = self._channel_of.pop(object_id)
+        del self._drawn_in[object_id]
+        for frame, slot in self.done():
+            labels = self.bank.labels[slot]
+            labels[..., 0] += labels[..., channel]
+            labels[..., channel] = 0
+            self.settle(frame)
+
+    def _read_back(self, channel: int, drawn_in: int) -> None:
+        """Label the frames since ``drawn_in`` from the last one, in one channel.
+
+        A choice of ours: they show the object without its label, and would outvote the last one.
+        """
+        for frame, slot in self.done():
+            if drawn_in < frame < self.frame:
+                share = self.propagation.read_plainly(slot, [self.slot], self._plain)[..., channel]
+                assign_share(self.bank.labels[slot], channel, share)
+                self.settle(frame)
+
+    def _free_channel(self) -> int:
+        used = set(self._channel_of.values())
+        channel = next(c for c in count(1) if c not in used)
+        if channel >= self.bank.channels:
+            self.bank.widen(_allocated_channels(channel + 1))
+            self.propagation.reader.resize(self.bank.values.shape[-1])
+        return channel
+
     def settle(self, frame: int) -> None:
         """Make everything that hangs on a frame's labels follow a change of them."""
         slot = self.bank.slot_of(frame)
         clear_traces(self.bank.labels[slot])
         self._keep(frame, slot)
-
-    def annotate(self) -> None:
-        """Pin the last frame, in which the user drew."""
-        self._annotated = self.frame
-        self.memory.annotate(self.frame)
-
-    def read_from_last(self, frame: int) -> NDArray[np.float32]:
-        """Read the labels of an earlier frame from the last one, plainly: (h, w, L) float32."""
-        slot = self.bank.slot_of(frame)
-        return self.propagation.read_plainly(slot, [self.slot], self._plain)
-
-    def widen(self, channels: int) -> None:
-        """Give every frame more label channels."""
-        self.bank.widen(channels)
-        self.propagation.reader.resize(self.bank.values.shape[-1])
 
     def _open_regions(self, slots: int, grid_hw: tuple[int, int]) -> RegionSampler:
         """Regions by which keys and labels are enhanced: the sampler's own where it has some."""
@@ -284,6 +360,10 @@ class Predictor:
         return read
 
 
+def _allocated_channels(wanted: int) -> int:
+    return -(-(wanted + 1) // LABEL_STEP) * LABEL_STEP
+
+
 def takes_flow(encoder: GraphSpec) -> bool:
     """Tell whether an encoder wants encoded optical flow beside the frame."""
     return any(tensor.name == "flow" for tensor in encoder.inputs)
@@ -294,11 +374,3 @@ def _enhancement(fusion: Fusion) -> tuple[float, float] | None:
     if isinstance(fusion, BidirectionalFusion) and "forward" in fusion.branches:
         return fusion.eta, fusion.eta_labels
     return None
-
-
-@contextmanager
-def timed(timings: Timings, stage: str) -> Iterator[None]:
-    """Add the milliseconds that a block takes to those of its stage."""
-    began = time.perf_counter()
-    yield
-    timings[stage] = timings.get(stage, 0.0) + 1000 * (time.perf_counter() - began)

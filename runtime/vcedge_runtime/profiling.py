@@ -187,12 +187,13 @@ def _describe(tracker: Tracker, timings_ms: dict[str, list[float]]) -> Profile:
     predictor = video.predictor
     work_pixels = video.work_hw[0] * video.work_hw[1]
     frame_pixels = video.frame_hw[0] * video.frame_hw[1]
-    grid_hw = predictor.bank.grid_hw
-    label_bytes = 4 * grid_hw[0] * grid_hw[1] * len(video.channel_of)
+    grid_hw, objects = predictor.grid_hw, len(predictor.object_ids)
+    encoder = "query_encoder" if "query_encoder" in tracker.bundle.graphs else "encoder"
+    label_bytes = 4 * grid_hw[0] * grid_hw[1] * objects
     guide_bytes = 3 * frame_pixels if parts.edges else 0
     work = {
         "resize": Work(moved_bytes=3 * frame_pixels + 3 * 4 * work_pixels),
-        "encode": Work(flops=2 * work_pixels * tracker.bundle.graphs["encoder"].macs_per_pixel),
+        "encode": Work(flops=2 * work_pixels * tracker.bundle.graphs[encoder].macs_per_pixel),
         "readout": Work(flops=2 * predictor.readout_macs / predictor.frame),
         "upsample": Work(moved_bytes=label_bytes + guide_bytes + frame_pixels),
     }
@@ -200,7 +201,7 @@ def _describe(tracker: Tracker, timings_ms: dict[str, list[float]]) -> Profile:
         frame_hw=video.frame_hw,
         work_hw=video.work_hw,
         grid_hw=grid_hw,
-        objects=len(video.channel_of),
+        objects=objects,
         memory_bytes=tracker.memory_bytes,
         stages=tuple(
             StageProfile(name, tuple(timings_ms[name]), work.get(name, Work())) for name in STAGES

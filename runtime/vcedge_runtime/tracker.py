@@ -11,24 +11,23 @@ from numpy.typing import NDArray
 
 from vcedge_runtime.bundle import DEFAULT_MODEL, Bundle
 from vcedge_runtime.closing import Closing
-from vcedge_runtime.composition import Part
+from vcedge_runtime.composition import Composition, Part
 from vcedge_runtime.engines.base import Engine
 from vcedge_runtime.engines.onnxruntime import OnnxRuntimeEngine
 from vcedge_runtime.errors import TrackerError
-from vcedge_runtime.predictor import Predictor, takes_flow, timed
-from vcedge_runtime.propagation.labels import assign_share, labels_from_mask, mask_from_labels
+from vcedge_runtime.object_composition import ObjectComposition
+from vcedge_runtime.object_predictor import ObjectPredictor
+from vcedge_runtime.predictor import LabelPredictor, takes_flow
 from vcedge_runtime.propagation.points import (
     PointEstimate,
     labels_from_points,
     points_from_labels,
 )
-from vcedge_runtime.propagation.upsample import CubicUpsampler, EdgeGuide, Upsampler
 from vcedge_runtime.resizing import prepare_frame, working_size
 from vcedge_runtime.spec import GraphSpec
+from vcedge_runtime.timing import timed
 from vcedge_runtime.video.masks import check_mask
 
-LABEL_STEP = 4
-"""Label channels are allocated in steps of this many."""
 MAX_OBJECTS = 255
 STAGES = (
     "resize",
@@ -39,6 +38,9 @@ STAGES = (
     "sample",
     "align",
     "readout",
+    "prototypes",
+    "segment",
+    "remember",
     "upsample",
 )
 """What a step does, in order; a model does not need to have all of it."""
@@ -67,9 +69,7 @@ class _Video:
 
     frame_hw: tuple[int, int]
     work_hw: tuple[int, int]
-    predictor: Predictor
-    channel_of: dict[int, int] = field(default_factory=dict)
-    drawn_in: dict[int, int] = field(default_factory=dict)
+    predictor: LabelPredictor | ObjectPredictor
     points: tuple[str, ...] = ()
 
 
@@ -113,6 +113,9 @@ class Tracker(Closing):
         sampler: str | Part | None = None,
         fusion: str | Part | None = None,
         alignment: str | Part | None = None,
+        local: str | None = None,
+        interval: int | None = None,
+        prototypes: bool | None = None,
         threads: int = 0,
     ) -> Tracker:
         """Open a shipped model by name, or a bundle's folder, in ONNX Runtime.
@@ -128,6 +131,9 @@ class Tracker(Closing):
             sampler: where in them a cell looks, likewise.
             fusion: how what was read becomes one label, likewise.
             alignment: whether and how windows follow the objects, likewise.
+            local: what becomes of SRNet's local memory, ``fam``, ``raw`` or ``off``, likewise.
+            interval: distance of its frame, likewise.
+            prototypes: whether SRNet's prototype transformer runs, likewise.
             threads: threads of an engine; 0 lets it choose.
 
         Raises:
@@ -146,6 +152,9 @@ class Tracker(Closing):
             sampler=sampler,
             fusion=fusion,
             alignment=alignment,
+            local=local,
+            interval=interval,
+            prototypes=prototypes,
         )
         bundle = replace(bundle, composition=parts)
         _require_graphs(bundle, {name: graph.spec for name, graph in bundle.graphs.items()})
@@ -165,7 +174,7 @@ class Tracker(Closing):
     @property
     def object_ids(self) -> list[int]:
         """Ids that are followed, in the order they were added."""
-        return list(self._current().channel_of)
+        return self._current().predictor.object_ids
 
     @property
     def point_names(self) -> list[str]:
@@ -196,14 +205,10 @@ class Tracker(Closing):
         _check_frame(frame)
         ids = check_mask(mask, frame.shape[:2])
         objects = np.unique(ids[ids > 0]).tolist()
-        channel_of = {object_id: channel for channel, object_id in enumerate(objects, start=1)}
-        video = self._allocate((frame.shape[0], frame.shape[1]), len(objects))
-        video.channel_of = channel_of
-        video.drawn_in = dict.fromkeys(objects, 0)
-        bank = video.predictor.bank
-        labels = labels_from_mask(ids, channel_of, bank.grid_hw, bank.channels)
-        video.predictor.begin(prepare_frame(frame, video.work_hw), labels)
-        self._video = video
+        frame_hw, work_hw = self._sizes(frame)
+        predictor = self._open_predictor(work_hw, len(objects))
+        predictor.begin(prepare_frame(frame, work_hw), ids, objects)
+        self._video = _Video(frame_hw, work_hw, predictor)
 
     def start_points(
         self, frame: NDArray[np.uint8], points: Mapping[str, tuple[float, float]]
@@ -225,13 +230,17 @@ class Tracker(Closing):
                 f"received {len(points)} points; expected 1 to {MAX_OBJECTS}, each with a finite "
                 "x and y in the frame's pixels"
             )
-        video = self._allocate((frame.shape[0], frame.shape[1]), len(points), tuple(points))
-        bank = video.predictor.bank
-        drawn = labels_from_points(points, video.frame_hw, bank.grid_hw)
-        labels = np.zeros((*bank.grid_hw, bank.channels), np.float32)
-        labels[..., : drawn.shape[-1]] = drawn
-        video.predictor.begin(prepare_frame(frame, video.work_hw), labels)
-        self._video = video
+        parts = self.bundle.composition
+        if not isinstance(parts, Composition):
+            raise TrackerError(
+                f"model {self.bundle.name} follows masks alone; open a model that propagates "
+                "labels, such as mer-edge"
+            )
+        frame_hw, work_hw = self._sizes(frame)
+        predictor = LabelPredictor(parts, self._engines, work_hw, len(points), points=True)
+        drawn = labels_from_points(points, frame_hw, predictor.grid_hw)
+        predictor.begin_labels(prepare_frame(frame, work_hw), drawn)
+        self._video = _Video(frame_hw, work_hw, predictor, tuple(points))
 
     def step(self, frame: NDArray[np.uint8]) -> StepResult:
         """Follow the objects or the points into the next frame.
@@ -255,14 +264,15 @@ class Tracker(Closing):
         timings = dict.fromkeys(STAGES, 0.0)
         with timed(timings, "resize"):
             lab = prepare_frame(frame, video.work_hw)
-        video.predictor.advance(lab, timings)
-        labels = video.predictor.labels
+        predictor = video.predictor
+        predictor.advance(lab, timings)
         with timed(timings, "upsample"):
-            if video.points:
-                found = points_from_labels(labels[..., : 1 + len(video.points)], video.frame_hw)
+            if video.points and isinstance(predictor, LabelPredictor):
+                labels = predictor.labels[..., : 1 + len(video.points)]
+                found = points_from_labels(labels, video.frame_hw)
                 points = dict(zip(video.points, found, strict=True))
                 return StepResult(np.zeros(video.frame_hw, np.uint8), {}, timings, points)
-            decision = mask_from_labels(labels, video.channel_of, self._upsampler(video, frame))
+            decision = predictor.decide(frame)
         return StepResult(decision.mask, decision.scores, timings)
 
     def add_object(self, object_id: int, mask: NDArray[np.uint8]) -> None:
@@ -285,15 +295,7 @@ class Tracker(Closing):
         if not 1 <= object_id <= MAX_OBJECTS:
             raise TrackerError(f"received object id {object_id}; expected 1 to {MAX_OBJECTS}")
         binary = (check_mask(mask, video.frame_hw) > 0).astype(np.uint8)
-        if object_id not in video.channel_of:
-            video.channel_of[object_id] = self._free_channel(video)
-        channel, predictor = video.channel_of[object_id], video.predictor
-        share = labels_from_mask(binary, {1: 1}, predictor.bank.grid_hw, 2)[..., 1]
-        assign_share(predictor.labels, channel, share)
-        predictor.settle(predictor.frame)
-        self._read_back(video, channel, video.drawn_in.get(object_id, -1))
-        video.drawn_in[object_id] = predictor.frame
-        predictor.annotate()
+        video.predictor.draw(object_id, binary)
 
     def remove_object(self, object_id: int) -> None:
         """Follow an object no longer; what it covered becomes background.
@@ -302,29 +304,11 @@ class Tracker(Closing):
             TrackerError: the object is not followed.
         """
         video = self._current()
-        if object_id not in video.channel_of:
+        if object_id not in video.predictor.object_ids:
             raise TrackerError(
-                f"object {object_id} is not followed; these are: {list(video.channel_of)}"
+                f"object {object_id} is not followed; these are: {video.predictor.object_ids}"
             )
-        channel = video.channel_of.pop(object_id)
-        del video.drawn_in[object_id]
-        for frame, slot in video.predictor.done():
-            labels = video.predictor.bank.labels[slot]
-            labels[..., 0] += labels[..., channel]
-            labels[..., channel] = 0
-            video.predictor.settle(frame)
-
-    def _read_back(self, video: _Video, channel: int, drawn_in: int) -> None:
-        """Label the frames since ``drawn_in`` from the current one, in one channel.
-
-        A choice of ours: they show the object without its label, and would outvote the current one.
-        """
-        predictor = video.predictor
-        for frame, slot in predictor.done():
-            if drawn_in < frame < predictor.frame:
-                share = predictor.read_from_last(frame)[..., channel]
-                assign_share(predictor.bank.labels[slot], channel, share)
-                predictor.settle(frame)
+        video.predictor.forget(object_id)
 
     def _require_open(self) -> None:
         if not self._engines:
@@ -336,32 +320,25 @@ class Tracker(Closing):
             raise TrackerError("no video has begun; call start(frame, mask) first")
         return self._video
 
-    def _allocate(
-        self, frame_hw: tuple[int, int], objects: int, points: tuple[str, ...] = ()
-    ) -> _Video:
+    def _sizes(self, frame: NDArray[np.uint8]) -> tuple[tuple[int, int], tuple[int, int]]:
+        """The frame's own size, and that in which it is encoded."""
+        frame_hw = (frame.shape[0], frame.shape[1])
+        return frame_hw, working_size(frame_hw, self.size, self.bundle.composition.stride)
+
+    def _open_predictor(
+        self, work_hw: tuple[int, int], objects: int
+    ) -> LabelPredictor | ObjectPredictor:
         parts = self.bundle.composition
-        work_hw = working_size(frame_hw, self.size, parts.stride)
-        channels = _allocated_channels(objects + 1)
-        predictor = Predictor(parts, self._engines, work_hw, channels, points=bool(points))
-        return _Video(frame_hw, work_hw, predictor, points=points)
-
-    def _upsampler(self, video: _Video, frame: NDArray[np.uint8]) -> Upsampler:
-        if self.bundle.composition.edges:
-            return EdgeGuide(frame, video.predictor.bank.grid_hw)
-        return CubicUpsampler(video.frame_hw)
-
-    def _free_channel(self, video: _Video) -> int:
-        used = set(video.channel_of.values())
-        channel = next(c for c in range(1, MAX_OBJECTS + 1) if c not in used)
-        if channel >= video.predictor.bank.channels:
-            video.predictor.widen(_allocated_channels(channel + 1))
-        return channel
+        if isinstance(parts, ObjectComposition):
+            return ObjectPredictor(parts, self._engines, work_hw, objects)
+        return LabelPredictor(parts, self._engines, work_hw, objects)
 
 
 def _require_graphs(bundle: Bundle, specs: Mapping[str, GraphSpec]) -> None:
     """Refuse a composition that asks for what the model's graphs, by name, do not give."""
     parts = bundle.composition
-    if parts.value_extraction and "value_extraction" not in specs:
+    labels = parts if isinstance(parts, Composition) else None
+    if labels and labels.value_extraction and "value_extraction" not in specs:
         raise TrackerError(
             f"model {bundle.name} has no value extraction; leave --values out, or use a model that "
             "was trained with it"
@@ -372,15 +349,11 @@ def _require_graphs(bundle: Bundle, specs: Mapping[str, GraphSpec]) -> None:
             f"bundle {bundle.folder} gives the graphs {sorted(specs)}; expected also "
             f"{sorted(missing)}; export the bundle again"
         )
-    if parts.motion and not takes_flow(specs["encoder"]):
+    if labels and labels.motion and not takes_flow(specs["encoder"]):
         raise TrackerError(
             f"the encoder of model {bundle.name} takes no optical flow; leave --motion out, or use "
             "a model that was trained with it"
         )
-
-
-def _allocated_channels(wanted: int) -> int:
-    return -(-(wanted + 1) // LABEL_STEP) * LABEL_STEP
 
 
 def _check_frame(frame: NDArray[np.uint8]) -> None:

@@ -13,7 +13,9 @@ from tests.conftest import make_weights
 from vcedge.models.encoder import PROFILES
 from vcedge.models.weights import Weights
 from vcedge_export import bundle as bundle_module
-from vcedge_export.bundle import ExportOptions, export_bundle
+from vcedge_export import label_model
+from vcedge_export.bundle import export_bundle
+from vcedge_export.plan import ExportOptions
 from vcedge_export.verify import TruthClip
 from vcedge_runtime.bundle import MANIFEST, Bundle
 from vcedge_runtime.errors import BundleError, ExportError, OutputError
@@ -25,7 +27,7 @@ Export = Callable[..., Bundle]
 def copy_graphs(monkeypatch: pytest.MonkeyPatch, bundle: Bundle) -> None:
     """Let the exporter write a bundle's graphs, which were traced before."""
 
-    def copy_graph(module: object, spec: object, examples: object, path: Path) -> None:
+    def copy_graph(module: object, lengths: object, path: Path) -> None:
         path.write_bytes(bundle.path_of(path.stem).read_bytes())
 
     monkeypatch.setattr(bundle_module, "export_onnx", copy_graph)
@@ -110,8 +112,8 @@ def test_what_the_network_lacks_cannot_be_switched_on(
 def test_the_size_is_the_profiles_own_when_none_is_chosen(
     quick_export: Export, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert set(bundle_module.DEFAULT_SIZES) == set(PROFILES)
-    monkeypatch.setitem(bundle_module.DEFAULT_SIZES, "edge", 72)
+    assert set(label_model.DEFAULT_SIZES) == set(PROFILES)
+    monkeypatch.setitem(label_model.DEFAULT_SIZES, "edge", 72)
     assert quick_export(tmp_path / "new", size=None).composition.size == 72
 
 

@@ -14,9 +14,21 @@ import click
 from rich.console import Console
 
 from vcedge.commands.inspect_bundle import difference_table
-from vcedge.commands.options import ALIGNMENT, FUSION, MEMORY, MOTION, SAMPLER, VALUES
+from vcedge.commands.options import (
+    ALIGNMENT,
+    FUSION,
+    INTERVAL,
+    LOCAL,
+    MEMORY,
+    MOTION,
+    PROTOTYPES,
+    SAMPLER,
+    VALUES,
+)
 from vcedge.models.weights import load_weights
-from vcedge_export.bundle import ExportOptions, export_bundle
+from vcedge_export.bundle import export_bundle
+from vcedge_export.label_model import RADIUS, TEMPERATURE
+from vcedge_export.plan import ExportOptions
 from vcedge_export.verify import TruthClip
 from vcedge_runtime.bundle import DEFAULT_MODEL
 from vcedge_runtime.composition import Part
@@ -30,14 +42,14 @@ from vcedge_runtime.video.sources import open_source
 @click.argument("weights", default=DEFAULT_MODEL)
 @click.option("--out", type=click.Path(path_type=Path), help="The bundle's folder.")
 @click.option("--size", type=click.IntRange(min=16), help="Default working size of the bundle.")
-@click.option("--radius", type=click.IntRange(min=1), default=12, show_default=True)
+@click.option(
+    "--radius", type=click.IntRange(min=1), help=f"Window radius in key cells; {RADIUS} by default."
+)
 @click.option("--top-k", type=click.IntRange(min=1), help="Logits that take part in a readout.")
 @click.option(
     "--temperature",
     type=click.FloatRange(min=0, min_open=True),
-    default=ExportOptions.temperature,
-    show_default=True,
-    help="Divides the logits of a readout.",
+    help=f"Divides the logits of a readout; {TEMPERATURE} by default.",
 )
 @MEMORY
 @SAMPLER
@@ -45,6 +57,9 @@ from vcedge_runtime.video.sources import open_source
 @ALIGNMENT
 @MOTION
 @VALUES
+@LOCAL
+@INTERVAL
+@PROTOTYPES
 @click.option("--clip", help="Real frames to verify on; the demo clip by default.")
 @click.option(
     "--truth",
@@ -57,15 +72,18 @@ def command(
     weights: str,
     out: Path | None,
     size: int | None,
-    radius: int,
+    radius: int | None,
     top_k: int | None,
-    temperature: float,
+    temperature: float | None,
     memory: str | Part | None,
     sampler: str | Part | None,
     fusion: str | Part | None,
     alignment: str | Part | None,
     motion: bool | None,
     value_extraction: bool | None,
+    local: str | None,
+    interval: int | None,
+    prototypes: bool | None,
     clip: str | None,
     truth: Path | None,
     frames: int,
@@ -84,12 +102,15 @@ def command(
         radius=radius,
         top_k=top_k,
         temperature=temperature,
-        memory=memory or ExportOptions.memory,
-        sampler=sampler or ExportOptions.sampler,
-        fusion=fusion or ExportOptions.fusion,
-        alignment=alignment or ExportOptions.alignment,
+        memory=memory,
+        sampler=sampler,
+        fusion=fusion,
+        alignment=alignment,
         motion=motion,
         value_extraction=value_extraction,
+        local=local,
+        interval=interval,
+        prototypes=prototypes,
         overwrite=overwrite,
     )
     with console.status("export") as status:

@@ -13,8 +13,9 @@ from rich.table import Table
 from vcedge.commands.models import describe_accuracy, describe_verification, megabytes_of
 from vcedge.commands.tables import make_fact_list, make_table, open_console
 from vcedge_runtime.bundle import DEFAULT_MODEL, MANIFEST, Bundle
-from vcedge_runtime.composition import KINDS, Composition
+from vcedge_runtime.composition import KINDS, Composition, Part, kind_of
 from vcedge_runtime.memory.references import ReferencePolicy
+from vcedge_runtime.object_composition import ObjectComposition
 from vcedge_runtime.predictor import takes_flow
 
 
@@ -49,8 +50,7 @@ def command(bundle: str, as_json: bool) -> None:
 
 def _facts(bundle: Bundle) -> list[tuple[str, str]]:
     parts = bundle.composition
-    window = 2 * parts.radius + 1
-    kinds = [(part, _describe_part(parts, part)) for part in KINDS]
+    own = _label_facts(bundle, parts) if isinstance(parts, Composition) else _object_facts(parts)
     return [
         ("model", f"{bundle.name}, profile {bundle.profile}"),
         ("folder", f"{bundle.folder} ({megabytes_of(bundle):.1f} MB)"),
@@ -59,12 +59,19 @@ def _facts(bundle: Bundle) -> list[tuple[str, str]]:
         ("verified", describe_verification(bundle.verification)),
         ("working size", f"{parts.size} pixels, the short side"),
         ("key", f"{parts.key_dim} channels, one each {parts.stride}x{parts.stride} pixels"),
-        ("window", f"{window}x{window} cells (radius {parts.radius}) of each reference"),
         ("top-k", "all" if parts.top_k is None else str(parts.top_k)),
-        ("temperature", f"{parts.temperature:g}"),
         ("edges", "masks are brought to the frame's own" if parts.edges else "interpolated"),
-        *kinds,
         ("slots", f"{parts.memory.slots} frames held, {parts.memory.references} read at most"),
+        *own,
+    ]
+
+
+def _label_facts(bundle: Bundle, parts: Composition) -> list[tuple[str, str]]:
+    window = 2 * parts.radius + 1
+    return [
+        ("window", f"{window}x{window} cells (radius {parts.radius}) of each reference"),
+        ("temperature", f"{parts.temperature:g}"),
+        *((part, _describe_part(part, getattr(parts, part))) for part in KINDS),
         ("optical flow", _describe_switch(parts.motion, takes_flow(bundle.graphs["encoder"].spec))),
         (
             "value extraction",
@@ -77,13 +84,27 @@ def _describe_switch(on: bool, there: bool) -> str:
     return "yes" if on else "can be switched on" if there else "no"
 
 
-def _describe_part(parts: Composition, part: str) -> str:
-    memory = getattr(parts, part)
-    if isinstance(memory, ReferencePolicy):
-        long, short = (", ".join(map(str, frames)) for frames in (memory.long, memory.short))
+def _object_facts(parts: ObjectComposition) -> list[tuple[str, str]]:
+    local = {
+        "fam": "aligned to the current one",
+        "raw": "read as it is",
+        "off": "not read on its own",
+    }
+    return [
+        ("value", f"{parts.value_dim} channels"),
+        ("memory", _describe_part("memory", parts.memory)),
+        ("local memory", f"the frame {parts.interval} before, {local[parts.local]}"),
+        ("prototypes", "yes" if parts.prototypes else "can be switched on"),
+    ]
+
+
+def _describe_part(part: str, settings: Part) -> str:
+    if isinstance(settings, ReferencePolicy):
+        long, short = (", ".join(map(str, frames)) for frames in (settings.long, settings.short))
         return f"references: frames {long}, and {short} before the current one"
-    settings = ", ".join(f"{name} {value}" for name, value in asdict(memory).items())
-    return f"{parts.kind_of(part)}: {settings}" if settings else parts.kind_of(part)
+    kind, values = kind_of(part, settings), asdict(settings)
+    given = ", ".join(f"{name} {value}" for name, value in values.items())
+    return f"{kind}: {given}" if given else kind
 
 
 def _graph_table(bundle: Bundle) -> Table:

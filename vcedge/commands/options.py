@@ -10,6 +10,7 @@ import click
 from vcedge_runtime.bundle import DEFAULT_MODEL
 from vcedge_runtime.composition import KINDS, Part, part_from_text
 from vcedge_runtime.errors import BundleError
+from vcedge_runtime.object_composition import LOCALS
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -47,6 +48,23 @@ VALUES = click.option(
     "value_extraction",
     default=None,
     help="Refine keys by the value extraction (MER); the model's own choice by default.",
+)
+
+LOCAL = click.option(
+    "--local",
+    type=click.Choice(LOCALS),
+    help="SRNet's local memory, the frame before: aligned, read as it is, or not read; the model's "
+    "own choice by default.",
+)
+INTERVAL = click.option(
+    "--interval",
+    type=click.IntRange(min=1),
+    help="Distance of SRNet's local memory in frames; the model's own by default.",
+)
+PROTOTYPES = click.option(
+    "--prototypes/--no-prototypes",
+    default=None,
+    help="Run SRNet's prototype transformer; the model's own choice by default.",
 )
 
 
@@ -89,7 +107,8 @@ ALIGNMENT = _part_option("alignment", "Whether windows follow the objects")
 
 def tracked(function: Command) -> Command:
     """Give a command the options of a tracker; it takes them as keywords for ``Tracker.open``."""
-    parts = (EDGES, VALUES, MOTION, ALIGNMENT, FUSION, SAMPLER, MEMORY)
+    own = (PROTOTYPES, INTERVAL, LOCAL)
+    parts = (EDGES, *own, VALUES, MOTION, ALIGNMENT, FUSION, SAMPLER, MEMORY)
     for option in (THREADS, *parts, SIZE, MODEL):
         function = option(function)
     return function

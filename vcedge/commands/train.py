@@ -1,179 +1,73 @@
-"""``vcedge train``: encoders from unlabelled video."""
+"""``vcedge train``: encoders from unlabelled video, SRNet from masks."""
 
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 from rich.console import Console
 
 from vcedge.commands.progress import progress_bar
+from vcedge.commands.train_options import (
+    MAX_FRAMES,
+    VIDEOS,
+    Request,
+    takes_request,
+    write_sizes,
+)
 from vcedge.models.encoder import PROFILES
 from vcedge.models.weights import load_weights, save_weights
 from vcedge.training.base import BaseObjective
-from vcedge.training.corpus import VIDEO_SUFFIXES, CachedVideo, find_videos, load_video
+from vcedge.training.corpus import (
+    VIDEO_SUFFIXES,
+    CachedVideo,
+    VideoCorpus,
+    find_videos,
+    load_video,
+)
 from vcedge.training.dmp import DmpObjective, DmpSettings
 from vcedge.training.mer import MerObjective, MerSettings
-from vcedge.training.objective import Objective
+from vcedge.training.object_clip_settings import ObjectClipSettings
+from vcedge.training.object_sources import load_masked_videos, load_stills
+from vcedge.training.objective import ColourObjective, Objective
 from vcedge.training.processes import join_processes
-from vcedge.training.run import (
-    Progress,
-    RunSettings,
-    ScalarWriter,
-    TrainingRun,
-    default_device,
-    default_sizes,
-)
+from vcedge.training.run import Corpus, Progress, ScalarWriter, TrainingRun
+from vcedge.training.srnet import SRNetObjective
+from vcedge.training.srnet_corpus import STAGES, SRNetCorpus, SRNetSettings
 from vcedge_runtime.errors import MissingExtraError, OutputError, TrainingError
+from vcedge_runtime.object_composition import LOCALS
 
-
-@dataclass(frozen=True)
-class Request:
-    """What every method of training is told on the command line.
-
-    Attributes:
-        run: of the run.
-        folders: with videos.
-        out: the run's folder.
-        device: as the user named it.
-        cache: folder of decoded frames.
-        max_frames: kept of one video.
-        start: name or file of weights to begin with.
-        tensorboard: whether to write a TensorBoard log.
-        resume: take up the run in ``out``.
-    """
-
-    run: RunSettings
-    folders: tuple[Path, ...]
-    out: Path
-    device: str
-    cache: Path
-    max_frames: int
-    start: str | None
-    tensorboard: bool
-    resume: bool
-
-
-def _write_sizes(sizes: Sequence[tuple[float, int]]) -> str:
-    """Write crop sizes as ``_parse_sizes`` reads them."""
-    return ",".join(f"{share}:{size}" for share, size in sizes)
-
-
-_OPTIONS = (
-    click.option(
-        "--videos",
-        "folders",
-        type=click.Path(exists=True, file_okay=False, path_type=Path),
-        multiple=True,
-        required=True,
-        help="A folder of videos, searched to the bottom; may be given more than once.",
-    ),
-    click.option(
-        "--profile", type=click.Choice(sorted(PROFILES)), default="edge", show_default=True
-    ),
-    click.option(
-        "--out", type=click.Path(path_type=Path), help="vcedge-out/train-METHOD by default."
-    ),
-    click.option(
-        "--steps", type=click.IntRange(min=1), default=RunSettings.steps, show_default=True
-    ),
-    click.option(
-        "--batch", type=click.IntRange(min=1), default=RunSettings.batch, show_default=True
-    ),
-    click.option(
-        "--sizes",
-        help="Crop sizes, each with the share of the run at its end; by default as many key cells "
-        f"in each profile: {'; '.join(f'{p} {_write_sizes(default_sizes(p))}' for p in PROFILES)}.",
-    ),
-    click.option(
-        "--learning-rate",
-        type=click.FloatRange(min=0, min_open=True),
-        default=RunSettings.learning_rate,
-        show_default=True,
-    ),
-    click.option("--seed", type=int, default=0, show_default=True),
-    click.option("--device", help="cpu, cuda, cuda:1; a GPU by default where there is one."),
-    click.option("--cache", type=click.Path(path_type=Path), default=Path("vcedge-out/frames")),
-    click.option(
-        "--max-frames",
-        type=click.IntRange(min=2),
-        default=400,
-        show_default=True,
-        help="Frames kept of one video.",
-    ),
-    click.option(
-        "--from",
-        "start",
-        help="Begin with these weights, a shipped name or a .safetensors file; all that fit.",
-    ),
-    click.option("--tensorboard", is_flag=True, help="Write a TensorBoard log to OUT/tensorboard."),
-    click.option("--resume", is_flag=True, help="Take up the run that --out holds."),
-)
-
-
-def _takes_request(function: Callable[..., None]) -> Callable[..., None]:
-    """Give a command the options of every method, gathered in a ``Request``."""
-
-    def gathered(
-        folders: tuple[Path, ...],
-        out: Path | None,
-        device: str | None,
-        cache: Path,
-        max_frames: int,
-        start: str | None,
-        tensorboard: bool,
-        resume: bool,
-        profile: str,
-        steps: int,
-        batch: int,
-        sizes: str | None,
-        learning_rate: float,
-        seed: int,
-        **own: Any,
-    ) -> None:
-        crops = default_sizes(profile) if sizes is None else _parse_sizes(sizes)
-        run = RunSettings(profile, steps, batch, crops, learning_rate, seed)
-        place = out or Path("vcedge-out") / f"train-{function.__name__}"
-        wanted = device or default_device()
-        request = Request(
-            run, folders, place, wanted, cache, max_frames, start, tensorboard, resume
-        )
-        function(request, **own)
-
-    gathered.__name__, gathered.__doc__ = function.__name__, function.__doc__
-    decorated: Callable[..., None] = gathered
-    for option in reversed(_OPTIONS):
-        decorated = option(decorated)
-    # Options that the method added itself.
-    decorated.__click_params__ += getattr(function, "__click_params__", [])  # type: ignore[attr-defined]
-    return decorated
+Method = TypeVar("Method", bound=Objective)
 
 
 @click.group(name="train")
 def command() -> None:
-    """Train an encoder on unlabelled video.
+    """Train on unlabelled video (base, mer, dmp) or on masks (srnet).
 
     Several processes train together when started by torchrun.
     """
 
 
 @command.command()
-@_takes_request
-def base(request: Request) -> None:
+@takes_request(sorted(PROFILES))
+@VIDEOS
+@MAX_FRAMES
+def base(request: Request, folders: tuple[Path, ...], max_frames: int) -> None:
     """Train the base encoder by colourisation and write its weights to OUT/weights.safetensors.
 
     Stop it with Ctrl-C and go on with --resume: the curve is the same.
     """
-    _run(request, BaseObjective)
+    _run_on_videos(request, BaseObjective, folders, max_frames)
 
 
 @command.command()
-@_takes_request
+@takes_request(sorted(PROFILES))
+@VIDEOS
+@MAX_FRAMES
 @click.option("--motion/--no-motion", default=True, help="Optical flow added to the frames.")
 @click.option("--values/--no-values", default=True, help="Keys refined by value extraction.")
 @click.option("--weight-map/--no-weight-map", default=True, help="Loss weighted by the value map.")
@@ -184,7 +78,15 @@ def base(request: Request) -> None:
     show_default=True,
     help="Weight of the positive-negative loss; 0 leaves it out.",
 )
-def mer(request: Request, motion: bool, values: bool, weight_map: bool, contrast: float) -> None:
+def mer(
+    request: Request,
+    folders: tuple[Path, ...],
+    max_frames: int,
+    motion: bool,
+    values: bool,
+    weight_map: bool,
+    contrast: float,
+) -> None:
     """Train MER: motion enhancement, value extraction, fused loss; to OUT/weights.safetensors.
 
     Stop it with Ctrl-C and go on with --resume: the curve is the same.
@@ -195,11 +97,13 @@ def mer(request: Request, motion: bool, values: bool, weight_map: bool, contrast
         weight_map=weight_map and values,
         contrast=contrast,
     )
-    _run(request, lambda profile: MerObjective(profile, settings))
+    _run_on_videos(request, lambda profile: MerObjective(profile, settings), folders, max_frames)
 
 
 @command.command()
-@_takes_request
+@takes_request(sorted(PROFILES))
+@VIDEOS
+@MAX_FRAMES
 @click.option(
     "--plain",
     type=click.FloatRange(0, 1),
@@ -207,7 +111,14 @@ def mer(request: Request, motion: bool, values: bool, weight_map: bool, contrast
 )
 @click.option("--beta", type=click.FloatRange(0, 1), default=DmpSettings.beta, show_default=True)
 @click.option("--gamma", type=click.FloatRange(0, 1), default=DmpSettings.gamma, show_default=True)
-def dmp(request: Request, plain: float | None, beta: float, gamma: float) -> None:
+def dmp(
+    request: Request,
+    folders: tuple[Path, ...],
+    max_frames: int,
+    plain: float | None,
+    beta: float,
+    gamma: float,
+) -> None:
     """Train DMP: gated memory, three fused predictions; to OUT/weights.safetensors.
 
     Stop it with Ctrl-C and go on with --resume: the curve is the same.
@@ -215,10 +126,108 @@ def dmp(request: Request, plain: float | None, beta: float, gamma: float) -> Non
     if plain is None:
         plain = 0.0 if request.start else DmpSettings.plain
     settings = DmpSettings(plain=plain, beta=beta, gamma=gamma)
-    _run(request, lambda profile: DmpObjective(profile, settings))
+    _run_on_videos(request, lambda profile: DmpObjective(profile, settings), folders, max_frames)
 
 
-def _run(request: Request, make_objective: Callable[[str], Objective]) -> None:
+@command.command()
+@takes_request(["srnet-edge", "srnet"])
+@click.option(
+    "--stills",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Folder of pictures with masks and their manifest.csv.",
+)
+@click.option(
+    "--masked",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Folder with videos/NAME.mp4 and masks/NAME/00000.png and so on.",
+)
+@click.option(
+    "--stage",
+    type=click.Choice(STAGES),
+    default=SRNetSettings.stage,
+    show_default=True,
+    help="stills: pictures that move, to begin with; video: real motion, with some stills.",
+)
+@click.option("--local", type=click.Choice(LOCALS), default=SRNetSettings.local, show_default=True)
+@click.option(
+    "--near",
+    type=click.IntRange(min=1),
+    default=SRNetSettings.near,
+    show_default=True,
+    help="Most steps to the local memory's frame, in half of the video clips.",
+)
+@click.option("--prototypes/--no-prototypes", default=True, help="The prototype transformer.")
+@click.option(
+    "--dice",
+    type=click.FloatRange(min=0),
+    default=SRNetSettings.dice,
+    show_default=True,
+    help="Weight of the Dice loss; 0 leaves it out.",
+)
+@click.option(
+    "--short-side",
+    type=click.IntRange(min=32),
+    default=480,
+    show_default=True,
+    help="Larger videos are shrunk to this.",
+)
+def srnet(
+    request: Request, stills: Path | None, masked: Path | None, short_side: int, **method: Any
+) -> None:
+    """Train SRNet on masks; one stage a run, to OUT/weights.safetensors.
+
+    Begin with `--stage stills --from mer-edge`, go on with `--stage video --from` what came out.
+    Stop it with Ctrl-C and go on with --resume: the curve is the same.
+    """
+    settings = SRNetSettings(**method, frozen=method["stage"] == "video")
+
+    def open_corpus(console: Console, objective: Objective) -> tuple[SRNetCorpus, dict[str, Any]]:
+        with console.status("read stills and decode videos"):
+            pictures = load_stills(stills) if stills else []
+            videos = []
+            if masked and settings.stage == "video":
+                videos = load_masked_videos(masked, request.cache, short_side)
+        frames = sum(len(video.frames) for video in videos)
+        console.print(
+            f"{len(pictures)} stills, {len(videos)} videos with masks, {frames} frames in all"
+        )
+        facts = {
+            "stage": settings.stage,
+            "stills": len(pictures),
+            "videos": len(videos),
+            "frames": frames,
+            "clip_frames": ObjectClipSettings.frames,
+        }
+        return SRNetCorpus(settings, pictures, videos), facts
+
+    _run(request, lambda profile: SRNetObjective(profile, settings), open_corpus)
+
+
+def _run_on_videos(
+    request: Request,
+    make_objective: Callable[[str], ColourObjective],
+    folders: tuple[Path, ...],
+    max_frames: int,
+) -> None:
+    def open_corpus(
+        console: Console, objective: ColourObjective
+    ) -> tuple[VideoCorpus, dict[str, Any]]:
+        videos = _load_videos(console, folders, request.cache, max_frames)
+        facts = {
+            "clip_frames": objective.clip_settings.frames,
+            "videos": len(videos),
+            "frames": sum(len(video.frames) for video in videos),
+        }
+        return VideoCorpus(videos, objective.clip_settings), facts
+
+    _run(request, make_objective, open_corpus)
+
+
+def _run(
+    request: Request,
+    make_objective: Callable[[str], Method],
+    open_corpus: Callable[[Console, Method], tuple[Corpus, dict[str, Any]]],
+) -> None:
     import torch
 
     with ExitStack() as stack:
@@ -226,10 +235,10 @@ def _run(request: Request, make_objective: Callable[[str], Objective]) -> None:
         console = Console(quiet=not processes.first)
         _make_folders(request.out, request.cache)
         start = load_weights(request.start).network if request.start else None
-        videos = _load_videos(console, request)
         torch.manual_seed(request.run.seed)
         objective = make_objective(request.run.profile)
-        run = TrainingRun(request.run, objective, videos, request.out, device, processes)
+        corpus, facts = open_corpus(console, objective)
+        run = TrainingRun(request.run, objective, corpus, request.out, device, processes)
         if start is not None:
             run.start_from(start)
         _begin_or_resume(run, request.resume)
@@ -241,22 +250,18 @@ def _run(request: Request, make_objective: Callable[[str], Objective]) -> None:
             console.print(f"stopped at step {run.step}; go on with --resume")
             raise
         if processes.first:
-            _deliver(console, run, request, videos)
+            _deliver(console, run, request, facts)
 
 
-def _deliver(
-    console: Console, run: TrainingRun, request: Request, videos: list[CachedVideo]
-) -> None:
+def _deliver(console: Console, run: TrainingRun, request: Request, corpus: dict[str, Any]) -> None:
     facts = {
         "model": run.objective.name,
         "steps": run.step,
         "batch": request.run.batch,
-        "clip_frames": run.objective.clip_settings.frames,
-        "sizes": _write_sizes(request.run.sizes),
+        "sizes": write_sizes(request.run.sizes),
         "seed": request.run.seed,
         "hours": round(run.seconds / 3600, 2),
-        "videos": len(videos),
-        "frames": sum(len(video.frames) for video in videos),
+        **corpus,
         # Where a file lay is the user's own business.
         "from": request.start and Path(request.start).name,
     }
@@ -280,14 +285,6 @@ def _open_tensorboard(run: TrainingRun, request: Request, stack: ExitStack) -> S
         SummaryWriter(request.out / "tensorboard", purge_step=run.step + 1)
     )
     return writer
-
-
-def _parse_sizes(text: str) -> tuple[tuple[float, int], ...]:
-    try:
-        pairs = [part.split(":") for part in text.split(",")]
-        return tuple((float(share), int(size)) for share, size in pairs)
-    except ValueError as exc:
-        raise TrainingError(f"received sizes {text!r}; expected such as 0.7:128,1.0:192") from exc
 
 
 def _usable_device(device: str) -> str:
@@ -315,18 +312,20 @@ def _make_folders(*folders: Path) -> None:
             ) from exc
 
 
-def _load_videos(console: Console, request: Request) -> list[CachedVideo]:
-    found = find_videos(request.folders)
+def _load_videos(
+    console: Console, folders: tuple[Path, ...], cache: Path, max_frames: int
+) -> list[CachedVideo]:
+    found = find_videos(folders)
     if not found:
         raise TrainingError(
-            f"received {', '.join(map(str, request.folders))} without a video; expected files of "
+            f"received {', '.join(map(str, folders))} without a video; expected files of "
             f"{' '.join(sorted(VIDEO_SUFFIXES))}; pass another --videos"
         )
     loaded = []
     with progress_bar(console, "videos/s") as progress:
         task = progress.add_task("decode", total=len(found), speed=0.0)
         for path in found:
-            loaded.append(load_video(path, request.cache, 256, request.max_frames))
+            loaded.append(load_video(path, cache, 256, max_frames))
             progress.update(task, advance=1, speed=progress.tasks[0].speed or 0.0)
     videos = [video for video in loaded if video is not None]
     console.print(

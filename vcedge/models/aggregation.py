@@ -9,19 +9,30 @@ SURE = 1e-7
 """Probabilities are kept this far from 0 and 1."""
 
 
-def aggregate_softly(logits: Tensor) -> Tensor:
+def aggregate_logits(logits: Tensor) -> Tensor:
     """Let objects compete for each pixel; the background is where no object is.
 
-    The background's probability is the product of one minus each object's; the odds of all of them
-    are then brought to a sum of 1 (Oh et al. 2019, as STCN has it).
+    The background's probability is the product of one minus each object's (Oh et al. 2019, as STCN
+    has it).
 
     Args:
         logits: (B, K, H, W) float32 of each object's own mask; K may be 0.
 
     Returns:
-        (B, K + 1, H, W) float32 that sum to 1 over objects, the background first.
+        (B, K + 1, H, W) float32 log-odds, the background first, whose softmax are the shares.
     """
     own = torch.sigmoid(logits)
     background = (1 - own).prod(1, keepdim=True)
-    shares = torch.cat([background, own], 1).clamp(SURE, 1 - SURE)
-    return torch.softmax(torch.logit(shares), 1)
+    return torch.logit(torch.cat([background, own], 1).clamp(SURE, 1 - SURE))
+
+
+def aggregate_softly(logits: Tensor) -> Tensor:
+    """Shares of each pixel, see ``aggregate_logits``.
+
+    Args:
+        logits: (B, K, H, W) float32.
+
+    Returns:
+        (B, K + 1, H, W) float32 that sum to 1 over objects, the background first.
+    """
+    return torch.softmax(aggregate_logits(logits), 1)

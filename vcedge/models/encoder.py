@@ -6,11 +6,13 @@ import copy
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from vcedge.models.graph import GraphModule
 from vcedge_runtime.spec import GraphSpec, TensorSpec
 
 
@@ -33,6 +35,7 @@ class Profile:
     last_stage: bool
 
 
+Module = TypeVar("Module", bound=nn.Module)
 PROFILES = {
     "edge": Profile("edge", stride=8, key_dim=64, max_pool=True, last_stage=False),
     "paper": Profile("paper", stride=4, key_dim=64, max_pool=False, last_stage=True),
@@ -133,7 +136,7 @@ class KeyEncoder(nn.Module):
         return key
 
 
-class FrameEncoder(nn.Module):
+class FrameEncoder(GraphModule):
     """The encoder as it is exported: batch normalisation folded, one frame, keys as rows of cells.
 
     Cells last-but-channels lets memory hand a patch to the readout as whole rows.
@@ -155,23 +158,6 @@ class FrameEncoder(nn.Module):
             (TensorSpec("key", "float32", ("h", "w", self.profile.key_dim)),),
         )
 
-    def count_macs(self) -> float:
-        """Multiply-accumulates of the convolutions per pixel of the image, counted on one run."""
-        side = 8 * self.profile.stride
-        counted: list[float] = []
-
-        def count(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-            cells = output.shape[-1] * output.shape[-2]
-            counted.append(sum(w.numel() for w in module.parameters() if w.ndim == 4) * cells)
-
-        convolutions = [m for m in self.modules() if isinstance(m, nn.Conv2d)]
-        hooks = [module.register_forward_hook(count) for module in convolutions]
-        with torch.inference_mode():
-            self(*(torch.zeros(1, 3, side, side) for _ in self.spec.inputs))
-        for hook in hooks:
-            hook.remove()
-        return sum(counted) / side**2
-
     def forward(self, image: Tensor, flow: Tensor | None = None) -> Tensor:
         """Encode one frame.
 
@@ -186,9 +172,9 @@ class FrameEncoder(nn.Module):
         return key[0].permute(1, 2, 0).contiguous()
 
 
-def fold_batch_norm(encoder: KeyEncoder) -> KeyEncoder:
+def fold_batch_norm(module: Module) -> Module:
     """Return a copy in evaluation mode whose convolutions carry their batch normalisation."""
-    folded = copy.deepcopy(encoder).float().eval()
+    folded = copy.deepcopy(module).float().eval()
     for parent in list(folded.modules()):
         for (before, convolution), (name, norm) in pairwise(list(parent.named_children())):
             if isinstance(convolution, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):

@@ -14,6 +14,18 @@ TAPS = 9
 """Places that a 3x3 convolution looks at, row by row."""
 
 
+class Bend(NamedTuple):
+    """Where a deformable convolution looks, and how much each look counts.
+
+    Attributes:
+        offsets: (B, 18 * G, h, w) cells; for each group and tap dy, then dx.
+        modulation: (B, 9 * G, h, w), weight of each tap, for each group.
+    """
+
+    offsets: Tensor
+    modulation: Tensor
+
+
 class DeformableConv(nn.Module):
     """A modulated deformable 3x3 convolution (Zhu et al. 2019), as grid samples and one product.
 
@@ -36,39 +48,54 @@ class DeformableConv(nn.Module):
         with torch.no_grad():
             self.weight[:, TAPS // 2] = torch.eye(channels)
 
-    def forward(self, x: Tensor, offsets: Tensor, modulation: Tensor) -> Tensor:
+    def forward(self, x: Tensor, bend: Bend) -> Tensor:
         """Convolve; what lies outside of the planes is 0.
 
         Args:
-            x: (B, C, h, w).
-            offsets: (B, 18 * G, h, w) cells; for each group and tap dy, then dx.
-            modulation: (B, 9 * G, h, w), weight of each tap, for each group.
+            x: (B, K, C, h, w): K objects share where is looked.
+            bend: where, of groups as the module has.
 
         Returns:
-            (B, C, h, w).
+            (B, K, C, h, w).
         """
-        batch, channels, height, width = x.shape
-        grid = self._places(offsets.unflatten(1, (self.groups, TAPS, 2)))
-        planes = x.reshape(batch * self.groups, channels // self.groups, height, width)
-        weights = modulation.unflatten(1, (self.groups, TAPS))
+        batch, objects, channels = x.shape[:3]
+        places = sampling_places(bend.offsets, self.groups)
+        weights = bend.modulation.unflatten(1, (self.groups, TAPS))
+        # Objects are channels of their group, so that all of them are sampled at once.
+        planes = x.unflatten(2, (self.groups, -1)).transpose(1, 2).flatten(0, 1).flatten(1, 2)
         taps = []
         for tap in range(TAPS):
             seen = functional.grid_sample(
-                planes, grid[:, :, tap].flatten(0, 1), padding_mode="zeros", align_corners=False
+                planes,
+                places[:, :, tap].flatten(0, 1).to(planes.dtype),
+                padding_mode="zeros",
+                align_corners=False,
             )
             seen = seen.unflatten(0, (batch, self.groups)) * weights[:, :, tap, None]
-            taps.append(seen.flatten(1, 2))
+            seen = seen.unflatten(2, (objects, -1)).transpose(1, 2)
+            taps.append(seen.reshape(batch * objects, channels, *x.shape[3:]))
         kernel = self.weight.flatten(1)[..., None, None]
-        return functional.conv2d(torch.cat(taps, 1), kernel)
+        found: Tensor = functional.conv2d(torch.cat(taps, 1), kernel)
+        return found.reshape(x.shape)
 
-    def _places(self, offsets: Tensor) -> Tensor:
-        """(B, G, 9, 2, h, w) offsets to (B, G, 9, h, w, 2) places, x then y, sides from -1 to 1."""
-        height, width = offsets.shape[-2:]
-        tap = torch.arange(TAPS, device=offsets.device)[:, None, None]
-        rows = torch.arange(height, device=offsets.device)[:, None] + tap // 3 - 1
-        columns = torch.arange(width, device=offsets.device) + tap % 3 - 1
-        y, x = rows + offsets[..., 0, :, :], columns + offsets[..., 1, :, :]
-        return torch.stack([(2 * x + 1) / width - 1, (2 * y + 1) / height - 1], -1)
+
+def sampling_places(offsets: Tensor, groups: int) -> Tensor:
+    """Turn offsets into places of the plane.
+
+    Args:
+        offsets: (B, 18 * G, h, w) cells; for each group and tap dy, then dx.
+        groups: G.
+
+    Returns:
+        (B, G, 9, h, w, 2) float32 places, x then y, the plane's sides from -1 to 1.
+    """
+    height, width = offsets.shape[-2:]
+    moves = offsets.float().unflatten(1, (groups, TAPS, 2))
+    tap = torch.arange(TAPS, device=offsets.device)[:, None, None]
+    rows = torch.arange(height, device=offsets.device)[:, None] + tap // 3 - 1
+    columns = torch.arange(width, device=offsets.device) + tap % 3 - 1
+    y, x = rows + moves[..., 0, :, :], columns + moves[..., 1, :, :]
+    return torch.stack([(2 * x + 1) / width - 1, (2 * y + 1) / height - 1], -1)
 
 
 class Aligned(NamedTuple):
@@ -133,10 +160,7 @@ class FeatureAlignment(nn.Module):
             key: (B, Ck, h, w) key of the remembered one.
             value: (B, K, Cv, h, w) its values, of K objects.
         """
-        objects = value.shape[1]
         seen = self.look(torch.cat([query, key], 1))
         offsets = self.to_offsets(seen).clamp(-self.reach, self.reach)
-        modulation = 2 * torch.sigmoid(self.to_modulation(seen))
-        shared = (each.repeat_interleave(objects, 0) for each in (offsets, modulation))
-        bent = self.bend_value(value.flatten(0, 1), *shared)
-        return Aligned(self.bend_key(key, offsets, modulation), bent.unflatten(0, (-1, objects)))
+        bend = Bend(offsets, 2 * torch.sigmoid(self.to_modulation(seen)))
+        return Aligned(self.bend_key(key[:, None], bend)[:, 0], self.bend_value(value, bend))

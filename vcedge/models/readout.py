@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from vcedge.models.affinity import MASKED_LOGIT
+from vcedge.models.graph import GraphModule
 from vcedge_runtime.spec import GraphSpec, TensorSpec
 
 
-class LabelReadout(nn.Module):
+class LabelReadout(GraphModule):
     """Windowed affinity to each of several references, with a softmax for each (MER, eq. 1, 2).
 
     What it returns can be merged exactly: to one softmax over all references, or to votes. Logits
@@ -115,7 +116,7 @@ class LabelReadout(nn.Module):
         return peak[..., 0], total[..., 0], values
 
 
-class ColumnTotal(nn.Module):
+class ColumnTotal(GraphModule):
     """How much the current frame's cells together look at each cell of a reference.
 
     It is the logarithm of the column sums of exp(logits), which a column softmax divides by (DMP,

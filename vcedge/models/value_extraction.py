@@ -10,6 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from vcedge.models.graph import GraphModule
 from vcedge_runtime.errors import TrainingError
 from vcedge_runtime.sampling.tokens import TOKENS, WINDOWS, TokenGrid, token_grid
 from vcedge_runtime.spec import GraphSpec, TensorSpec
@@ -161,7 +162,7 @@ def _window_vectors(tokens: Tensor) -> Tensor:
     return unit
 
 
-class FrameValues(nn.Module):
+class FrameValues(GraphModule):
     """The network as it is exported: one frame, references picked from memory."""
 
     def __init__(self, values: ValueExtraction, references: int) -> None:

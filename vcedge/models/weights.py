@@ -13,8 +13,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from vcedge.models.network import KeyNetwork
+from vcedge.models.srnet import SRNET_PROFILES, SRNet
 from vcedge_runtime.errors import BundleError
 
+Network = KeyNetwork | SRNet
+"""What weights are of."""
 SHIPPED = Path(__file__).parent.parent / "weights"
 
 
@@ -27,11 +30,11 @@ class Weights:
         facts: plain JSON values: model, profile, data, licences, steps, measured accuracy.
     """
 
-    network: KeyNetwork
+    network: Network
     facts: Mapping[str, Any]
 
 
-def save_weights(network: KeyNetwork, path: Path, facts: Mapping[str, Any]) -> None:
+def save_weights(network: Network, path: Path, facts: Mapping[str, Any]) -> None:
     """Write a network in FP16 (our choice: half the size, less rounding than training's noise).
 
     Args:
@@ -68,15 +71,19 @@ def load_weights(source: str | Path) -> Weights:
         with safe_open(path, "pt") as file:
             facts = json.loads(file.metadata()["facts"])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        network = KeyNetwork.from_parts(
-            facts["profile"], facts["motion"], facts["value_extraction"]
-        )
+        network = _make_network(facts)
         network.load_state_dict(
             {k: v.float() if v.dtype == torch.float16 else v for k, v in tensors.items()}
         )
     except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as exc:
         raise BundleError(f"{path} does not hold weights of vcedge: {exc}") from exc
     return Weights(network.eval(), facts)
+
+
+def _make_network(facts: Mapping[str, Any]) -> Network:
+    if facts["profile"] in SRNET_PROFILES:
+        return SRNet(SRNET_PROFILES[facts["profile"]])
+    return KeyNetwork.from_parts(facts["profile"], facts["motion"], facts["value_extraction"])
 
 
 def shipped_weights() -> list[str]:

@@ -10,7 +10,7 @@ from vcedge.models.encoder import PROFILES
 from vcedge.models.network import KeyNetwork
 from vcedge.training.corpus import Clips, ClipSettings
 from vcedge.training.losses import clip_keys, colourisation_loss
-from vcedge.training.objective import Objective
+from vcedge.training.objective import ColourObjective
 from vcedge_runtime.errors import TrainingError
 
 
@@ -29,7 +29,7 @@ class BaseSettings:
             raise TrainingError(f"radius must be at least 1, received {self.radius}")
 
 
-class BaseObjective(Objective):
+class BaseObjective(ColourObjective):
     """Each frame of a clip reconstructed from the others."""
 
     name = "base"
@@ -38,10 +38,10 @@ class BaseObjective(Objective):
     def __init__(self, profile: str, settings: BaseSettings | None = None) -> None:
         super().__init__(KeyNetwork(PROFILES[profile]), settings or BaseSettings(), ClipSettings())
 
-    def losses(
+    def colour_losses(
         self, clips: Clips, channel: int, share: float, teacher: KeyNetwork
     ) -> dict[str, Tensor]:
-        """See ``Objective.losses``."""
+        """See ``ColourObjective.colour_losses``."""
         keys = clip_keys(self.network.encoder, clips, channel)
         bias = self.bias(keys.shape[-1], keys.device)
         stride = self.network.profile.stride

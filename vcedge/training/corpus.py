@@ -17,7 +17,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from vcedge.training.settings import RunSettings
 from vcedge_runtime.colour import lab_from_bgr
+from vcedge_runtime.errors import TrainingError
 from vcedge_runtime.motion import encode_flow, flow_from_lab
 from vcedge_runtime.video.opencv import quiet_opencv
 
@@ -257,3 +259,31 @@ class _Crop:
         if fine > 1:
             cut = cv2.resize(cut, (self.size, self.size), interpolation=cv2.INTER_AREA)
         return lab_from_bgr(np.asarray(cut, np.uint8))
+
+
+class VideoCorpus:
+    """Unlabelled videos as a run draws from them.
+
+    Args:
+        videos: at least one.
+        settings: how clips are drawn.
+
+    Raises:
+        TrainingError: there is no video.
+    """
+
+    def __init__(self, videos: Sequence[CachedVideo], settings: ClipSettings) -> None:
+        if not videos:
+            raise TrainingError("no video with at least two frames to train on")
+        self._videos = videos
+        self._settings = settings
+
+    def draw(self, settings: RunSettings) -> ClipDataset:
+        """All clips of a run."""
+        return ClipDataset(
+            self._videos,
+            length=settings.steps * settings.batch,
+            size_at=lambda index: settings.size_at(index // settings.batch),
+            settings=self._settings,
+            seed=settings.seed,
+        )

@@ -19,7 +19,7 @@ from vcedge.training.losses import (
     colourisation_loss,
     others,
 )
-from vcedge.training.objective import Objective
+from vcedge.training.objective import ColourObjective
 from vcedge.training.regions import cluster_batch, enhance_batch, match_bias, mix_batch
 from vcedge_runtime.errors import TrainingError
 
@@ -60,7 +60,7 @@ class DmpSettings:
             raise TrainingError(f"received DMP settings out of range: {self}")
 
 
-class DmpObjective(Objective):
+class DmpObjective(ColourObjective):
     """Fused, forward and backward reconstruction of the first and the last frame of a clip."""
 
     name = "dmp"
@@ -71,10 +71,10 @@ class DmpObjective(Objective):
         clips = ClipSettings(frames=settings.frames)
         super().__init__(KeyNetwork(PROFILES[profile]), settings, clips)
 
-    def losses(
+    def colour_losses(
         self, clips: Clips, channel: int, share: float, teacher: KeyNetwork
     ) -> dict[str, Tensor]:
-        """See ``Objective.losses``."""
+        """See ``ColourObjective.colour_losses``."""
         keys = clip_keys(self.network.encoder, clips, channel)
         colour = clips.lab[:, :, channel]
         stride = self.network.profile.stride

@@ -14,7 +14,7 @@ from vcedge.models.value_extraction import Grid, training_grid
 from vcedge.training.corpus import Clips, ClipSettings
 from vcedge.training.losses import clip_keys, colourisation_loss, others
 from vcedge.training.negatives import NegativeBank, contrast_loss
-from vcedge.training.objective import Objective
+from vcedge.training.objective import ColourObjective
 from vcedge_runtime.errors import TrainingError
 
 
@@ -52,7 +52,7 @@ class MerSettings:
             raise TrainingError(f"received MER settings out of range: {self}")
 
 
-class MerObjective(Objective):
+class MerObjective(ColourObjective):
     """The fused loss of MER (eq. 21) on clips with flow."""
 
     name = "mer"
@@ -69,10 +69,10 @@ class MerObjective(Objective):
         self.bank = NegativeBank(network.profile.key_dim, settings.bank)
         self._grids: dict[int, Grid] = {}
 
-    def losses(
+    def colour_losses(
         self, clips: Clips, channel: int, share: float, teacher: KeyNetwork
     ) -> dict[str, Tensor]:
-        """See ``Objective.losses``."""
+        """See ``ColourObjective.colour_losses``."""
         raw = clip_keys(self.network.encoder, clips, channel)
         keys, seen = self._extract(raw)
         bias = self.bias(keys.shape[-1], keys.device)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from dataclasses import asdict
 from typing import Any
 
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 
 from vcedge.models.affinity import window_bias
 from vcedge.models.network import KeyNetwork
+from vcedge.models.weights import Network
 from vcedge.training.corpus import Clips, ClipSettings
 
 
@@ -20,38 +22,67 @@ class Objective(nn.Module, ABC):
         name: of the method.
         network: what is trained and delivered.
         settings: the method's own, a dataclass of plain values.
-        clip_settings: what its clips are like, at the network's stride.
         parts: the last loss's parts by name, detached scalars.
     """
 
     name: str
 
-    def __init__(self, network: KeyNetwork, settings: Any, clip_settings: ClipSettings) -> None:
+    def __init__(self, network: Network, settings: Any) -> None:
         super().__init__()
         self.network = network
         self.settings = settings
-        self.clip_settings = clip_settings.at_stride(network.profile.stride)
         self.parts: dict[str, Tensor] = {}
-        self._biases: dict[int, Tensor] = {}
 
-    def forward(self, clips: Clips, share: float, teacher: KeyNetwork) -> Tensor:
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What a run must share with its checkpoint, as plain values."""
+        return {"method": self.name, **asdict(self.settings)}
+
+    def forward(self, clips: Any, share: float, teacher: Any) -> Tensor:
         """Loss of a batch.
 
         Args:
-            clips: B clips on the network's device.
+            clips: B clips on the network's device, of the kind that the method takes.
             share: how much of the run is done, 0 to 1.
             teacher: the moving average of the network; no gradient goes through it.
 
         Returns:
             () float32.
         """
-        channel = int(torch.randint(1, 3, ()))
-        losses = self.losses(clips, channel, share, teacher)
+        losses = self.losses(clips, share, teacher)
         self.parts = {name: loss.detach() for name, loss in losses.items()}
         return torch.stack(list(losses.values())).sum()
 
     @abstractmethod
-    def losses(
+    def losses(self, clips: Any, share: float, teacher: Any) -> dict[str, Tensor]:
+        """Parts of the loss by name, weighted, to be added up; arguments as for ``forward``."""
+
+
+class ColourObjective(Objective):
+    """Base of the self-supervised methods: a hidden colour channel is reconstructed.
+
+    Attributes:
+        clip_settings: what its clips are like, at the network's stride.
+    """
+
+    network: KeyNetwork
+
+    def __init__(self, network: KeyNetwork, settings: Any, clip_settings: ClipSettings) -> None:
+        super().__init__(network, settings)
+        self.clip_settings = clip_settings.at_stride(network.profile.stride)
+        self._biases: dict[int, Tensor] = {}
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """See ``Objective.identity``."""
+        return {"zoom": self.clip_settings.zoom, **super().identity}
+
+    def losses(self, clips: Clips, share: float, teacher: KeyNetwork) -> dict[str, Tensor]:
+        """Parts of the loss, of a channel that is drawn."""
+        return self.colour_losses(clips, int(torch.randint(1, 3, ())), share, teacher)
+
+    @abstractmethod
+    def colour_losses(
         self, clips: Clips, channel: int, share: float, teacher: KeyNetwork
     ) -> dict[str, Tensor]:
         """Parts of the loss by name, weighted, to be added up.

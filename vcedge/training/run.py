@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
-from itertools import pairwise
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any, Protocol
@@ -15,79 +14,18 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
-from vcedge.models.encoder import PROFILES
-from vcedge.models.network import KeyNetwork
-from vcedge.training.corpus import CachedVideo, ClipDataset, Clips, ClipSettings
+from vcedge.models.weights import Network
+from vcedge.training.corpus import ClipSettings
 from vcedge.training.interruption import finish_first
 from vcedge.training.objective import Objective
 from vcedge.training.processes import Processes
+from vcedge.training.settings import RunSettings
 from vcedge_runtime.errors import TrainingError
 
 AVERAGE_DECAY = 0.995
 """Of the moving average of the weights, which is what a run delivers (our choice)."""
-
-
-@dataclass(frozen=True)
-class RunSettings:
-    """One training run, whatever the method.
-
-    Attributes:
-        profile: ``edge`` or ``paper``.
-        steps: optimiser steps.
-        batch: clips a step, of all processes together.
-        sizes: crop sizes in pixels, one after the other, as (share of the run at its end, size).
-        learning_rate: Adam's, falling linearly to 2 % after a warm-up of 2 % of the steps.
-        seed: of weights and clips.
-        workers: loader processes.
-    """
-
-    profile: str = "edge"
-    steps: int = 8000
-    batch: int = 16
-    sizes: tuple[tuple[float, int], ...] = ((0.5, 128), (1.0, 192))
-    learning_rate: float = 1e-3
-    seed: int = 0
-    workers: int = 1
-
-    def __post_init__(self) -> None:
-        if self.profile not in PROFILES:
-            raise TrainingError(
-                f"profile {self.profile!r} is unknown; choose from {sorted(PROFILES)}"
-            )
-        if self.steps < 1 or self.batch < 1:
-            raise TrainingError(
-                f"steps and batch must be at least 1, received {self.steps}, {self.batch}"
-            )
-        shares = [share for share, _ in self.sizes]
-        if not shares or shares[-1] != 1.0 or any(a >= b for a, b in pairwise(shares)):
-            raise TrainingError(
-                f"sizes must have rising shares that end at 1.0, received {self.sizes}"
-            )
-        if self.learning_rate <= 0 or self.workers < 0:
-            raise TrainingError(
-                "expected a learning rate above 0 and no negative workers, received "
-                f"{self.learning_rate}, {self.workers}"
-            )
-        stride = PROFILES[self.profile].stride
-        if any(size < stride or size % stride for _, size in self.sizes):
-            raise TrainingError(f"crop sizes must be multiples of {stride}, received {self.sizes}")
-
-    def size_at(self, step: int) -> int:
-        """Crop size of a step."""
-        return next(size for share, size in self.sizes if step < share * self.steps)
-
-    def learning_rate_share(self, step: int) -> float:
-        """Factor on the learning rate at a step."""
-        warm_up = max(1, self.steps // 50)
-        return min(1.0, (step + 1) / warm_up) * (1 - 0.98 * step / self.steps)
-
-
-def default_sizes(profile: str) -> tuple[tuple[float, int], ...]:
-    """Crop sizes of as many key cells as the default ones have in the profile ``edge``."""
-    stride, cell = PROFILES[profile].stride, PROFILES["edge"].stride
-    return tuple((share, size * stride // cell) for share, size in RunSettings.sizes)
 
 
 @dataclass(frozen=True)
@@ -105,6 +43,16 @@ class Progress:
     loss: float
     images_per_second: float
     parts: dict[str, float]
+
+
+class Corpus(Protocol):
+    """What clips are drawn from."""
+
+    def draw(self, settings: RunSettings) -> Dataset[Any]:
+        """All clips of a run: a function of the seed and the clip's number alone.
+
+        A clip is a named tuple of tensors, the first of which begins with its frames.
+        """
 
 
 class ScalarWriter(Protocol):
@@ -128,7 +76,7 @@ class TrainingRun:
     Args:
         settings: of the run.
         objective: the method, with its network.
-        videos: what clips are drawn from.
+        corpus: what clips are drawn from.
         out: the run's folder.
         device: such as ``cpu`` or ``cuda:0``.
         processes: how many run it together, and which one this is.
@@ -138,14 +86,12 @@ class TrainingRun:
         self,
         settings: RunSettings,
         objective: Objective,
-        videos: Sequence[CachedVideo],
+        corpus: Corpus,
         out: Path,
         device: str,
         processes: Processes | None = None,
     ) -> None:
         self.processes = processes or Processes()
-        if not videos:
-            raise TrainingError("no video with at least two frames to train on")
         if settings.batch % self.processes.count:
             raise TrainingError(
                 f"received a batch of {settings.batch} for {self.processes.count} processes; "
@@ -162,7 +108,7 @@ class TrainingRun:
         self.optimiser = torch.optim.Adam(trained, lr=settings.learning_rate)
         self.step = 0
         self.seconds = 0.0
-        self._videos = videos
+        self._corpus = corpus
         self._out = out
         self._module: nn.Module = objective
         if self.processes.count > 1:
@@ -174,13 +120,13 @@ class TrainingRun:
         return self._out / "checkpoint.pt"
 
     @property
-    def delivered(self) -> KeyNetwork:
+    def delivered(self) -> Network:
         """The moving average of the weights: what the run delivers."""
         network = self.average.module
-        assert isinstance(network, KeyNetwork)
+        assert isinstance(network, Network)
         return network
 
-    def start_from(self, network: KeyNetwork) -> None:
+    def start_from(self, network: Network) -> None:
         """Begin with weights that were trained before: all those that fit."""
         self.objective.network.take_weights(network)
         self.delivered.load_state_dict(self.objective.network.state_dict())
@@ -247,7 +193,7 @@ class TrainingRun:
         for clips in self._clips(last):
             with finish_first():
                 losses.append(self._optimise(clips))
-                images += clips.lab.shape[0] * clips.lab.shape[1] * self.processes.count
+                images += clips[0].shape[0] * clips[0].shape[1] * self.processes.count
                 self.step += 1
                 now = time.monotonic()
                 self.seconds = before + now - started
@@ -262,10 +208,8 @@ class TrainingRun:
         self.save()
 
     def _identity(self) -> dict[str, Any]:
-        method = {"method": self.objective.name, **asdict(self.objective.settings)}
-        zoom = self.objective.clip_settings.zoom
-        run = {**asdict(self.settings), "zoom": zoom, "processes": self.processes.count}
-        return {**run, **method}
+        run = {**asdict(self.settings), "processes": self.processes.count}
+        return {**run, **self.objective.identity}
 
     def _state(self) -> dict[str, Any]:
         return {
@@ -304,15 +248,8 @@ class TrainingRun:
         except ValueError:  # cut off by a kill
             return False
 
-    def _clips(self, last: int) -> Iterator[Clips]:
+    def _clips(self, last: int) -> Iterator[tuple[Tensor, ...]]:
         settings, processes = self.settings, self.processes
-        dataset = ClipDataset(
-            self._videos,
-            length=settings.steps * settings.batch,
-            size_at=lambda index: settings.size_at(index // settings.batch),
-            settings=self.objective.clip_settings,
-            seed=settings.seed,
-        )
         batches = [
             list(
                 range(
@@ -322,20 +259,20 @@ class TrainingRun:
             for s in range(self.step, last)
         ]
         yield from DataLoader(
-            dataset,
+            self._corpus.draw(settings),
             batch_sampler=batches,
             num_workers=settings.workers,
             prefetch_factor=4 if settings.workers else None,
         )
 
-    def _optimise(self, clips: Clips) -> float:
+    def _optimise(self, clips: tuple[Tensor, ...]) -> float:
         for group in self.optimiser.param_groups:
             group["lr"] = self.settings.learning_rate * self.settings.learning_rate_share(self.step)
         # What a step draws depends on its number alone, so that a resumed run draws the same.
         torch.manual_seed(self.settings.seed * 1_000_003 + self.step)
         share = self.step / self.settings.steps
         loss: Tensor = self._module(
-            Clips(*(part.to(self.device) for part in clips)), share, self.delivered
+            type(clips)(*(part.to(self.device) for part in clips)), share, self.delivered
         )
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()

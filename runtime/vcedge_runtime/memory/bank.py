@@ -118,3 +118,9 @@ class MemoryBank:
         added = [(0, 0)] * 3 + [(0, channels - self.channels)]
         self.values = np.pad(self.values, added)
         self.enhanced_values = np.pad(self.enhanced_values, added)
+
+    def drop(self, channel: int) -> None:
+        """Take a label channel out of every slot for the background; later ones move down."""
+        self.labels[..., 0] += self.labels[..., channel]
+        self.values = np.delete(self.values, self._colours + channel, axis=-1)
+        self.enhanced_values = np.delete(self.enhanced_values, self._colours + channel, axis=-1)

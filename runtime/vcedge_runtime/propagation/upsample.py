@@ -111,6 +111,11 @@ class EdgeGuide:
         return total
 
 
+def open_upsampler(frame: NDArray[np.uint8], grid_hw: tuple[int, int], *, edges: bool) -> Upsampler:
+    """The upsampler of a frame: one that follows its edges, or one that is blind to them."""
+    return EdgeGuide(frame, grid_hw) if edges else CubicUpsampler((frame.shape[0], frame.shape[1]))
+
+
 def find_region(
     plane: NDArray[np.float32], frame_hw: tuple[int, int], margin: int = 2 * RADIUS + 1
 ) -> Region | None:

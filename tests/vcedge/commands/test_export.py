@@ -67,7 +67,7 @@ def truth(tiny_clip: TruthClip, tmp_path: Path) -> tuple[object, ...]:
 def stale_graphs(tiny_bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the exporter write the graphs of another run."""
 
-    def export_stale(module: object, spec: object, examples: object, path: Path) -> None:
+    def export_stale(module: object, lengths: object, path: Path) -> None:
         shutil.copy(tiny_bundle.folder / path.name, path)
 
     monkeypatch.setattr("vcedge_export.bundle.export_onnx", export_stale)

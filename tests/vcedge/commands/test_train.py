@@ -24,7 +24,8 @@ torch = pytest.importorskip("torch", reason="PyTorch trains; install vcedge[trai
 pytest.importorskip("safetensors", reason="weights are safetensors; install vcedge[train]")
 
 from vcedge.models.weights import load_weights  # noqa: E402
-from vcedge.training.run import RunSettings, TrainingRun  # noqa: E402
+from vcedge.training.run import TrainingRun  # noqa: E402
+from vcedge.training.settings import RunSettings  # noqa: E402
 
 Run = Callable[..., CompletedProcess[str]]
 Refuse = Callable[..., str]
@@ -49,7 +50,9 @@ def videos(make_frame: Callable[..., NDArray[np.uint8]], tmp_path: Path) -> Path
 @pytest.fixture
 def _in_process(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Load clips without a process of their own, sum in one order, and put all back afterwards."""
-    monkeypatch.setattr("vcedge.commands.train.RunSettings", partial(RunSettings, workers=0))
+    monkeypatch.setattr(
+        "vcedge.commands.train_options.RunSettings", partial(RunSettings, workers=0)
+    )
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     with torch.random.fork_rng():

@@ -10,16 +10,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vcedge.models.feature_alignment import TAPS, DeformableConv, FeatureAlignment
+from vcedge.models.feature_alignment import TAPS, Bend, DeformableConv, FeatureAlignment
 from vcedge_runtime.errors import TrainingError
 
 # Places are formed and taken apart again in float32: a few units in the last place of a cell.
 CLOSE = {"rtol": 1e-5, "atol": 1e-5}
 
 
-def rest(groups: int, batch: int, grid_hw: tuple[int, int]) -> tuple[Tensor, Tensor]:
+def rest(groups: int, batch: int, grid_hw: tuple[int, int]) -> Bend:
     """No offset, and every tap with weight 1."""
-    return (
+    return Bend(
         torch.zeros(batch, 2 * TAPS * groups, *grid_hw),
         torch.ones(batch, TAPS * groups, *grid_hw),
     )
@@ -35,27 +35,25 @@ def sample(plane: NDArray[np.float64], y: float, x: float) -> float:
     return found
 
 
-def convolve_directly(
-    conv: DeformableConv, x: Tensor, offsets: Tensor, modulation: Tensor
-) -> NDArray[np.float64]:
+def convolve_directly(conv: DeformableConv, x: Tensor, bend: Bend) -> NDArray[np.float64]:
     """The definition: each tap is read where its offset points, weighed, and multiplied."""
     planes, weight = x.double().numpy(), conv.weight.detach().double().numpy()
-    batch, channels, height, width = planes.shape
-    moves = offsets.unflatten(1, (conv.groups, TAPS, 2)).double().numpy()
-    shares = modulation.unflatten(1, (conv.groups, TAPS)).double().numpy()
-    seen = np.zeros((batch, TAPS, channels, height, width))
-    for b, tap, c, i, j in product(*map(range, seen.shape)):
+    batch, objects, channels, height, width = planes.shape
+    moves = bend.offsets.unflatten(1, (conv.groups, TAPS, 2)).double().numpy()
+    shares = bend.modulation.unflatten(1, (conv.groups, TAPS)).double().numpy()
+    seen = np.zeros((batch, objects, TAPS, channels, height, width))
+    for b, k, tap, c, i, j in product(*map(range, seen.shape)):
         group = c * conv.groups // channels
         dy, dx = moves[b, group, tap, :, i, j]
         place = (i + tap // 3 - 1 + dy, j + tap % 3 - 1 + dx)
-        seen[b, tap, c, i, j] = sample(planes[b, c], *place) * shares[b, group, tap, i, j]
-    return np.asarray(np.einsum("otc,btchw->bohw", weight, seen))
+        seen[b, k, tap, c, i, j] = sample(planes[b, k, c], *place) * shares[b, group, tap, i, j]
+    return np.asarray(np.einsum("otc,bktchw->bkohw", weight, seen))
 
 
 @pytest.mark.parametrize("grid_hw", [(1, 1), (2, 7), (9, 5), (30, 54)])
 def test_without_offsets_the_identity_gives_what_it_takes(grid_hw: tuple[int, int]) -> None:
-    x = torch.randn(2, 8, *grid_hw, generator=torch.Generator().manual_seed(0))
-    found = DeformableConv(8, 4)(x, *rest(4, 2, grid_hw))
+    x = torch.randn(2, 3, 8, *grid_hw, generator=torch.Generator().manual_seed(0))
+    found = DeformableConv(8, 4)(x, rest(4, 2, grid_hw))
     torch.testing.assert_close(found, x, **CLOSE)
 
 
@@ -64,35 +62,44 @@ def test_grid_samples_are_the_deformable_convolution() -> None:
     conv = DeformableConv(4, 2)
     torch.nn.init.normal_(conv.weight)
     # Some offsets lead out of the planes.
-    x, offsets = torch.randn(2, 4, 5, 6), 2 * torch.randn(2, 2 * TAPS * 2, 5, 6)
-    modulation = 2 * torch.rand(2, TAPS * 2, 5, 6)
-    expected = convolve_directly(conv, x, offsets, modulation)
+    x, offsets = torch.randn(2, 3, 4, 5, 6), 2 * torch.randn(2, 2 * TAPS * 2, 5, 6)
+    bend = Bend(offsets, 2 * torch.rand(2, TAPS * 2, 5, 6))
+    expected = convolve_directly(conv, x, bend)
     with torch.no_grad():
-        found = conv(x, offsets, modulation).numpy()
+        found = conv(x, bend).numpy()
     # 36 products of numbers up to about 10.
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize(("dy", "dx"), [(1, 0), (0, -2), (-3, 2), (9, 0)])
 def test_whole_offsets_shift_exactly(dy: int, dx: int) -> None:
-    x = torch.randn(1, 4, 7, 6, generator=torch.Generator().manual_seed(2))
-    offsets, modulation = rest(2, 1, (7, 6))
-    offsets[:, 0::2], offsets[:, 1::2] = dy, dx
+    x = torch.randn(1, 2, 4, 7, 6, generator=torch.Generator().manual_seed(2))
+    bend = rest(2, 1, (7, 6))
+    bend.offsets[:, 0::2], bend.offsets[:, 1::2] = dy, dx
     expected = torch.zeros_like(x)
     for i, j in product(range(7), range(6)):
         if 0 <= i + dy < 7 and 0 <= j + dx < 6:
             expected[..., i, j] = x[..., i + dy, j + dx]
-    torch.testing.assert_close(DeformableConv(4, 2)(x, offsets, modulation), expected, **CLOSE)
+    torch.testing.assert_close(DeformableConv(4, 2)(x, bend), expected, **CLOSE)
 
 
 def test_each_group_has_offsets_of_its_own() -> None:
-    x = torch.randn(1, 4, 5, 5, generator=torch.Generator().manual_seed(3))
-    offsets, modulation = rest(2, 1, (5, 5))
-    offsets[:, 2 * TAPS + 1 :: 2] = 1  # dx of the second group
-    found = DeformableConv(4, 2)(x, offsets, modulation)
-    torch.testing.assert_close(found[:, :2], x[:, :2], **CLOSE)
-    torch.testing.assert_close(found[:, 2:, :, :-1], x[:, 2:, :, 1:], **CLOSE)
-    assert not found[:, 2:, :, -1].abs().gt(1e-5).any()
+    x = torch.randn(1, 2, 4, 5, 5, generator=torch.Generator().manual_seed(3))
+    bend = rest(2, 1, (5, 5))
+    bend.offsets[:, 2 * TAPS + 1 :: 2] = 1  # dx of the second group
+    found = DeformableConv(4, 2)(x, bend)
+    torch.testing.assert_close(found[:, :, :2], x[:, :, :2], **CLOSE)
+    torch.testing.assert_close(found[:, :, 2:, :, :-1], x[:, :, 2:, :, 1:], **CLOSE)
+    assert not found[:, :, 2:, :, -1].abs().gt(1e-5).any()
+
+
+@pytest.mark.xfail(reason="places are rounded to bfloat16, up to 0.08 cells in 54 columns")
+def test_places_are_as_exact_in_mixed_precision() -> None:
+    x = torch.randn(1, 2, 8, 30, 54, generator=torch.Generator().manual_seed(6)).bfloat16()
+    with torch.autocast("cpu", torch.bfloat16):
+        found = DeformableConv(8, 4)(x, rest(4, 1, (30, 54)))
+    # Sampled at whole cells, a value is rounded to its own 8 bits once more at most.
+    torch.testing.assert_close(found.float(), x.float(), rtol=1 / 128, atol=1e-2)
 
 
 def make_inputs(objects: int = 3) -> tuple[Tensor, Tensor, Tensor]:

@@ -13,11 +13,12 @@ import pytest
 import torch
 
 from vcedge.training.base import BaseObjective, BaseSettings
-from vcedge.training.corpus import CachedVideo
+from vcedge.training.corpus import CachedVideo, VideoCorpus
 from vcedge.training.dmp import DmpObjective, DmpSettings
 from vcedge.training.mer import MerObjective, MerSettings
-from vcedge.training.objective import Objective
-from vcedge.training.run import RunSettings, TrainingRun
+from vcedge.training.objective import ColourObjective
+from vcedge.training.run import TrainingRun
+from vcedge.training.settings import RunSettings
 
 SMALL = RunSettings(steps=6, batch=2, sizes=((0.5, 32), (1.0, 48)), seed=1, workers=0)
 
@@ -52,10 +53,10 @@ def moving_videos_fixture() -> list[CachedVideo]:
 
 
 @pytest.fixture(scope="session")
-def make_objective() -> Callable[..., Objective]:
+def make_objective() -> Callable[..., ColourObjective]:
     """Make a method with small settings and always the same weights."""
 
-    def make(method: str, profile: str = "edge", **own: Any) -> Objective:
+    def make(method: str, profile: str = "edge", **own: Any) -> ColourObjective:
         torch.manual_seed(SMALL.seed)
         if method == "mer":
             tiny = MerSettings(radius=3, cells=8, negatives=4, bank=5)
@@ -69,13 +70,14 @@ def make_objective() -> Callable[..., Objective]:
 
 @pytest.fixture(scope="session")
 def make_run(
-    make_objective: Callable[..., Objective], moving_videos: list[CachedVideo]
+    make_objective: Callable[..., ColourObjective], moving_videos: list[CachedVideo]
 ) -> Callable[..., TrainingRun]:
     """Make a run of six steps, of the given method and with changed settings of the run."""
 
     def make(out: Path, method: str = "base", own: Any = None, **changed: Any) -> TrainingRun:
         settings = replace(SMALL, **changed)
         objective = make_objective(method, settings.profile, **(own or {}))
-        return TrainingRun(settings, objective, moving_videos, out, "cpu")
+        corpus = VideoCorpus(moving_videos, objective.clip_settings)
+        return TrainingRun(settings, objective, corpus, out, "cpu")
 
     return make

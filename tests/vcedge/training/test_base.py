@@ -13,7 +13,7 @@ from vcedge.training.base import BaseObjective, BaseSettings
 from vcedge.training.corpus import Clips
 from vcedge.training.losses import clip_keys, colourisation_loss
 from vcedge.training.objective import Objective
-from vcedge.training.run import default_sizes
+from vcedge.training.settings import default_sizes
 from vcedge_runtime.errors import TrainingError
 
 CLIPS = Clips(torch.rand(2, 3, 3, 32, 32), torch.zeros(2, 3, 0, 32, 32), torch.tensor([0, 1]))
@@ -26,7 +26,7 @@ def test_the_loss_is_the_colourisation_loss_of_the_hidden_channel(
     objective = make_objective("base").eval()
     network = objective.network
     with torch.no_grad():
-        (found,) = objective.losses(CLIPS, channel, 0.5, network).values()
+        (found,) = objective.colour_losses(CLIPS, channel, 0.5, network).values()
         keys = clip_keys(network.encoder, CLIPS, channel)
         expected = colourisation_loss(keys, CLIPS.lab[:, :, channel], window_bias(4, 4, 3), 8)
     assert found.item() == pytest.approx(expected.item())
@@ -42,7 +42,7 @@ def test_both_colours_are_hidden_in_turn_and_lightness_never(
         hidden.append(channel)
         return {"one": torch.tensor(0.5), "other": torch.tensor(0.25)}
 
-    monkeypatch.setattr(objective, "losses", losses)
+    monkeypatch.setattr(objective, "colour_losses", losses)
     torch.manual_seed(0)
     totals = {objective(CLIPS, 0.0, objective.network).item() for _ in range(40)}
     assert set(hidden) == {1, 2}

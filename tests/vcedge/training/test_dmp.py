@@ -87,11 +87,11 @@ def test_a_run_begins_with_colourisation_alone(make_objective: MakeObjective) ->
     base.network.take_weights(dmp.network)
     with torch.no_grad():
         for share in (0.0, 0.39):
-            found = dmp.losses(make_clips(), 1, share, dmp.network)
-            expected = base.losses(make_clips(), 1, share, base.network)
+            found = dmp.colour_losses(make_clips(), 1, share, dmp.network)
+            expected = base.colour_losses(make_clips(), 1, share, base.network)
             assert found.keys() == {"colour"}
             assert torch.equal(found["colour"], expected["colour"])
-        assert dmp.losses(make_clips(), 1, 0.4, dmp.network).keys() == {
+        assert dmp.colour_losses(make_clips(), 1, 0.4, dmp.network).keys() == {
             "fused",
             "forward",
             "backward",
@@ -103,7 +103,7 @@ def test_one_colour_everywhere_costs_nothing_in_any_branch(make_objective: MakeO
     clips = make_clips()
     clips.lab[:, :, 2] = 0.3
     with torch.no_grad():
-        losses = objective.losses(clips, 2, 0.5, objective.network)
+        losses = objective.colour_losses(clips, 2, 0.5, objective.network)
     # Weights of a softmax sum to 1 within FP32, and smooth L1 squares what is left.
     assert all(loss.item() < 1e-8 for loss in losses.values())
 
@@ -113,7 +113,7 @@ def test_the_branches_are_weighted(make_objective: MakeObjective) -> None:
         make_objective("dmp", plain=0.0, branch_weight=weight).eval() for weight in (1.0, 0.5)
     )
     with torch.no_grad():
-        whole, weighted = (o.losses(make_clips(), 1, 0.0, o.network) for o in (one, half))
+        whole, weighted = (o.colour_losses(make_clips(), 1, 0.0, o.network) for o in (one, half))
     assert weighted["fused"] == whole["fused"]
     for name in ("forward", "backward"):
         assert weighted[name].item() == pytest.approx(whole[name].item() / 2)
@@ -123,7 +123,7 @@ def test_the_branches_are_weighted(make_objective: MakeObjective) -> None:
 def test_all_weights_learn_from_all_branches(make_objective: MakeObjective, frames: int) -> None:
     objective = make_objective("dmp", plain=0.0, frames=frames)
     assert objective.clip_settings.frames == frames
-    losses = objective.losses(make_clips(frames), 1, 0.0, objective.network)
+    losses = objective.colour_losses(make_clips(frames), 1, 0.0, objective.network)
     for name in ("fused", "forward", "backward"):
         objective.zero_grad()
         losses[name].backward(retain_graph=True)

@@ -33,7 +33,7 @@ def make_clips(videos: Sequence[int] = (0, 1), side: int = 32, flow: bool = True
 
 def losses_of(objective: Objective, clips: Clips, share: float = 0.5) -> dict[str, Tensor]:
     torch.manual_seed(2)
-    return objective.losses(clips, 1, share, objective.network)
+    return objective.colour_losses(clips, 1, share, objective.network)
 
 
 # The weight map (eq. 20).
@@ -162,7 +162,7 @@ def test_the_bank_holds_what_the_moving_average_gives(make_objective: MakeObject
         teacher.encoder.head.weight.zero_()
         teacher.encoder.head.bias.fill_(0.5)
     torch.manual_seed(0)
-    objective.losses(make_clips(), 2, 0.0, teacher)
+    objective.colour_losses(make_clips(), 2, 0.0, teacher)
     assert (objective.bank.maps[:2] == 0.5).all()
     assert not objective.bank.maps[2:].any()
 
@@ -174,7 +174,7 @@ def test_all_weights_learn_and_the_moving_average_does_not(make_objective: MakeO
         objective.network.values.to_out.reset_parameters()
     for share, videos in ((0.2, (1, 2)), (0.8, (3, 4))):
         torch.manual_seed(0)
-        sum(objective.losses(make_clips(videos), 1, share, teacher).values()).backward()
+        sum(objective.colour_losses(make_clips(videos), 1, share, teacher).values()).backward()
     for name, weight in objective.network.named_parameters():
         assert weight.grad is not None, name
         assert weight.grad.isfinite().all(), name

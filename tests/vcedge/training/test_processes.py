@@ -15,9 +15,10 @@ import pytest
 import torch
 from torch import nn
 
-from vcedge.training.corpus import CachedVideo
+from vcedge.training.corpus import CachedVideo, VideoCorpus
 from vcedge.training.processes import Processes, gather_rows, join_processes
-from vcedge.training.run import RunSettings, TrainingRun
+from vcedge.training.run import TrainingRun
+from vcedge.training.settings import RunSettings
 from vcedge_runtime.errors import TrainingError
 
 ROOT = Path(__file__).parents[3]
@@ -30,11 +31,12 @@ import numpy as np
 import torch
 from torch import distributed
 from vcedge.training.base import BaseObjective, BaseSettings
-from vcedge.training.corpus import CachedVideo
+from vcedge.training.corpus import CachedVideo, VideoCorpus
 from vcedge.training.dmp import DmpObjective, DmpSettings
 from vcedge.training.mer import MerObjective, MerSettings
 from vcedge.training.processes import join_processes
-from vcedge.training.run import RunSettings, TrainingRun
+from vcedge.training.run import TrainingRun
+from vcedge.training.settings import RunSettings
 
 torch.set_num_threads(1)
 folder, steps = Path(sys.argv[1]), int(sys.argv[2])
@@ -49,7 +51,9 @@ make = {
 
 def begin(method, out):
     torch.manual_seed(1)
-    return TrainingRun(settings, make[method](), videos, folder / out, device, processes)
+    objective = make[method]()
+    corpus = VideoCorpus(videos, objective.clip_settings)
+    return TrainingRun(settings, objective, corpus, folder / out, device, processes)
 
 
 def state(run):
@@ -212,4 +216,5 @@ def test_a_batch_that_cannot_be_shared_is_refused(
 ) -> None:
     objective = make_run(tmp_path).objective
     with pytest.raises(TrainingError, match="a batch of 2 for 3 processes; expected a multiple"):
-        TrainingRun(small, objective, moving_videos, tmp_path, "cpu", Processes(0, 3))
+        corpus = VideoCorpus(moving_videos, objective.clip_settings)
+        TrainingRun(small, objective, corpus, tmp_path, "cpu", Processes(0, 3))

@@ -17,8 +17,10 @@ from torch import Tensor
 
 from vcedge.models.network import KeyNetwork
 from vcedge.models.weights import load_weights, save_weights
+from vcedge.training.corpus import ClipSettings, VideoCorpus
 from vcedge.training.objective import Objective
-from vcedge.training.run import Progress, RunSettings, TrainingRun
+from vcedge.training.run import Progress, TrainingRun
+from vcedge.training.settings import RunSettings
 from vcedge_runtime.errors import TrainingError
 
 METHODS = ["base", "dmp", "mer"]
@@ -372,17 +374,15 @@ def test_a_save_that_is_killed_leaves_the_former_checkpoint(
     run.resume()
 
 
-def test_without_videos_there_is_no_run(
-    make_objective: Callable[..., Objective], small: RunSettings, tmp_path: Path
-) -> None:
+def test_without_videos_there_is_no_run() -> None:
     with pytest.raises(TrainingError, match="no video with at least two frames"):
-        TrainingRun(small, make_objective("base"), [], tmp_path, "cpu")
+        VideoCorpus([], ClipSettings())
 
 
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"profile": "wide"}, r"profile 'wide' is unknown; choose from \['edge', 'paper'\]"),
+        ({"profile": "wide"}, r"profile 'wide' is unknown; choose from \['edge', 'paper', 'srnet"),
         ({"steps": 0}, "at least 1"),
         ({"batch": 0}, "at least 1"),
         ({"learning_rate": 0.0}, "learning rate above 0"),

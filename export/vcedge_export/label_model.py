@@ -1,0 +1,114 @@
+"""What is exported of a model that propagates labels: MER, DMP and their base."""
+
+from __future__ import annotations
+
+from vcedge.models.encoder import FrameEncoder
+from vcedge.models.graph import GraphModule
+from vcedge.models.network import KeyNetwork
+from vcedge.models.readout import ColumnTotal, LabelReadout
+from vcedge.models.value_extraction import FrameValues
+from vcedge_export.plan import ExportedModel, ExportOptions
+from vcedge_runtime.composition import Composition
+from vcedge_runtime.errors import ExportError
+from vcedge_runtime.predictor import VALUE_REFERENCES
+from vcedge_runtime.sampling.alignment import AlignmentSettings
+
+DEFAULT_SIZES = {"edge": 480, "paper": 240}
+"""Default working size of a profile; the J&F-against-speed table of the README is the reason."""
+RADIUS = 12
+"""Default window radius in key cells."""
+TEMPERATURE = 0.5
+"""Default temperature: best for the shipped weights (our choice, measured on the development
+sequences)."""
+
+
+def plan_label_model(network: KeyNetwork, options: ExportOptions) -> ExportedModel:
+    """Choose the graphs and the run-time part.
+
+    Windows follow the objects unless the options say otherwise (measured: 3 points on the
+    development sequences).
+
+    Raises:
+        ExportError: the network lacks what the options ask for.
+        BundleError: settings that cannot be, or that belong to SRNet.
+    """
+    composition = _compose(network, options)
+    modules = _modules(network, composition)
+    encoder = modules["encoder"]
+    assert isinstance(encoder, FrameEncoder)
+    stride = composition.stride
+    lengths = {
+        "H": 7 * stride,
+        "W": 9 * stride,
+        "h": 7,
+        "w": 9,
+        "slots": 8,
+        "channels": 4,
+        "references": 2,
+        "tiles": 3,
+        "queries": 12,
+        "columns": 12,
+        "patch": max(40, composition.top_k or 0),
+    }
+    # Flow and value extraction are proven also where the bundle has them switched off.
+    whole = composition.exchange(
+        motion=encoder.motion, value_extraction="value_extraction" in modules
+    )
+    return ExportedModel(
+        network.profile.name,
+        composition,
+        whole,
+        modules,
+        lengths,
+        ("encoder",),
+    )
+
+
+def _compose(network: KeyNetwork, options: ExportOptions) -> Composition:
+    profile = network.profile
+    plain = Composition(
+        stride=profile.stride,
+        key_dim=profile.key_dim,
+        size=options.size or DEFAULT_SIZES[profile.name],
+        radius=options.radius or RADIUS,
+        top_k=options.top_k,
+        temperature=options.temperature or TEMPERATURE,
+        alignment=AlignmentSettings(),
+    )
+    return plain.exchange(
+        edges=options.edges,
+        memory=options.memory,
+        sampler=options.sampler,
+        fusion=options.fusion,
+        alignment=options.alignment,
+        motion=_choose("motion", options.motion, network.encoder.alpha is not None),
+        value_extraction=_choose(
+            "value_extraction", options.value_extraction, network.values is not None
+        ),
+        local=options.local,
+        interval=options.interval,
+        prototypes=options.prototypes,
+    )
+
+
+def _choose(part: str, wanted: bool | None, there: bool) -> bool:
+    if wanted and not there:
+        raise ExportError(f"the network was trained without {part}; leave it out or switch it off")
+    return there if wanted is None else wanted
+
+
+def _modules(network: KeyNetwork, composition: Composition) -> dict[str, GraphModule]:
+    """Every graph that the model needs, and what any sampler and fusion may ask for."""
+    key_dim, temperature = composition.key_dim, composition.temperature
+    modules: dict[str, GraphModule] = {
+        "encoder": FrameEncoder(network.encoder),
+        "label_readout": LabelReadout(key_dim, composition.top_k, temperature).eval(),
+        "cluster_readout": LabelReadout(
+            key_dim, composition.top_k, temperature, second_window=True
+        ).eval(),
+        "column_total": ColumnTotal(key_dim, temperature).eval(),
+    }
+    if network.values is not None:
+        references = VALUE_REFERENCES.references
+        modules["value_extraction"] = FrameValues(network.values, references)
+    return modules

@@ -1,0 +1,58 @@
+"""What is exported of a model that segments each object on its own: SRNet."""
+
+from __future__ import annotations
+
+from vcedge.models.srnet import SRNet
+from vcedge.models.srnet_graphs import srnet_graphs
+from vcedge_export.plan import ExportedModel, ExportOptions
+from vcedge_runtime.errors import ExportError
+from vcedge_runtime.object_composition import ObjectComposition
+
+SIZE = 480
+"""Default working size."""
+COUNTED = ("query_encoder",)
+"""Graphs whose work grows as the image does, whatever the objects and the memory."""
+TOP_K = 20
+"""Cells of memory that take part in a readout (STCN)."""
+
+
+def plan_object_model(network: SRNet, options: ExportOptions) -> ExportedModel:
+    """Choose the graphs and the run-time part.
+
+    Raises:
+        ExportError: the options belong to models that propagate labels.
+        BundleError: settings that cannot be, or that belong to models that propagate labels.
+    """
+    if options.radius is not None or options.temperature is not None:
+        raise ExportError(
+            "received a radius or a temperature for SRNet, which reads all of memory and was "
+            "trained with its own scale; leave it out"
+        )
+    profile = network.profile
+    plain = ObjectComposition(
+        stride=profile.stride,
+        key_dim=profile.key_dim,
+        value_dim=profile.value_dim,
+        size=options.size or SIZE,
+        top_k=options.top_k or TOP_K,
+    )
+    composition = plain.exchange(
+        edges=options.edges,
+        memory=options.memory,
+        sampler=options.sampler,
+        fusion=options.fusion,
+        alignment=options.alignment,
+        motion=options.motion,
+        value_extraction=options.value_extraction,
+        local=options.local,
+        interval=options.interval,
+        prototypes=options.prototypes,
+    )
+    stride = composition.stride
+    lengths = {"slots": 8, "references": 3, "objects": 2, "channels": 5}
+    for axis, cells in (("h", 7), ("w", 9)):
+        at8, at4 = cells * stride // 8, cells * stride // 4
+        lengths |= {axis: cells, f"{axis}8": at8, f"{axis}4": at4, axis.upper(): cells * stride}
+    whole = composition.exchange(local="fam", prototypes=True)
+    modules = dict(srnet_graphs(network, composition.top_k))
+    return ExportedModel(profile.name, composition, whole, modules, lengths, COUNTED)

@@ -1,0 +1,79 @@
+"""What is exported of a model: its graphs, its run-time part, and what the user chose."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from vcedge.models.graph import GraphModule
+from vcedge_runtime.composition import Composition, Part
+from vcedge_runtime.errors import ExportError
+from vcedge_runtime.object_composition import ObjectComposition
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    """What the user chose.
+
+    Where something is None, the model's own choice stands: ``graphs`` and ``composition`` of
+    ``label_model`` and ``object_model`` say which.
+
+    Attributes:
+        size: default working size of the bundle.
+        radius: window radius in key cells.
+        top_k: logits that take part in a readout.
+        temperature: divides the logits of a readout.
+        edges: whether masks are brought to the frame's own edges.
+        memory: which frames are read: a kind with its default settings, or settings.
+        sampler: where in them a cell looks, likewise.
+        fusion: how what was read becomes one label, likewise.
+        alignment: whether and how windows follow the objects, likewise.
+        motion: whether the bundle estimates optical flow. Off, a tracker can still be opened with
+            it. What was verified is the network's own way.
+        value_extraction: whether it refines keys, likewise.
+        local: what becomes of SRNet's local memory.
+        interval: distance of its frame.
+        prototypes: whether SRNet's prototype transformer runs.
+        overwrite: replace a bundle that stands in the folder.
+    """
+
+    size: int | None = None
+    radius: int | None = None
+    top_k: int | None = None
+    temperature: float | None = None
+    edges: bool | None = None
+    memory: str | Part | None = None
+    sampler: str | Part | None = None
+    fusion: str | Part | None = None
+    alignment: str | Part | None = None
+    motion: bool | None = None
+    value_extraction: bool | None = None
+    local: str | None = None
+    interval: int | None = None
+    prototypes: bool | None = None
+    overwrite: bool = False
+
+    def __post_init__(self) -> None:
+        if self.top_k is not None and self.top_k < 1:
+            raise ExportError(f"received top_k {self.top_k}; expected at least 1")
+
+
+@dataclass(frozen=True)
+class ExportedModel:
+    """The plan of an export.
+
+    Attributes:
+        profile: name of the network's.
+        composition: the bundle's run-time part.
+        whole: the same with everything switched on that the network has: it is what is proven.
+        modules: every graph by its name, in evaluation mode.
+        lengths: an example of each named length of the graphs; all differ.
+        counted: graphs whose work grows as the image does; it is counted.
+    """
+
+    profile: str
+    composition: Composition | ObjectComposition
+    whole: Composition | ObjectComposition
+    modules: Mapping[str, GraphModule]
+    lengths: Mapping[str, int]
+    counted: tuple[str, ...]

@@ -1,0 +1,95 @@
+"""SRNet's global memory: frame 0 and every fifth frame, of which the latest stay."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vcedge_runtime.errors import BundleError
+from vcedge_runtime.memory.frames import LabelRead
+
+
+@dataclass(frozen=True)
+class LocalGlobalPolicy:
+    """Frames of the global memory; the one before the current is the local memory's (SRNet).
+
+    Attributes:
+        every: distance between global frames, counted from frame 0 (STCN has 5).
+        capacity: most global frames; when there are more, the oldest but frame 0 are given up
+            (our choice: STCN keeps them all).
+    """
+
+    every: int = 5
+    capacity: int = 5
+
+    def __post_init__(self) -> None:
+        if self.every < 1 or self.capacity < 2:
+            raise BundleError(
+                "global memory needs a distance of at least 1 and room for frame 0 and another; "
+                f"received every={self.every}, capacity={self.capacity}"
+            )
+
+    @property
+    def references(self) -> int:
+        """Most frames that are read at once."""
+        return self.capacity
+
+    @property
+    def slots(self) -> int:
+        """Frames that memory must hold: those read, the one before, and the current one."""
+        return self.capacity + 2
+
+    def count_bytes(self, key_dim: int) -> int:
+        """Nothing is kept of frames besides their keys and labels."""
+        return 0
+
+    def begin(self) -> LocalGlobalMemory:
+        """Make the memory of one video."""
+        return LocalGlobalMemory(self)
+
+
+class LocalGlobalMemory:
+    """The global memory of one video: two numbers are all that it knows; see ``FrameMemory``.
+
+    Args:
+        policy: which frames are read.
+    """
+
+    def __init__(self, policy: LocalGlobalPolicy) -> None:
+        self.policy = policy
+        self._next = 0
+        self._annotated = 0
+
+    def select(self, frame: int, key: NDArray[np.float32], read: LabelRead) -> list[int]:
+        """Frames to read for ``frame``, in order of time; neither key nor labels matter."""
+        pinned = sorted({0, self._annotated})
+        latest = self._latest(frame - 2, self.policy.capacity - len(pinned))
+        return sorted({*pinned, *latest})
+
+    def store(self, frame: int, key: NDArray[np.float32], labels: NDArray[np.float32]) -> None:
+        """Note that a frame is done."""
+        self._next = max(self._next, frame + 1)
+
+    def keeps(self, stored: int) -> bool:
+        """Whether a stored frame may still be read at the next frame or later."""
+        pinned = {0, self._annotated}
+        room = self.policy.capacity - len(pinned)
+        # The one before the next frame is not global yet, but may become so.
+        young = stored == self._next - 1 and stored % self.policy.every == 0
+        return stored in pinned or young or stored in self._latest(self._next - 2, room)
+
+    def annotate(self, frame: int) -> None:
+        """Pin a frame, whose mask the user gave, beside frame 0, in place of the former such."""
+        self._annotated = frame
+
+    def _latest(self, last: int, count: int) -> list[int]:
+        """The latest ``count`` global frames up to ``last``, without the pinned ones."""
+        found: list[int] = []
+        frame = last - last % self.policy.every
+        while frame > 0 and len(found) < count:
+            if frame != self._annotated:
+                found.append(frame)
+            frame -= self.policy.every
+        return found

@@ -1,0 +1,17 @@
+"""Milliseconds of the stages of a step."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+Timings = dict[str, float]
+
+
+@contextmanager
+def timed(timings: Timings, stage: str) -> Iterator[None]:
+    """Add the milliseconds that a block takes to those of its stage."""
+    began = time.perf_counter()
+    yield
+    timings[stage] = timings.get(stage, 0.0) + 1000 * (time.perf_counter() - began)

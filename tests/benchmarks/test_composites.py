@@ -1,0 +1,77 @@
+"""composites.py runs, and its table and its JSON hold every model and number of objects."""
+
+from __future__ import annotations
+
+import json
+import runpy
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from vcedge_runtime.bundle import Bundle
+
+SCRIPT = Path(__file__).parents[2] / "benchmarks" / "composites.py"
+MakeImage = Callable[..., NDArray[np.uint8]]
+
+
+@pytest.fixture
+def davis(make_frame: MakeImage, make_mask: MakeImage, tmp_path: Path) -> Path:
+    """A DAVIS folder of three sequences of four frames."""
+    for name in ("first", "second", "third"):
+        for folder in ("JPEGImages", "Annotations"):
+            (tmp_path / folder / "480p" / name).mkdir(parents=True)
+        for index in range(4):
+            place = f"480p/{name}/{index:05d}.png"
+            cv2.imwrite(str(tmp_path / "JPEGImages" / place), make_frame(66, 98, 2 * index))
+            mask = np.roll(make_mask(66, 98, 1), 2 * index, axis=1)
+            cv2.imwrite(str(tmp_path / "Annotations" / place), 255 * mask)
+    return tmp_path
+
+
+def run_script(monkeypatch: pytest.MonkeyPatch, *options: object) -> None:
+    monkeypatch.setattr("sys.argv", [SCRIPT.name, *map(str, options)])
+    runpy.run_path(str(SCRIPT), run_name="__main__")
+
+
+def test_every_model_is_scored_on_the_same_composites(
+    tiny_bundle: Bundle,
+    davis: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    pytest.importorskip("onnxruntime")
+    report = tmp_path / "report.json"
+    options = ["--root", davis, "--objects", "2,3", "--clips", 2, "--frames", 5, "--json", report]
+    models = ["--model", tiny_bundle.folder, "--model", f"{tiny_bundle.folder}/"]
+    run_script(monkeypatch, *options, *models, "--size", 48, "--threads", 1)
+    found = json.loads(report.read_text())
+    rows = found["rows"]
+    assert [row["objects"] for row in rows] == [2, 2, 3, 3]
+    assert [row["model"] for row in rows] == [str(model) for model in models[1::2] * 2]
+    assert {model["size"] for model in found["models"].values()} == {48}
+    assert rows[0]["clips"] == rows[1]["clips"]
+    for row in rows:
+        scores = [score for clip in row["clips"] for score in clip["j_and_f"]]
+        assert len(scores) == 2 * row["objects"]
+        assert row["j_and_f"] == pytest.approx(np.mean(scores))
+        assert 0 <= row["occluded"] <= 1
+    assert [len(clip["occluded"]) for clip in found["composites"]] == [2, 2, 3, 3]
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("| ")]
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    assert cells[0][1:] == ["K", "J&F", "J", "F", "objects", "frames", "occluded"]
+    assert [(row[1], row[5], row[6]) for row in cells[1:]] == [
+        *[("2", "4", "6")] * 2,
+        *[("3", "6", "6")] * 2,
+    ]
+
+
+def test_more_objects_than_sequences_are_refused(
+    davis: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(SystemExit, match=r"composites\.py: received 3 sequences for 4 composites"):
+        run_script(monkeypatch, "--root", davis, "--objects", "4")

@@ -1,0 +1,153 @@
+"""The options that every method of training shares, gathered in one request."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+
+from vcedge.training.run import default_device
+from vcedge.training.settings import RunSettings, default_sizes
+from vcedge_runtime.errors import TrainingError
+
+VIDEOS = click.option(
+    "--videos",
+    "folders",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    multiple=True,
+    required=True,
+    help="A folder of videos, searched to the bottom; may be given more than once.",
+)
+MAX_FRAMES = click.option(
+    "--max-frames",
+    type=click.IntRange(min=2),
+    default=400,
+    show_default=True,
+    help="Frames kept of one video.",
+)
+
+
+@dataclass(frozen=True)
+class Request:
+    """What every method of training is told on the command line.
+
+    Attributes:
+        run: of the run.
+        out: the run's folder.
+        device: as the user named it.
+        cache: folder of decoded frames.
+        start: name or file of weights to begin with.
+        tensorboard: whether to write a TensorBoard log.
+        resume: take up the run in ``out``.
+    """
+
+    run: RunSettings
+    out: Path
+    device: str
+    cache: Path
+    start: str | None
+    tensorboard: bool
+    resume: bool
+
+
+def write_sizes(sizes: Sequence[tuple[float, int]]) -> str:
+    """Write crop sizes as ``parse_sizes`` reads them."""
+    return ",".join(f"{share}:{size}" for share, size in sizes)
+
+
+_OPTIONS = (
+    click.option(
+        "--out", type=click.Path(path_type=Path), help="vcedge-out/train-METHOD by default."
+    ),
+    click.option(
+        "--steps", type=click.IntRange(min=1), default=RunSettings.steps, show_default=True
+    ),
+    click.option(
+        "--batch", type=click.IntRange(min=1), default=RunSettings.batch, show_default=True
+    ),
+    click.option(
+        "--learning-rate",
+        type=click.FloatRange(min=0, min_open=True),
+        default=RunSettings.learning_rate,
+        show_default=True,
+    ),
+    click.option("--seed", type=int, default=0, show_default=True),
+    click.option("--device", help="cpu, cuda, cuda:1; a GPU by default where there is one."),
+    click.option("--cache", type=click.Path(path_type=Path), default=Path("vcedge-out/frames")),
+    click.option(
+        "--from",
+        "start",
+        help="Begin with these weights, a shipped name or a .safetensors file; all that fit.",
+    ),
+    click.option("--tensorboard", is_flag=True, help="Write a TensorBoard log to OUT/tensorboard."),
+    click.option("--resume", is_flag=True, help="Take up the run that --out holds."),
+)
+
+
+def takes_request(
+    profiles: Sequence[str],
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command the options of every method, gathered in a ``Request``.
+
+    Args:
+        profiles: the command's own, the default first.
+    """
+    own_options = (
+        click.option(
+            "--profile", type=click.Choice(profiles), default=profiles[0], show_default=True
+        ),
+        click.option(
+            "--sizes",
+            help="Crop sizes, each with the share of the run at its end; by default "
+            f"{'; '.join(f'{p} {write_sizes(default_sizes(p))}' for p in profiles)}.",
+        ),
+    )
+
+    def decorate(function: Callable[..., None]) -> Callable[..., None]:
+        def gathered(
+            out: Path | None,
+            device: str | None,
+            cache: Path,
+            start: str | None,
+            tensorboard: bool,
+            resume: bool,
+            profile: str,
+            steps: int,
+            batch: int,
+            sizes: str | None,
+            learning_rate: float,
+            seed: int,
+            **own: Any,
+        ) -> None:
+            crops = default_sizes(profile) if sizes is None else parse_sizes(sizes)
+            run = RunSettings(profile, steps, batch, crops, learning_rate, seed)
+            place = out or Path("vcedge-out") / f"train-{function.__name__}"
+            wanted = device or default_device()
+            request = Request(run, place, wanted, cache, start, tensorboard, resume)
+            function(request, **own)
+
+        gathered.__name__, gathered.__doc__ = function.__name__, function.__doc__
+        decorated: Callable[..., None] = gathered
+        for option in reversed((*own_options, *_OPTIONS)):
+            decorated = option(decorated)
+        # Options that the method added itself.
+        decorated.__click_params__ += getattr(function, "__click_params__", [])  # type: ignore[attr-defined]
+        return decorated
+
+    return decorate
+
+
+def parse_sizes(text: str) -> tuple[tuple[float, int], ...]:
+    """Read crop sizes.
+
+    Raises:
+        TrainingError: they are something else.
+    """
+    try:
+        pairs = [part.split(":") for part in text.split(",")]
+        return tuple((float(share), int(size)) for share, size in pairs)
+    except ValueError as exc:
+        raise TrainingError(f"received sizes {text!r}; expected such as 0.7:128,1.0:192") from exc

@@ -1,0 +1,144 @@
+"""SRNet's prototype transformer (PTM): each pixel asks the object's and the ground's prototypes."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from vcedge_runtime.errors import TrainingError
+from vcedge_runtime.memory.objects import SIDES
+
+STRIDE = 16
+"""Pixels per cell."""
+EMPTY = 1e-6
+"""Added to the mask's sum, so that an empty one gives zeros."""
+
+
+def sum_features(values: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
+    """Add up an object's features within its mask and outside (SRNet; the formula is our choice).
+
+    Sums of several frames may be added; ``prototypes_from_sums`` makes prototypes of them.
+
+    Args:
+        values: (N, C, h, w), of N objects.
+        masks: (N, 1, 16 h, 16 w) float32, 0 to 1.
+
+    Returns:
+        (N, 2, C) sums and (N, 2) sums of the weights, in cells; first within the mask.
+    """
+    inside = nn.functional.avg_pool2d(masks, STRIDE)
+    both = torch.cat([inside, 1 - inside], 1).flatten(2)
+    return both @ values.flatten(2).transpose(1, 2), both.sum(2)
+
+
+def prototypes_from_sums(sums: Tensor, weights: Tensor) -> Tensor:
+    """(..., 2, C) sums and their (..., 2) weights to (..., 2, C) mean features."""
+    return sums / (weights[..., None] + EMPTY)
+
+
+class Attention(nn.Module):
+    """Multi-head attention of one set of tokens to another (Vaswani et al. 2017).
+
+    Args:
+        channels: C, of both sets.
+        heads: that share them.
+    """
+
+    def __init__(self, channels: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.query = nn.Linear(channels, channels)
+        self.key = nn.Linear(channels, channels)
+        self.value = nn.Linear(channels, channels)
+        self.out = nn.Linear(channels, channels)
+
+    def forward(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        """(N, Q, C) that ask, (N, K, C) keys and values, to (N, Q, C)."""
+        asked, keys, values = (
+            part.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+            for part in (self.query(query), self.key(key), self.value(value))
+        )
+        logits = asked @ keys.transpose(2, 3) / math.sqrt(asked.shape[-1])
+        weights = torch.softmax(logits.float(), -1).to(values.dtype)
+        found: Tensor = self.out((weights @ values).transpose(1, 2).flatten(2))
+        return found
+
+
+class _FeedForward(nn.Sequential):
+    def __init__(self, channels: int, hidden: int) -> None:
+        super().__init__(
+            nn.Linear(channels, hidden), nn.ReLU(inplace=True), nn.Linear(hidden, channels)
+        )
+
+
+class _Round(nn.Module):
+    """Prototypes look at the pixels, then pixels at the prototypes."""
+
+    def __init__(self, channels: int, heads: int) -> None:
+        super().__init__()
+        self.gather = Attention(channels, heads)
+        self.gather_norm = nn.LayerNorm(channels)
+        self.think = _FeedForward(channels, 4 * channels)
+        self.think_norm = nn.LayerNorm(channels)
+        self.ask = Attention(channels, heads)
+        self.ask_norm = nn.LayerNorm(channels)
+        self.conclude = _FeedForward(channels, 2 * channels)
+        self.conclude_norm = nn.LayerNorm(channels)
+
+    def forward(
+        self, pixels: Tensor, prototypes: Tensor, positions: Tensor, sides: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        seen = self.gather(prototypes + sides, pixels + positions, pixels)
+        prototypes = self.gather_norm(prototypes + seen)
+        prototypes = self.think_norm(prototypes + self.think(prototypes))
+        heard = self.ask(pixels + positions, prototypes + sides, prototypes)
+        pixels = self.ask_norm(pixels + heard)
+        return self.conclude_norm(pixels + self.conclude(pixels)), prototypes
+
+
+class PrototypeTransformer(nn.Module):
+    """Iterative cross-attention between an object's pixels and its prototypes (SRNet, PTM).
+
+    The paper gives the idea; that a prototype of the ground stands beside the object's, without
+    which every pixel would hear the same, and all widths are our choice.
+
+    Args:
+        channels: Cv, of a value.
+        rounds: iterations.
+        heads: of each attention.
+
+    Raises:
+        TrainingError: the heads do not divide the channels.
+    """
+
+    def __init__(self, channels: int = 256, rounds: int = 3, heads: int = 8) -> None:
+        super().__init__()
+        if heads < 1 or channels % heads or channels % 4 or rounds < 1:
+            raise TrainingError(
+                f"received {heads} heads and {rounds} rounds for {channels} channels; expected at "
+                "least one round, and channels that 4 and the heads divide"
+            )
+        self.sides = nn.Parameter(torch.zeros(SIDES, channels))
+        nn.init.normal_(self.sides, std=0.02)
+        self.rounds = nn.ModuleList([_Round(channels, heads) for _ in range(rounds)])
+
+    def forward(self, x: Tensor, prototypes: Tensor, positions: Tensor) -> Tensor:
+        """Let an object's features follow its prototypes.
+
+        Args:
+            x: (N, Cv, h, w) what was read for each of N objects.
+            prototypes: (N, P, Cv), P = 2: of the object, of the ground.
+            positions: (h, w, Cv), see ``vcedge_runtime.propagation.prototypes.sine_positions``.
+
+        Returns:
+            (N, Cv, h, w).
+        """
+        height, width = x.shape[-2:]
+        pixels, places = x.flatten(2).transpose(1, 2), positions.flatten(0, 1)
+        sides = self.sides[: prototypes.shape[1]]
+        for each in self.rounds:
+            pixels, prototypes = each(pixels, prototypes, places, sides)
+        found: Tensor = pixels.transpose(1, 2).unflatten(2, (height, width))
+        return found

@@ -1,0 +1,181 @@
+"""SRNet: STCN's skeleton with feature alignment and a prototype transformer, in two sizes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from vcedge.models.feature_alignment import FeatureAlignment
+from vcedge.models.mask_decoder import MaskDecoder
+from vcedge.models.network import KeyNetwork
+from vcedge.models.prototypes import PrototypeTransformer
+from vcedge.models.srnet_blocks import Fuser
+from vcedge.models.trunk import Pyramid, Trunk
+
+FINEST = 4
+"""Pixels per cell of the finest shape that a value gets straight from its mask."""
+
+
+@dataclass(frozen=True)
+class SRNetProfile:
+    """One size of SRNet.
+
+    Attributes:
+        name: ``srnet`` is the paper's, ``srnet-edge`` a small one.
+        bottleneck: whether the query encoder is a ResNet-50 instead of a ResNet-18.
+        blocks: of the query encoder's stages.
+        value_width: channels of the value encoder's stem, 64 in a ResNet-18.
+        value_dim: Cv.
+        decoder_widths: channels of the decoder at strides 16, 8 and 4.
+        kernel: side of the kernels of shortcuts and skips; 3 in STCN.
+        key_dim: Ck.
+        stride: pixels per key cell.
+    """
+
+    name: str
+    bottleneck: bool
+    blocks: tuple[int, int, int]
+    value_width: int
+    value_dim: int
+    decoder_widths: tuple[int, int, int]
+    kernel: int
+    key_dim: int = 64
+    stride: int = 16
+
+
+SRNET_PROFILES = {
+    "srnet": SRNetProfile("srnet", True, (3, 4, 6), 64, 256, (512, 256, 256), 3),
+    "srnet-edge": SRNetProfile("srnet-edge", False, (2, 2, 2), 32, 128, (128, 64, 32), 1),
+}
+
+
+class Query(NamedTuple):
+    """What a frame gives before any object is known.
+
+    Attributes:
+        key: (B, Ck, h, w).
+        content: (B, Cv, h, w), what the decoder sees of the frame itself.
+        frame: finer features.
+    """
+
+    key: Tensor
+    content: Tensor
+    frame: Pyramid
+
+
+class QueryEncoder(nn.Module):
+    """The trunk with a head for keys and one for content (STCN's key_proj and key_comp)."""
+
+    def __init__(self, profile: SRNetProfile) -> None:
+        super().__init__()
+        self.trunk = Trunk(3, profile.blocks, 64, bottleneck=profile.bottleneck)
+        deep = self.trunk.widths[2]
+        self.key = nn.Conv2d(deep, profile.key_dim, 3, 1, 1)
+        self.content = nn.Conv2d(deep, profile.value_dim, 3, 1, 1)
+        nn.init.orthogonal_(self.key.weight.flatten(1))
+        if self.key.bias is not None:
+            nn.init.zeros_(self.key.bias)
+
+    def forward(self, lab: Tensor) -> Query:
+        """(B, 3, H, W) normalised Lab; H and W multiples of 16."""
+        frame = self.trunk(lab)
+        return Query(self.key(frame.f16), self.content(frame.f16), frame)
+
+
+class ValueEncoder(nn.Module):
+    """Encodes an object's mask together with the frame (STCN).
+
+    Beside STCN's way through a trunk and the fuser, the mask's shape at stride 4 is added to the
+    value by one linear map (our choice: values hold the shape from the first step on).
+    """
+
+    def __init__(self, profile: SRNetProfile, deep: int) -> None:
+        super().__init__()
+        self.trunk = Trunk(5, (2, 2, 2), profile.value_width, bottleneck=False)
+        self.fuser = Fuser(deep + self.trunk.widths[2], profile.value_dim, profile.kernel)
+        self.cells = profile.stride // FINEST
+        self.shape = nn.Conv2d(2 * self.cells**2, profile.value_dim, 1, bias=False)
+
+    def forward(self, lab: Tensor, deep: Tensor, masks: Tensor) -> Tensor:
+        """Encode.
+
+        Args:
+            lab: (B, 3, H, W) normalised Lab.
+            deep: (B, C16, h, w), the query encoder's ``f16``.
+            masks: (B, K, H, W) float32, 0 to 1, of K objects; they sum to 1 at most.
+
+        Returns:
+            (B, K, Cv, h, w).
+        """
+        objects = masks.shape[1]
+        seen = torch.stack([masks, masks.sum(1, keepdim=True) - masks], 2)
+        image = lab[:, None].expand(-1, objects, -1, -1, -1)
+        found = self.trunk(torch.cat([image, seen], 2).flatten(0, 1)).f16
+        shared = deep[:, None].expand(-1, objects, -1, -1, -1).flatten(0, 1)
+        fused = self.fuser(torch.cat([found, shared], 1))
+        fine = functional.avg_pool2d(seen.flatten(0, 1), FINEST)
+        value = fused + self.shape(functional.pixel_unshuffle(fine, self.cells))
+        values: Tensor = value.unflatten(0, (-1, objects))
+        return values
+
+
+class SRNet(nn.Module):
+    """The whole network; ``vcedge.training.srnet`` unrolls it, ``srnet_graphs`` exports its parts.
+
+    Args:
+        profile: the size.
+    """
+
+    def __init__(self, profile: SRNetProfile) -> None:
+        super().__init__()
+        self.profile = profile
+        self.query = QueryEncoder(profile)
+        widths = self.query.trunk.widths
+        self.value = ValueEncoder(profile, widths[2])
+        self.alignment = FeatureAlignment(profile.key_dim, profile.value_dim)
+        self.mix = nn.Conv2d(2 * profile.value_dim, profile.value_dim, 1)
+        self.prototypes = PrototypeTransformer(profile.value_dim)
+        self.decoder = MaskDecoder(
+            profile.value_dim,
+            profile.value_dim,
+            (widths[1], widths[0]),
+            profile.decoder_widths,
+            profile.kernel,
+        )
+        with torch.no_grad():
+            half = torch.eye(profile.value_dim) / 2
+            self.mix.weight.copy_(torch.cat([half, half], 1)[..., None, None])
+            if self.mix.bias is not None:
+                self.mix.bias.zero_()
+
+    @property
+    def parts(self) -> dict[str, str | bool]:
+        """The arguments that make such a network again, as plain JSON values."""
+        return {"profile": self.profile.name}
+
+    def take_weights(self, other: nn.Module) -> None:
+        """Copy every tensor that fits: of an SRNet, or of a self-supervised encoder's trunk.
+
+        Args:
+            other: an ``SRNet``, or a ``KeyNetwork``, whose trunk and head become the query
+                encoder's where that is a ResNet-18.
+        """
+        known = other.state_dict()
+        if isinstance(other, KeyNetwork):
+            known = {_own_name(name): value for name, value in known.items()}
+        own = self.state_dict()
+        shared = {k: v for k, v in known.items() if k in own and own[k].shape == v.shape}
+        self.load_state_dict({**own, **shared})
+
+
+def _own_name(name: str) -> str:
+    """The name of a self-supervised encoder's tensor in the query encoder."""
+    part, _, rest = name.removeprefix("encoder.").partition(".")
+    if part == "stages":
+        block, _, rest = rest.partition(".")
+        return f"query.trunk.stages.{int(block) // 2}.{int(block) % 2}.{rest}"
+    return {"stem": f"query.trunk.stem.{rest}", "head": f"query.key.{rest}"}.get(part, name)

@@ -1,0 +1,275 @@
+"""SRNet's graphs as they are exported: one frame, K objects, cells as rows in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from vcedge.models.encoder import fold_batch_norm
+from vcedge.models.graph import GraphModule
+from vcedge.models.memory_readout import read_memory
+from vcedge.models.prototypes import prototypes_from_sums, sum_features
+from vcedge.models.srnet import SRNet
+from vcedge.models.trunk import Pyramid
+from vcedge_runtime.memory.objects import SIDES
+from vcedge_runtime.spec import GraphSpec, TensorSpec
+
+MASKED = -1e4
+"""Logit of a cell that is not there: FP16 holds it, and its exp is 0."""
+
+
+class QueryGraph(GraphModule):
+    """``query_encoder``: what a frame gives before any object is known."""
+
+    def __init__(self, network: SRNet) -> None:
+        super().__init__()
+        self._encoder = fold_batch_norm(network.query)
+        self._profile = network.profile
+
+    @property
+    def spec(self) -> GraphSpec:
+        """The graph's tensors."""
+        c4, c8, c16 = self._encoder.trunk.widths
+        profile = self._profile
+        return GraphSpec(
+            "query_encoder",
+            (TensorSpec("image", "float32", (1, 3, "H", "W")),),
+            (
+                TensorSpec("key", "float32", ("h", "w", profile.key_dim)),
+                TensorSpec("content", "float32", (1, profile.value_dim, "h", "w")),
+                TensorSpec("f16", "float32", (1, c16, "h", "w")),
+                TensorSpec("f8", "float32", (1, c8, "h8", "w8")),
+                TensorSpec("f4", "float32", (1, c4, "h4", "w4")),
+            ),
+        )
+
+    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
+        """(1, 3, H, W) float32 normalised Lab to the outputs of ``spec``."""
+        key, content, frame = self._encoder(image)
+        return _cells(key), content, frame.f16, frame.f8, frame.f4
+
+
+class ValueGraph(GraphModule):
+    """``value_encoder``: what memory keeps of a frame's objects."""
+
+    def __init__(self, network: SRNet) -> None:
+        super().__init__()
+        self._encoder = fold_batch_norm(network.value)
+        self._deep = network.query.trunk.widths[2]
+        self._profile = network.profile
+
+    @property
+    def spec(self) -> GraphSpec:
+        """The graph's tensors."""
+        dim = self._profile.value_dim
+        return GraphSpec(
+            "value_encoder",
+            (
+                TensorSpec("image", "float32", (1, 3, "H", "W")),
+                TensorSpec("f16", "float32", (1, self._deep, "h", "w")),
+                TensorSpec("masks", "float32", ("objects", "H", "W")),
+            ),
+            (
+                TensorSpec("value", "float32", ("h", "w", "objects", dim)),
+                TensorSpec("sums", "float32", ("objects", SIDES, dim)),
+                TensorSpec("weights", "float32", ("objects", SIDES)),
+            ),
+        )
+
+    def forward(self, image: Tensor, f16: Tensor, masks: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """See ``spec``; the masks' sums make prototypes, see ``sum_features``."""
+        values = self._encoder(image, f16, masks[None])[0]
+        sums, weights = sum_features(values, masks[:, None])
+        return values.permute(2, 3, 0, 1).contiguous(), sums, weights
+
+
+class AlignmentGraph(GraphModule):
+    """``feature_alignment``: the local memory, bent towards the query."""
+
+    def __init__(self, network: SRNet) -> None:
+        super().__init__()
+        self._alignment = network.alignment
+        self._profile = network.profile
+
+    @property
+    def spec(self) -> GraphSpec:
+        """The graph's tensors."""
+        key = ("h", "w", self._profile.key_dim)
+        value = ("h", "w", "objects", self._profile.value_dim)
+        return GraphSpec(
+            "feature_alignment",
+            (
+                TensorSpec("query", "float32", key),
+                TensorSpec("key", "float32", key),
+                TensorSpec("value", "float32", value),
+            ),
+            (
+                TensorSpec("aligned_key", "float32", key),
+                TensorSpec("aligned_value", "float32", value),
+            ),
+        )
+
+    def forward(self, query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+        """See ``spec``."""
+        aligned = self._alignment(_planes(query), _planes(key), value.permute(2, 3, 0, 1)[None])
+        return _cells(aligned.key), aligned.value[0].permute(2, 3, 0, 1).contiguous()
+
+
+class MemoryReadGraph(GraphModule):
+    """``memory_read``: what all objects have in memory where it looks like the query.
+
+    The block of memory is taken whole, and R of its slots are read; one that is not valid has no
+    weight at all.
+
+    Args:
+        key_dim: Ck.
+        top_k: cells that take part; all where None.
+    """
+
+    def __init__(self, key_dim: int, top_k: int | None) -> None:
+        super().__init__()
+        self._key_dim = key_dim
+        self._top_k = top_k
+
+    @property
+    def spec(self) -> GraphSpec:
+        """The graph's tensors."""
+        return GraphSpec(
+            "memory_read",
+            (
+                TensorSpec("query", "float32", ("h", "w", self._key_dim)),
+                TensorSpec("keys", "float32", ("slots", "h", "w", self._key_dim)),
+                TensorSpec("values", "float32", ("slots", "h", "w", "objects", "channels")),
+                TensorSpec("slot_index", "int64", ("references",)),
+                TensorSpec("slot_valid", "float32", ("references",)),
+            ),
+            (TensorSpec("readout", "float32", ("objects", "channels", "h", "w")),),
+        )
+
+    def forward(
+        self, query: Tensor, keys: Tensor, values: Tensor, slot_index: Tensor, slot_valid: Tensor
+    ) -> Tensor:
+        """See ``spec``."""
+        height, width = query.shape[:2]
+        cells = height * width
+        chosen = torch.index_select(keys, 0, slot_index).reshape(-1, self._key_dim)
+        content = torch.index_select(values, 0, slot_index).flatten(3).flatten(0, 2)
+        bias = ((1 - slot_valid) * MASKED)[:, None].expand(-1, cells).reshape(-1)
+        found = read_memory(query.flatten(0, 1), chosen, content, bias, self._top_k)
+        planes = found.reshape(height, width, values.shape[3], values.shape[4])
+        return planes.permute(2, 3, 0, 1).contiguous()
+
+
+class MixGraph(GraphModule):
+    """``readout_mix``: what was read from global and from local memory becomes one."""
+
+    def __init__(self, network: SRNet) -> None:
+        super().__init__()
+        self._mix = network.mix
+        self._dim = network.profile.value_dim
+
+    @property
+    def spec(self) -> GraphSpec:
+        """The graph's tensors."""
+        planes = ("objects", self._dim, "h", "w")
+        names = ("readout", "local_readout")
+        return GraphSpec(
+            "readout_mix",
+            tuple(TensorSpec(name, "float32", planes) for name in names),
+            (TensorSpec("mixed", "float32", planes),),
+        )
+
+    def forward(self, readout: Tensor, local_readout: Tensor) -> Tensor:
+        """See ``spec``."""
+        mixed: Tensor = self._mix(torch.cat([readout, local_readout], 1))
+        return mixed
+
+
+class PrototypeGraph(GraphModule):
+    """``prototype_transformer``: what was read follows the objects' prototypes."""
+
+    def __init__(self, network: SRNet) -> None:
+        super().__init__()
+        self._transformer = network.prototypes
+        self._dim = network.profile.value_dim
+
+    @property
+    def spec(self) -> GraphSpec:
+        """The graph's tensors."""
+        planes = ("objects", self._dim, "h", "w")
+        return GraphSpec(
+            "prototype_transformer",
+            (
+                TensorSpec("mixed", "float32", planes),
+                TensorSpec("sums", "float32", ("objects", SIDES, self._dim)),
+                TensorSpec("weights", "float32", ("objects", SIDES)),
+                TensorSpec("positions", "float32", ("h", "w", self._dim)),
+            ),
+            (TensorSpec("features", "float32", planes),),
+        )
+
+    def forward(self, mixed: Tensor, sums: Tensor, weights: Tensor, positions: Tensor) -> Tensor:
+        """See ``spec``."""
+        features: Tensor = self._transformer(mixed, prototypes_from_sums(sums, weights), positions)
+        return features
+
+
+class DecoderGraph(GraphModule):
+    """``mask_decoder``: each object's own mask."""
+
+    def __init__(self, network: SRNet) -> None:
+        super().__init__()
+        self._decoder = network.decoder
+        self._widths = network.query.trunk.widths
+        self._dim = network.profile.value_dim
+
+    @property
+    def spec(self) -> GraphSpec:
+        """The graph's tensors."""
+        return GraphSpec(
+            "mask_decoder",
+            (
+                TensorSpec("features", "float32", ("objects", self._dim, "h", "w")),
+                TensorSpec("content", "float32", (1, self._dim, "h", "w")),
+                TensorSpec("f8", "float32", (1, self._widths[1], "h8", "w8")),
+                TensorSpec("f4", "float32", (1, self._widths[0], "h4", "w4")),
+            ),
+            (TensorSpec("logits", "float32", ("objects", "H", "W")),),
+        )
+
+    def forward(self, features: Tensor, content: Tensor, f8: Tensor, f4: Tensor) -> Tensor:
+        """See ``spec``."""
+        # The decoder reads no f16; what stands in its place is never looked at.
+        logits: Tensor = self._decoder(features[None], content, Pyramid(f4, f8, content))
+        return logits[0]
+
+
+def srnet_graphs(network: SRNet, top_k: int | None) -> Mapping[str, GraphModule]:
+    """Every graph of SRNet, by name, in evaluation mode.
+
+    Args:
+        network: the trained network.
+        top_k: cells of memory that take part in a readout; all where None.
+    """
+    graphs: tuple[GraphModule, ...] = (
+        QueryGraph(network),
+        ValueGraph(network),
+        AlignmentGraph(network),
+        MemoryReadGraph(network.profile.key_dim, top_k),
+        MixGraph(network),
+        PrototypeGraph(network),
+        DecoderGraph(network),
+    )
+    return {graph.spec.name: graph.eval() for graph in graphs}
+
+
+def _cells(planes: Tensor) -> Tensor:
+    """(1, C, h, w) to (h, w, C)."""
+    return planes[0].permute(1, 2, 0).contiguous()
+
+
+def _planes(cells: Tensor) -> Tensor:
+    """(h, w, C) to (1, C, h, w)."""
+    return cells.permute(2, 0, 1)[None]

@@ -1,0 +1,230 @@
+"""Where objects with masks come from: videos with a mask for each frame, and stills."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from vcedge.training.corpus import find_videos, load_video
+from vcedge_runtime.errors import MaskError, TrainingError
+from vcedge_runtime.video.palette import read_label_png
+
+Picture = NDArray[np.uint8]
+
+_VOID = 255
+_WHOLE, _REGIONS, _MERGED = "one object an id", "each region an object", "all ids one object"
+_KINDS = {
+    "animal instances": _WHOLE,
+    "binary": _WHOLE,
+    "components": _MERGED,
+    "instances": _WHOLE,
+    "one person instance": _WHOLE,
+    "parts": _MERGED,
+    "regions": _REGIONS,
+}
+"""What the ids of a still mean, by how its kind begins."""
+
+_SHARES = {_WHOLE: (0.005, 0.85), _REGIONS: (0.02, 0.5), _MERGED: (0.005, 0.85)}
+"""Smallest and largest share of a still that a usable object covers (our choice)."""
+
+
+@dataclass(frozen=True)
+class MaskedVideo:
+    """One decoded video whose every frame has a mask.
+
+    Attributes:
+        name: the file's name without its suffix.
+        frames: (T, H, W, 3) uint8 BGR, mapped from the cache file, read only.
+        masks: (T, H, W) uint8 object ids, 0 the background; likewise mapped.
+    """
+
+    name: str
+    frames: Picture
+    masks: Picture
+
+
+@dataclass(frozen=True)
+class Still:
+    """One picture with objects.
+
+    Attributes:
+        name: the picture's file.
+        image: (H, W, 3) uint8 BGR, 0-255.
+        ids: (H, W) uint8, 0 background, 1..N the usable objects.
+    """
+
+    name: str
+    image: Picture
+    ids: Picture
+
+
+def load_masked_videos(
+    root: Path, cache: Path, short_side: int = 480, max_frames: int = 1000
+) -> list[MaskedVideo]:
+    """Load the videos of ``root/videos`` with their masks ``root/masks/NAME/00000.png`` and so on.
+
+    Masks are label images, or show one object in white on black; 255 among other ids is the void
+    of YouTube-VOS and becomes background.
+
+    Args:
+        root: the folder.
+        cache: where decoded videos and masks are kept.
+        short_side: pixels to which larger videos are shrunk.
+        max_frames: frames beyond which videos are cut off.
+
+    Raises:
+        TrainingError: no video is there, or one cannot be decoded.
+        TrainingError: a mask is missing, unreadable, or of another size than its video.
+    """
+    videos = []
+    for source in find_videos([root / "videos"]):
+        video = load_video(source, cache, short_side, max_frames)
+        if video is None:
+            raise TrainingError(
+                f"received {source}, of which no two frames can be decoded; expected a video; "
+                "mend or remove it"
+            )
+        folder = root / "masks" / source.stem
+        masks = _load_masks(folder, cache, video.frames.shape[:3], short_side)
+        videos.append(MaskedVideo(source.stem, video.frames, masks))
+    if not videos:
+        raise TrainingError(
+            f"received {root}, without a video; expected videos/NAME.mp4 and masks/NAME/00000.png; "
+            "give a folder of that layout"
+        )
+    return videos
+
+
+def _load_masks(
+    folder: Path, cache: Path, shape: tuple[int, ...], short_side: int
+) -> NDArray[np.uint8]:
+    count, height, width = shape
+    paths = [folder / f"{index:05d}.png" for index in range(count)]
+    missing = [path for path in paths if not path.exists()]
+    if missing:
+        raise TrainingError(
+            f"received {count} frames of {folder.name}, but {len(missing)} without a mask; "
+            f"expected one mask a frame; add {missing[0]}"
+        )
+    stamps = [f"{path.resolve()}|{path.stat().st_mtime_ns}" for path in paths]
+    stamp = "|".join([*stamps, f"{height}x{width}"])
+    name = f"{folder.name[:40]}-{hashlib.sha256(stamp.encode()).hexdigest()[:16]}.masks.npy"
+    target = cache / name
+    if not target.exists():
+        masks = np.stack([_read_mask(path, (height, width), short_side) for path in paths])
+        partial = target.with_suffix(f".{os.getpid()}.partial.npy")
+        np.save(partial, _name_objects(masks))
+        partial.replace(target)
+    mapped: NDArray[np.uint8] = np.load(target, mmap_mode="r")
+    return mapped
+
+
+def _read_mask(path: Path, frame_hw: tuple[int, int], short_side: int) -> NDArray[np.uint8]:
+    mask = _read_labels(path)
+    scale = min(1.0, short_side / min(mask.shape))
+    if (round(mask.shape[0] * scale), round(mask.shape[1] * scale)) != frame_hw:
+        raise TrainingError(
+            f"received mask {path} of {mask.shape[1]}x{mask.shape[0]} pixels; expected the size of "
+            "its video; save it as large as the video"
+        )
+    if mask.shape == frame_hw:
+        return mask
+    shrunk = cv2.resize(mask, frame_hw[::-1], interpolation=cv2.INTER_NEAREST_EXACT)
+    return np.asarray(shrunk, np.uint8)
+
+
+def _read_labels(path: Path) -> NDArray[np.uint8]:
+    try:
+        return read_label_png(path)
+    except MaskError as exc:
+        raise TrainingError(str(exc)) from exc
+
+
+def _name_objects(masks: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Make 255 the only object's id 1 where it is the only one, and background elsewhere."""
+    alone = not ((masks > 0) & (masks < _VOID)).any()
+    return np.where(masks == _VOID, np.uint8(alone), masks)
+
+
+def load_stills(root: Path) -> list[Still]:
+    """Read the stills that ``root/manifest.csv`` lists and keep those with a usable object.
+
+    The manifest names for each still the file, its mask, and the kind of the mask, which tells what
+    its ids are.
+
+    Raises:
+        TrainingError: the manifest, a file or a usable object is missing.
+        TrainingError: a kind is unknown, or a mask does not fit its picture.
+    """
+    manifest = root / "manifest.csv"
+    try:
+        with manifest.open(newline="") as file:
+            rows = list(csv.DictReader(file))
+    except OSError as exc:
+        raise TrainingError(
+            f"received {root}, whose manifest.csv cannot be read ({exc.strerror}); expected "
+            "columns file, mask, kind; write one"
+        ) from exc
+    stills = [still for row in rows if (still := _read_still(root, row))]
+    if not stills:
+        raise TrainingError(
+            f"received {root}, {len(rows)} stills without a usable object; expected objects that "
+            "cover 0.5 to 85 % of a picture; give other stills"
+        )
+    return stills
+
+
+def _read_still(root: Path, row: Mapping[str, str]) -> Still | None:
+    """Read one still, or None where no object of it is usable."""
+    try:
+        name, mask, kind = (row[column] for column in ("file", "mask", "kind"))
+    except KeyError as exc:
+        raise TrainingError(
+            f"received {root / 'manifest.csv'} without column {exc}; expected file, mask, kind; "
+            "add it"
+        ) from exc
+    image = cv2.imread(str(root / name))
+    if image is None:
+        raise TrainingError(
+            f"received {root / name}, which cannot be read; expected a picture; mend it or take it "
+            "out of the manifest"
+        )
+    labels = _read_labels(root / mask)
+    if labels.shape != image.shape[:2]:
+        raise TrainingError(
+            f"received mask {root / mask} of {labels.shape[1]}x{labels.shape[0]} pixels; expected "
+            f"{image.shape[1]}x{image.shape[0]}, as {name}; save it as large as its picture"
+        )
+    ids = _usable_objects(labels, _meaning(kind))
+    return Still(name, np.asarray(image, np.uint8), ids) if ids.any() else None
+
+
+def _meaning(kind: str) -> str:
+    for beginning, meaning in _KINDS.items():
+        if kind.startswith(beginning):
+            return meaning
+    raise TrainingError(
+        f"received a still of kind {kind!r}; expected one that begins with one of "
+        f"{', '.join(_KINDS)}; mend the manifest"
+    )
+
+
+def _usable_objects(labels: NDArray[np.uint8], meaning: str) -> NDArray[np.uint8]:
+    """Number the usable objects from 1; all else becomes background."""
+    if meaning == _MERGED:
+        labels = (labels > 0).astype(np.uint8)
+    shares = np.bincount(labels.ravel(), minlength=256) / labels.size
+    low, high = _SHARES[meaning]
+    usable = (shares >= low) & (shares <= high)
+    usable[0] = False
+    numbers = np.zeros(256, np.uint8)
+    numbers[usable] = np.arange(1, usable.sum() + 1)
+    return numbers[labels]

@@ -1,0 +1,77 @@
+"""What every training run is told, whatever the method."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+from vcedge.models.encoder import PROFILES
+from vcedge.models.srnet import SRNET_PROFILES
+from vcedge_runtime.errors import TrainingError
+
+STRIDES = {
+    **{name: profile.stride for name, profile in PROFILES.items()},
+    **{name: profile.stride for name, profile in SRNET_PROFILES.items()},
+}
+"""Pixels per key cell of each profile."""
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """One training run, whatever the method.
+
+    Attributes:
+        profile: ``edge`` or ``paper``, ``srnet`` or ``srnet-edge``.
+        steps: optimiser steps.
+        batch: clips a step, of all processes together.
+        sizes: crop sizes in pixels, one after the other, as (share of the run at its end, size).
+        learning_rate: Adam's, falling linearly to 2 % after a warm-up of 2 % of the steps.
+        seed: of weights and clips.
+        workers: loader processes.
+    """
+
+    profile: str = "edge"
+    steps: int = 8000
+    batch: int = 16
+    sizes: tuple[tuple[float, int], ...] = ((0.5, 128), (1.0, 192))
+    learning_rate: float = 1e-3
+    seed: int = 0
+    workers: int = 1
+
+    def __post_init__(self) -> None:
+        if self.profile not in STRIDES:
+            raise TrainingError(
+                f"profile {self.profile!r} is unknown; choose from {sorted(STRIDES)}"
+            )
+        if self.steps < 1 or self.batch < 1:
+            raise TrainingError(
+                f"steps and batch must be at least 1, received {self.steps}, {self.batch}"
+            )
+        shares = [share for share, _ in self.sizes]
+        if not shares or shares[-1] != 1.0 or any(a >= b for a, b in pairwise(shares)):
+            raise TrainingError(
+                f"sizes must have rising shares that end at 1.0, received {self.sizes}"
+            )
+        if self.learning_rate <= 0 or self.workers < 0:
+            raise TrainingError(
+                "expected a learning rate above 0 and no negative workers, received "
+                f"{self.learning_rate}, {self.workers}"
+            )
+        stride = STRIDES[self.profile]
+        if any(size < stride or size % stride for _, size in self.sizes):
+            raise TrainingError(f"crop sizes must be multiples of {stride}, received {self.sizes}")
+
+    def size_at(self, step: int) -> int:
+        """Crop size of a step."""
+        return next(size for share, size in self.sizes if step < share * self.steps)
+
+    def learning_rate_share(self, step: int) -> float:
+        """Factor on the learning rate at a step."""
+        warm_up = max(1, self.steps // 50)
+        return min(1.0, (step + 1) / warm_up) * (1 - 0.98 * step / self.steps)
+
+
+def default_sizes(profile: str) -> tuple[tuple[float, int], ...]:
+    """Crop sizes of as many key cells as the default ones have in the profile ``edge``."""
+    stride, cell = STRIDES[profile], STRIDES["edge"]
+    return tuple((share, size * stride // cell) for share, size in RunSettings.sizes)

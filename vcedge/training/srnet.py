@@ -1,0 +1,175 @@
+"""Train SRNet: frame after frame of a clip is segmented from those before it."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from vcedge.models.aggregation import aggregate_logits
+from vcedge.models.memory_readout import read_memory
+from vcedge.models.prototypes import prototypes_from_sums, sum_features
+from vcedge.models.srnet import SRNET_PROFILES, Query, SRNet
+from vcedge.models.trunk import Pyramid
+from vcedge.training.object_clips import ObjectClip
+from vcedge.training.objective import Objective
+from vcedge.training.srnet_corpus import SRNetSettings
+from vcedge_runtime.propagation.prototypes import sine_positions
+
+
+class SRNetObjective(Objective):
+    """Frames 1, 2, ... of a clip from the ones before, of which only frame 0 has its true masks."""
+
+    name = "srnet"
+    network: SRNet
+    settings: SRNetSettings
+
+    def __init__(self, profile: str, settings: SRNetSettings | None = None) -> None:
+        super().__init__(SRNet(SRNET_PROFILES[profile]), settings or SRNetSettings())
+
+    def train(self, mode: bool = True) -> SRNetObjective:
+        """Enter training or evaluation; frozen statistics stay."""
+        super().train(mode)
+        if self.settings.frozen:
+            for module in self.network.modules():
+                if isinstance(module, nn.BatchNorm2d):
+                    module.eval()
+        return self
+
+    def losses(self, clips: ObjectClip, share: float, teacher: SRNet) -> dict[str, Tensor]:
+        """See ``Objective.losses``."""
+        masks = split_objects(clips.ids, int(clips.objects.max()))
+        with torch.autocast(clips.lab.device.type, torch.bfloat16):
+            logits = self.unroll(clips.lab, masks[:, 0])
+        scores = aggregate_logits(logits.float().flatten(0, 1))
+        truth, targets = clips.ids[:, 1:].flatten(0, 1).long(), masks[:, 1:].flatten(0, 1)
+        pixels = self.settings.share_of_pixels(share)
+        losses = {"cross_entropy": bootstrapped_cross_entropy(scores, truth, pixels)}
+        shares = torch.softmax(scores, 1)[:, 1:]
+        if self.settings.dice:
+            losses["dice"] = self.settings.dice * dice_loss(shares, targets)
+        return losses
+
+    def unroll(self, lab: Tensor, masks: Tensor) -> Tensor:
+        """Segment a clip.
+
+        Args:
+            lab: (B, T, 3, S, S) normalised Lab.
+            masks: (B, K, S, S) float32 of the first frame.
+
+        Returns:
+            (B, T - 1, K, S, S) logits of each object's own mask.
+        """
+        batch, frames = lab.shape[:2]
+        queries = _split_frames(self.network.query(_channels_last(lab)), batch)
+        memory = [self._remember(lab[:, 0], queries[0], masks)]
+        found = []
+        for frame in range(1, frames):
+            logits = self._segment(queries[frame], memory)
+            found.append(logits)
+            if frame < frames - 1:
+                shares = torch.softmax(aggregate_logits(logits.float()), 1)[:, 1:]
+                memory.append(self._remember(lab[:, frame], queries[frame], shares))
+        return torch.stack(found, 1)
+
+    def _remember(self, lab: Tensor, query: Query, masks: Tensor) -> _Remembered:
+        values = self.network.value(lab, query.frame.f16, masks)
+        objects = masks.shape[:2]
+        sums, weights = sum_features(
+            values.flatten(0, 1).float(), masks.flatten(0, 1)[:, None].float()
+        )
+        return _Remembered(
+            query.key, values, sums.unflatten(0, objects), weights.unflatten(0, objects)
+        )
+
+    def _segment(self, query: Query, memory: list[_Remembered]) -> Tensor:
+        """Logits (B, K, S, S) of the next frame: global memory ends before the last one."""
+        network, last = self.network, memory[-1]
+        past = memory[:-1] or memory
+        read = near = _read(query, [each.key for each in past], [each.values for each in past])
+        if self.settings.local == "fam":
+            aligned = network.alignment(query.key, last.key, last.values)
+            near = _read(query, [aligned.key], [aligned.value])
+        elif self.settings.local == "raw":
+            near = _read(query, [last.key], [last.values])
+        mixed: Tensor = network.mix(torch.cat([read, near], 2).flatten(0, 1))
+        if self.settings.prototypes:
+            sums = torch.stack([frame.sums for frame in memory]).sum(0)
+            weights = torch.stack([frame.weights for frame in memory]).sum(0)
+            places = torch.from_numpy(
+                sine_positions((mixed.shape[2], mixed.shape[3]), mixed.shape[1])
+            ).to(mixed.device)
+            mixed = network.prototypes(
+                mixed, prototypes_from_sums(sums, weights).flatten(0, 1), places
+            )
+        logits: Tensor = network.decoder(
+            mixed.unflatten(0, read.shape[:2]), query.content, query.frame
+        )
+        return logits
+
+
+class _Remembered(NamedTuple):
+    key: Tensor
+    values: Tensor
+    sums: Tensor
+    weights: Tensor
+
+
+def split_objects(ids: Tensor, objects: int) -> Tensor:
+    """(..., S, S) ids to (..., K, S, S) float32 masks of objects 1 to K."""
+    numbers = torch.arange(1, objects + 1, device=ids.device)[:, None, None]
+    return (ids[..., None, :, :] == numbers).float()
+
+
+def bootstrapped_cross_entropy(scores: Tensor, truth: Tensor, share: float) -> Tensor:
+    """Cross-entropy over the hardest pixels of each frame (STCN, after Pohlen et al. 2017).
+
+    Args:
+        scores: (B, K + 1, H, W) float32 log-odds, the background first.
+        truth: (B, H, W) int64, 0 to K.
+        share: of the pixels that count, above 0 up to 1.
+
+    Returns:
+        () float32.
+    """
+    each = functional.cross_entropy(scores, truth, reduction="none").flatten(1)
+    count = max(1, round(share * each.shape[1]))
+    return torch.topk(each, count, dim=1, sorted=False).values.mean()
+
+
+def dice_loss(shares: Tensor, targets: Tensor) -> Tensor:
+    """One minus the Dice coefficient of each object, averaged (Milletari et al. 2016; plus 1).
+
+    Args:
+        shares: (B, K, H, W) float32, 0 to 1.
+        targets: (B, K, H, W) float32, 0 or 1.
+
+    Returns:
+        () float32.
+    """
+    both = (shares * targets).sum((2, 3))
+    either = shares.sum((2, 3)) + targets.sum((2, 3))
+    return (1 - (2 * both + 1) / (either + 1)).mean()
+
+
+def _read(query: Query, keys: list[Tensor], values: list[Tensor]) -> Tensor:
+    """Read T frames, (B, Ck, h, w) keys and (B, K, Cv, h, w) values, to (B, K, Cv, h, w)."""
+    objects, channels, height, width = values[0].shape[1:]
+    cells = torch.stack(values, 1).permute(0, 1, 4, 5, 2, 3).flatten(1, 3).flatten(2)
+    rows = torch.stack(keys, 1).permute(0, 1, 3, 4, 2).flatten(1, 3)
+    found = read_memory(query.key.flatten(2).transpose(1, 2), rows, cells)
+    planes = found.transpose(1, 2)
+    return planes.reshape(-1, objects, channels, height, width)
+
+
+def _split_frames(queries: Query, batch: int) -> list[Query]:
+    """Queries of B clips of T frames, by frame."""
+    key, content = (part.unflatten(0, (batch, -1)).unbind(1) for part in queries[:2])
+    finer = zip(*(part.unflatten(0, (batch, -1)).unbind(1) for part in queries.frame), strict=True)
+    return [Query(k, c, Pyramid(*frame)) for k, c, frame in zip(key, content, finer, strict=True)]
+
+
+def _channels_last(lab: Tensor) -> Tensor:
+    return lab.flatten(0, 1).contiguous(memory_format=torch.channels_last)
