@@ -33,7 +33,15 @@ GRAPHS = pytest.mark.parametrize(
     ],
 )
 # What TensorRT lacks, or what hides a copy or a run-time shape.
-UNWANTED = {"Einsum", "ScatterND", "ScatterElements", "GatherND", "BatchNormalization", "Loop", "If"}
+UNWANTED = {
+    "Einsum",
+    "ScatterND",
+    "ScatterElements",
+    "GatherND",
+    "BatchNormalization",
+    "Loop",
+    "If",
+}
 # Grid, objects, slots, references: none as exported; one of each, and more than when exported.
 SIZES = {"one of each": (4, 5, 1, 1, 1), "many": (6, 11, 4, 9, 6)}
 

@@ -85,6 +85,29 @@ class NumpyColumnTotal(_NumpyGraph):
                 out["log_total"][tile, reference] = peak[:, 0] + np.log(total)
 
 
+class NumpyMemoryRead(_NumpyGraph):
+    """``memory_read``: all distances written out, the k nearest by sorting."""
+
+    def __init__(self, spec: GraphSpec, *, top_k: int | None = None) -> None:
+        super().__init__(spec)
+        self._top_k = top_k
+
+    def run(self, inputs: Mapping[str, Buffer], out: Mapping[str, Buffer]) -> None:
+        """Run once; see ``Engine.run``."""
+        self._spec.check_arrays({**inputs, **out})
+        slots = inputs["slot_index"][inputs["slot_valid"] > 0]
+        query, keys = _rows(inputs["query"]), _rows(inputs["keys"][slots])
+        values = inputs["values"][slots].reshape(len(keys), -1)
+        distance = ((query[:, None] - keys[None]) ** 2).sum(axis=-1)
+        logits = -distance / np.sqrt(np.float32(keys.shape[1]))
+        if self._top_k is not None:
+            threshold = np.sort(logits, axis=1)[:, -self._top_k, None]
+            logits = np.where(logits >= threshold, logits, -np.inf)
+        weights = np.exp(logits - logits.max(axis=1, keepdims=True))
+        found = weights / weights.sum(axis=1, keepdims=True) @ values
+        out["readout"][...] = found.T.reshape(out["readout"].shape)
+
+
 def _rows(cells: Buffer) -> Buffer:
     return cells.reshape(-1, cells.shape[-1])
 

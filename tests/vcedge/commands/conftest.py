@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -78,3 +80,25 @@ def write_video(path: Path, images: list[Image]) -> None:
     for image in images:
         writer.write(image)
     writer.release()
+
+
+def read_steps(out: Path) -> list[int]:
+    """Steps at which a training run reported."""
+    return [json.loads(line)["step"] for line in (out / "log.jsonl").read_text().splitlines()]
+
+
+@pytest.fixture
+def _in_process(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Load clips without a process of their own, sum in one order, and put all back afterwards."""
+    import torch
+
+    from vcedge.training.settings import RunSettings
+
+    in_process = partial(RunSettings, workers=0)
+    monkeypatch.setattr("vcedge.commands.train_options.RunSettings", in_process)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    with torch.random.fork_rng():
+        yield
+    torch.set_num_threads(threads)
+    torch.set_flush_denormal(False)

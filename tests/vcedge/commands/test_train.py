@@ -7,8 +7,7 @@ import os
 import socket
 import sys
 import time
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Callable
 from pathlib import Path
 from signal import SIGINT
 from subprocess import CompletedProcess, Popen
@@ -23,9 +22,9 @@ from numpy.typing import NDArray
 torch = pytest.importorskip("torch", reason="PyTorch trains; install vcedge[train]")
 pytest.importorskip("safetensors", reason="weights are safetensors; install vcedge[train]")
 
+from tests.vcedge.commands.conftest import read_steps  # noqa: E402
 from vcedge.models.weights import load_weights  # noqa: E402
 from vcedge.training.run import TrainingRun  # noqa: E402
-from vcedge.training.settings import RunSettings  # noqa: E402
 
 Run = Callable[..., CompletedProcess[str]]
 Refuse = Callable[..., str]
@@ -45,24 +44,6 @@ def videos(make_frame: Callable[..., NDArray[np.uint8]], tmp_path: Path) -> Path
             writer.write(make_frame(48, 64, 3 * index))
         writer.release()
     return folder
-
-
-@pytest.fixture
-def _in_process(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Load clips without a process of their own, sum in one order, and put all back afterwards."""
-    monkeypatch.setattr(
-        "vcedge.commands.train_options.RunSettings", partial(RunSettings, workers=0)
-    )
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    with torch.random.fork_rng():
-        yield
-    torch.set_num_threads(threads)
-    torch.set_flush_denormal(False)
-
-
-def read_steps(out: Path) -> list[int]:
-    return [json.loads(line)["step"] for line in (out / "log.jsonl").read_text().splitlines()]
 
 
 def test_a_run_writes_weights_that_say_where_they_come_from(

@@ -7,7 +7,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vcedge.models.aggregation import aggregate_softly
+from vcedge.models.aggregation import aggregate_logits, aggregate_softly
+from vcedge_runtime.propagation import prototypes
 
 
 @settings(deadline=None)
@@ -56,3 +57,45 @@ def test_gradients_are_finite_where_objects_are_sure() -> None:
     aggregate_softly(logits)[:, 1].sum().backward()
     assert logits.grad is not None
     assert logits.grad.isfinite().all()
+
+
+@settings(deadline=None)
+@given(st.integers(0, 5), st.floats(0.1, 8), st.integers(0, 10**6))
+def test_the_runtimes_shares_are_the_same(objects: int, bound: float, seed: int) -> None:
+    logits = torch.rand(objects, 6, 7, generator=torch.Generator().manual_seed(seed))
+    logits = bound * (2 * logits - 1)
+    found = torch.from_numpy(prototypes.aggregate_softly(logits.numpy()))
+    # At a logit of 8 a sigmoid may be rounded by 6e-8, of the 3e-4 that it lacks to 1.
+    torch.testing.assert_close(found, aggregate_softly(logits[None])[0], rtol=0, atol=2e-4)
+
+
+@settings(deadline=None)
+@given(st.integers(1, 5), st.floats(9, 200), st.integers(0, 10**6))
+def test_the_runtimes_winner_is_the_same_where_one_is_sure(
+    objects: int, sure: float, seed: int
+) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    logits = -sure * torch.rand(objects, 6, 7, generator=generator)
+    winner = torch.randint(0, objects, (1, 6, 7), generator=generator)
+    logits.scatter_(0, winner, sure)
+    found = torch.from_numpy(prototypes.aggregate_softly(logits.numpy()))
+    expected = aggregate_softly(logits[None])[0]
+    assert torch.equal(found.argmax(0), 1 + winner[0])
+    assert torch.equal(expected.argmax(0), found.argmax(0))
+
+
+def test_log_odds_are_those_of_each_mask_and_of_their_product() -> None:
+    logits = 3 * torch.randn(2, 3, 4, 5, generator=torch.Generator().manual_seed(1))
+    found = aggregate_logits(logits)
+    # A sigmoid in float32 and back, of logits of up to 10.
+    torch.testing.assert_close(found[:, 1:], logits, rtol=0, atol=5e-3)
+    background = torch.sigmoid(-logits.double()).prod(1)
+    torch.testing.assert_close(found[:, 0].double().sigmoid(), background, rtol=1e-3, atol=1e-6)
+    assert torch.equal(torch.softmax(found, 1), aggregate_softly(logits))
+
+
+def test_log_odds_are_bounded() -> None:
+    found = aggregate_logits(torch.tensor([-300.0, 300.0]).reshape(1, 2, 1, 1)).flatten()
+    # ln(1e7) is 16.1; next to 1 float32 has steps of 6e-8, so that the upper bound is near it.
+    assert found.isfinite().all()
+    assert found.abs().tolist() == pytest.approx([16.1] * 3, abs=0.3)

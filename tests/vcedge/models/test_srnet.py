@@ -125,7 +125,11 @@ def test_the_masks_shape_is_added_at_stride_4_by_one_linear_map(
     network = make_network()
     encoder = network.value
     monkeypatch.setattr(encoder.fuser, "forward", lambda x: x.new_zeros(len(x), 128, 2, 3))
-    lab, deep, masks = torch.randn(1, 3, 32, 48), torch.randn(1, 256, 2, 3), torch.rand(1, 2, 32, 48)
+    lab, deep, masks = (
+        torch.randn(1, 3, 32, 48),
+        torch.randn(1, 256, 2, 3),
+        torch.rand(1, 2, 32, 48),
+    )
     with torch.inference_mode():
         found = encoder(lab, deep, masks)
     weight = encoder.shape.weight.detach().reshape(128, 2, 4, 4)

@@ -1,0 +1,245 @@
+"""A tracker of SRNet's composition, with graphs written by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.runtime.tracker.made import Frame, bytes_of_arrays, iou, same
+from tests.runtime.tracker.made_srnet import HandMadeGraph, make_engines, open_hand_made
+from vcedge_runtime.errors import BundleError, TrackerError
+from vcedge_runtime.memory.dynamic import DynamicPolicy
+from vcedge_runtime.memory.local_global import LocalGlobalPolicy
+from vcedge_runtime.tracker import Tracker
+
+COLOURS = ((40, 200, 60), (200, 60, 30), (230, 220, 40), (90, 20, 160))
+HEIGHT, WIDTH, SIDE = 64, 256, 32
+
+
+def draw(step: int, *objects: int) -> tuple[Frame, Frame]:
+    """A frame of squares that move right by a cell every fourth step, and its ids."""
+    frame, ids = np.full((HEIGHT, WIDTH, 3), 128, np.uint8), np.zeros((HEIGHT, WIDTH), np.uint8)
+    for place, object_id in enumerate(objects):
+        top, left = 32 * (place % 2), 64 * (place // 2) + 16 * (step // 4)
+        frame[top : top + SIDE, left : left + SIDE] = COLOURS[place]
+        ids[top : top + SIDE, left : left + SIDE] = object_id
+    return frame, ids
+
+
+@pytest.fixture
+def tracker() -> Iterator[Tracker]:
+    with open_hand_made() as opened:
+        yield opened
+
+
+@pytest.mark.parametrize("parts", [{}, {"local": "raw"}, {"local": "off"}, {"prototypes": False}])
+@pytest.mark.parametrize("objects", [(7,), (3, 200), (9, 1, 40)])
+def test_objects_are_followed_whatever_is_switched_off(
+    objects: tuple[int, ...], parts: dict[str, Any]
+) -> None:
+    with open_hand_made(**parts) as tracker:
+        tracker.start(*draw(0, *objects))
+        for step in range(1, 12):
+            frame, truth = draw(step, *objects)
+            result = tracker.step(frame)
+    assert tracker.bundle.composition.local == parts.get("local", "fam")
+    assert set(result.scores) == set(objects)
+    for object_id in objects:
+        # Squares of whole cells: the border alone is interpolated.
+        assert iou(result.mask == object_id, truth == object_id) > 0.9
+        assert result.scores[object_id] > 0.8
+
+
+def test_what_is_switched_off_does_not_run() -> None:
+    engines = make_engines()
+    with open_hand_made(engines, local="raw", prototypes=False) as tracker:
+        tracker.start(*draw(0, 1))
+        timings_ms = tracker.step(draw(1, 1)[0]).timings_ms
+    for name in ("feature_alignment", "prototype_transformer"):
+        engine = engines[name]
+        assert isinstance(engine, HandMadeGraph)
+        assert not engine.runs
+    assert timings_ms["align"] == 0
+    assert min(timings_ms[s] for s in ("encode", "readout", "segment", "remember")) > 0
+
+
+def test_the_query_encoder_runs_once_a_frame_whatever_the_number_of_objects() -> None:
+    engines = make_engines()
+    with open_hand_made(engines) as tracker:
+        tracker.start(*draw(0, 5, 6, 7))
+        for step in range(1, 4):
+            tracker.step(draw(step, 5, 6, 7)[0])
+    encoder = engines["query_encoder"]
+    assert isinstance(encoder, HandMadeGraph)
+    assert len(encoder.runs) == 4
+
+
+@pytest.mark.parametrize("interval", [1, 3])
+def test_the_local_memory_is_the_frame_so_many_before(interval: int) -> None:
+    engines = make_engines()
+    with open_hand_made(engines, interval=interval) as tracker:
+        tracker.start(*draw(0, 1))
+        for step in range(1, 9):
+            tracker.step(draw(step, 1)[0])
+    alignment, encoder = engines["feature_alignment"], engines["query_encoder"]
+    assert isinstance(alignment, HandMadeGraph)
+    assert isinstance(encoder, HandMadeGraph)
+    keys = [run["query"] for run in alignment.runs]
+    for step, run in enumerate(alignment.runs, start=1):
+        before = step - interval
+        expected = keys[before - 1] if before > 0 else alignment.runs[0]["key"]
+        np.testing.assert_array_equal(run["key"], expected)
+
+
+def test_prototypes_are_summed_over_global_and_local_memory_once_each() -> None:
+    engines = make_engines()
+    with open_hand_made(engines) as tracker:
+        tracker.start(*draw(0, 1))
+        for step in range(1, 8):
+            tracker.step(draw(step, 1)[0])
+    transformer = engines["prototype_transformer"]
+    assert isinstance(transformer, HandMadeGraph)
+    cells = (HEIGHT // 16) * (WIDTH // 16)
+    # Frame 1 reads frame 0, which is local too; frame 2 reads 0 and 1; frame 7 reads 0, 5 and 6.
+    weights = [run["weights"].sum() for run in transformer.runs]
+    np.testing.assert_allclose(weights, [cells, *[2 * cells] * 5, 3 * cells], rtol=1e-5)
+
+
+@settings(
+    max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(order=st.permutations([3, 7, 9]), gone=st.sampled_from([3, 7, 9]))
+def test_the_order_of_ids_and_objects_that_left_change_nothing_for_the_others(
+    order: list[int], gone: int
+) -> None:
+    frame, ids = draw(0, *order)
+    with open_hand_made() as whole, open_hand_made() as fewer:
+        whole.start(frame, ids)
+        fewer.start(frame, ids)
+        fewer.remove_object(gone)
+        assert fewer.object_ids == [i for i in (3, 7, 9) if i != gone]
+        for step in range(1, 7):
+            ours, others = (t.step(draw(step, *order)[0]) for t in (whole, fewer))
+        truth = draw(6, *order)[1]
+        assert gone not in others.mask
+        for object_id in fewer.object_ids:
+            assert iou(ours.mask == object_id, truth == object_id) > 0.9
+            assert iou(others.mask == object_id, truth == object_id) > 0.9
+
+
+def test_an_object_is_added_in_mid_video_and_stays(tracker: Tracker) -> None:
+    objects = (4, 8)
+    frame, ids = draw(0, *objects)
+    tracker.start(frame, np.where(ids == 4, ids, 0).astype(np.uint8))
+    for step in range(1, 8):
+        result = tracker.step(draw(step, *objects)[0])
+    assert set(np.unique(result.mask)) == {0, 4}
+    tracker.add_object(8, draw(7, *objects)[1] == 8)  # type: ignore[arg-type]
+    assert tracker.object_ids == [4, 8]
+    for step in range(8, 25):
+        frame, truth = draw(step, *objects)
+        result = tracker.step(frame)
+    for object_id in objects:
+        assert iou(result.mask == object_id, truth == object_id) > 0.9
+
+
+def test_a_corrected_mask_takes_the_place_of_what_was_found(tracker: Tracker) -> None:
+    frame, ids = draw(0, 4, 8)
+    tracker.start(frame, np.where(ids == 4, ids, 0).astype(np.uint8))
+    tracker.step(draw(1, 4, 8)[0])
+    tracker.add_object(4, draw(1, 4, 8)[1] == 8)  # type: ignore[arg-type]
+    for step in range(2, 6):
+        frame, truth = draw(step, 4, 8)
+        result = tracker.step(frame)
+    assert tracker.object_ids == [4]
+    assert iou(result.mask == 4, truth == 8) > 0.9
+
+
+def test_all_objects_may_leave_and_others_come(tracker: Tracker) -> None:
+    tracker.start(*draw(0, 4))
+    tracker.step(draw(1, 4)[0])
+    tracker.remove_object(4)
+    assert tracker.object_ids == []
+    assert not tracker.step(draw(2, 4)[0]).mask.any()
+    tracker.add_object(9, draw(2, 4)[1] > 0)  # type: ignore[arg-type]
+    frame, truth = draw(3, 9)
+    assert iou(tracker.step(frame).mask == 9, truth == 9) > 0.9
+
+
+def test_memory_does_not_grow_and_is_what_is_told(tracker: Tracker) -> None:
+    tracker.start(*draw(0, 1, 2))
+    before = tracker.memory_bytes
+    for step in range(1, 60):
+        tracker.step(draw(step % 30, 1, 2)[0])
+    assert tracker.memory_bytes == before
+    predictor = tracker._current().predictor
+    predictor._engines = {}  # the hand-made graphs keep what they saw
+    assert bytes_of_arrays(predictor, set()) == before
+
+
+@pytest.mark.parametrize(
+    "memory",
+    [
+        LocalGlobalPolicy(every=2, capacity=3),
+        DynamicPolicy(short=2, long=2),
+        "references",
+    ],
+)
+def test_other_memories_can_be_chosen(memory: Any) -> None:
+    with open_hand_made(memory=memory) as tracker:
+        tracker.start(*draw(0, 1, 2))
+        for step in range(1, 30):
+            frame, truth = draw(step, 1, 2)
+            result = tracker.step(frame)
+    assert iou(result.mask > 0, truth > 0) > 0.9
+
+
+@pytest.mark.parametrize("graph", ["query_encoder", "mask_decoder", "value_encoder"])
+def test_where_a_graph_fails_the_last_frame_stays_the_last(graph: str) -> None:
+    engines = make_engines()
+    with open_hand_made(engines) as tracker, open_hand_made() as whole:
+        for each in (tracker, whole):
+            each.start(*draw(0, 1, 2))
+            each.step(draw(1, 1, 2)[0])
+        engine = engines[graph]
+        assert isinstance(engine, HandMadeGraph)
+        engine.broken = True
+        with pytest.raises(RuntimeError, match="on purpose"):
+            tracker.step(draw(9, 1, 2)[0])
+        engine.broken = False
+        for step in range(2, 9):
+            frame = draw(step, 1, 2)[0]
+            assert same(tracker.step(frame), whole.step(frame))
+
+
+def test_points_are_refused_with_a_model_that_follows_masks(tracker: Tracker) -> None:
+    with pytest.raises(TrackerError, match="hand-made follows masks alone; open a model"):
+        tracker.start_points(draw(0, 1)[0], {"nose": (3.0, 4.0)})
+
+
+def test_frames_of_too_few_cells_are_refused() -> None:
+    frame, mask = np.zeros((32, 32, 3), np.uint8), np.ones((32, 32), np.uint8)
+    with open_hand_made(size=32, top_k=5) as tracker:
+        with pytest.raises(TrackerError, match="2x2 key cells; expected at least 5 cells"):
+            tracker.start(frame, mask)
+        tracker.start(*draw(0, 1))
+
+
+@pytest.mark.parametrize(
+    ("parts", "message"),
+    [
+        ({"sampler": "window"}, "received sampler for a model that segments each object"),
+        ({"motion": True, "fusion": "vote"}, "received fusion, motion"),
+        ({"local": "near"}, "local memory of"),
+        ({"interval": 0}, "interval"),
+        ({"memory": "everything"}, "expected one of references, dynamic, local_global"),
+    ],
+)
+def test_parts_that_the_model_lacks_are_refused(parts: dict[str, Any], message: str) -> None:
+    with pytest.raises(BundleError, match=message):
+        open_hand_made(**parts)
