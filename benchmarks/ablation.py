@@ -40,7 +40,7 @@ class Row:
 
     table: str
     name: str
-    parts: Mapping[str, Mapping[str, Any] | bool]
+    parts: Mapping[str, Any]
     paper: str
 
     def change(self, bundle: Bundle) -> Bundle:
@@ -79,12 +79,16 @@ class KeepingEncoder:
 
 
 def open_engines(bundle: Bundle, threads: int) -> dict[str, Engine]:
-    """Open every graph of a bundle, its encoder as one that keeps what it made."""
+    """Open every graph of a bundle, a key encoder as one that keeps what it made.
+
+    SRNet's encoder is not kept: its features of one frame take as much as a thousand keys.
+    """
     engines: dict[str, Engine] = {
         name: OnnxRuntimeEngine(bundle.path_of(name), graph.spec, threads=threads)
         for name, graph in bundle.graphs.items()
     }
-    return {**engines, "encoder": KeepingEncoder(engines["encoder"])}
+    kept = {name: KeepingEncoder(e) for name, e in engines.items() if name == "encoder"}
+    return {**engines, **kept}
 
 
 def parse_arguments() -> argparse.Namespace:

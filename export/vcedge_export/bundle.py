@@ -97,7 +97,7 @@ def _write_graphs(
     for graph, module in model.modules.items():
         on_stage(graph)
         file = f"{graph}.onnx"
-        export_onnx(module, model.lengths, folder / file)
+        export_onnx(model.written.get(graph, module), model.lengths, folder / file)
         pixels = model.lengths["H"] * model.lengths["W"]
         macs = module.count_macs(model.lengths) / pixels if graph in model.counted else 0.0
         graphs[graph] = GraphFile(module.spec, file, sha256_of(folder / file), "fp32", macs)

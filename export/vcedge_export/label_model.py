@@ -32,6 +32,8 @@ def plan_label_model(network: KeyNetwork, options: ExportOptions) -> ExportedMod
         ExportError: the network lacks what the options ask for.
         BundleError: settings that cannot be, or that belong to SRNet.
     """
+    if options.deform_conv:
+        raise ExportError("received deform_conv for a model without one; SRNet has; leave it out")
     composition = _compose(network, options)
     modules = _modules(network, composition)
     encoder = modules["encoder"]

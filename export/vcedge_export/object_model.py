@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from vcedge.models.srnet import SRNet
-from vcedge.models.srnet_graphs import srnet_graphs
+from vcedge.models.srnet_graphs import AlignmentGraph, srnet_graphs
 from vcedge_export.plan import ExportedModel, ExportOptions
 from vcedge_runtime.errors import ExportError
 from vcedge_runtime.object_composition import ObjectComposition
@@ -55,4 +55,6 @@ def plan_object_model(network: SRNet, options: ExportOptions) -> ExportedModel:
         lengths |= {axis: cells, f"{axis}8": at8, f"{axis}4": at4, axis.upper(): cells * stride}
     whole = composition.exchange(local="fam", prototypes=True)
     modules = dict(srnet_graphs(network, composition.top_k))
-    return ExportedModel(profile.name, composition, whole, modules, lengths, COUNTED)
+    native = AlignmentGraph(network, native=True)
+    written = {native.spec.name: native} if options.deform_conv else {}
+    return ExportedModel(profile.name, composition, whole, modules, lengths, COUNTED, written)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from vcedge.models.graph import GraphModule
 from vcedge_runtime.composition import Composition, Part
@@ -15,8 +15,8 @@ from vcedge_runtime.object_composition import ObjectComposition
 class ExportOptions:
     """What the user chose.
 
-    Where something is None, the model's own choice stands: ``graphs`` and ``composition`` of
-    ``label_model`` and ``object_model`` say which.
+    Where something is None, the model's own choice stands: ``label_model`` and
+    ``object_model`` say which.
 
     Attributes:
         size: default working size of the bundle.
@@ -34,6 +34,8 @@ class ExportOptions:
         local: what becomes of SRNet's local memory.
         interval: distance of its frame.
         prototypes: whether SRNet's prototype transformer runs.
+        deform_conv: whether SRNet's alignment is written with ONNX's DeformConv instead of grid
+            samples: ONNX Runtime on a CPU has it since 1.25, TensorRT since 10.1.
         overwrite: replace a bundle that stands in the folder.
     """
 
@@ -51,6 +53,7 @@ class ExportOptions:
     local: str | None = None
     interval: int | None = None
     prototypes: bool | None = None
+    deform_conv: bool = False
     overwrite: bool = False
 
     def __post_init__(self) -> None:
@@ -69,6 +72,7 @@ class ExportedModel:
         modules: every graph by its name, in evaluation mode.
         lengths: an example of each named length of the graphs; all differ.
         counted: graphs whose work grows as the image does; it is counted.
+        written: graphs that are written otherwise than they run in PyTorch, with the same tensors.
     """
 
     profile: str
@@ -77,3 +81,4 @@ class ExportedModel:
     modules: Mapping[str, GraphModule]
     lengths: Mapping[str, int]
     counted: tuple[str, ...]
+    written: Mapping[str, GraphModule] = field(default_factory=dict)

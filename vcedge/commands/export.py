@@ -60,6 +60,12 @@ from vcedge_runtime.video.sources import open_source
 @LOCAL
 @INTERVAL
 @PROTOTYPES
+@click.option(
+    "--deform-conv",
+    is_flag=True,
+    help="Write SRNet's alignment with ONNX's DeformConv instead of grid samples: ONNX Runtime has "
+    "it since 1.25, TensorRT since 10.1.",
+)
 @click.option("--clip", help="Real frames to verify on; the demo clip by default.")
 @click.option(
     "--truth",
@@ -84,6 +90,7 @@ def command(
     local: str | None,
     interval: int | None,
     prototypes: bool | None,
+    deform_conv: bool,
     clip: str | None,
     truth: Path | None,
     frames: int,
@@ -111,6 +118,7 @@ def command(
         local=local,
         interval=interval,
         prototypes=prototypes,
+        deform_conv=deform_conv,
         overwrite=overwrite,
     )
     with console.status("export") as status:

@@ -35,6 +35,10 @@ class DeformableConv(nn.Module):
         channels: C, in and out.
         groups: G groups of channels, each with offsets of its own.
 
+    Attributes:
+        native: whether the exporter writes ONNX's own operator instead, which fewer runtimes have;
+            then it can only be exported.
+
     Raises:
         TrainingError: the groups do not divide the channels.
     """
@@ -44,6 +48,7 @@ class DeformableConv(nn.Module):
         if groups < 1 or channels % groups:
             raise TrainingError(f"received {groups} groups for {channels} channels")
         self.groups = groups
+        self.native = False
         self.weight = nn.Parameter(torch.zeros(channels, TAPS, channels))
         with torch.no_grad():
             self.weight[:, TAPS // 2] = torch.eye(channels)
@@ -59,6 +64,8 @@ class DeformableConv(nn.Module):
             (B, K, C, h, w).
         """
         batch, objects, channels = x.shape[:3]
+        if self.native:
+            return self._symbolise(x, bend)
         places = sampling_places(bend.offsets, self.groups)
         weights = bend.modulation.unflatten(1, (self.groups, TAPS))
         # Objects are channels of their group, so that all of them are sampled at once.
@@ -77,6 +84,23 @@ class DeformableConv(nn.Module):
         kernel = self.weight.flatten(1)[..., None, None]
         found: Tensor = functional.conv2d(torch.cat(taps, 1), kernel)
         return found.reshape(x.shape)
+
+    def _symbolise(self, x: Tensor, bend: Bend) -> Tensor:
+        """The same as ONNX's DeformConv, whose result has the right shape and no values."""
+        objects, channels = x.shape[1:3]
+        planes = x.flatten(0, 1)
+        offsets, modulation = (part.repeat_interleave(objects, 0) for part in bend)
+        weight = self.weight.transpose(1, 2).unflatten(2, (3, 3))
+        found = torch.onnx.ops.symbolic(
+            "DeformConv",
+            (planes, weight, offsets, self.weight.new_zeros(channels), modulation),
+            {"kernel_shape": [3, 3], "pads": [1, 1, 1, 1], "offset_group": self.groups},
+            dtype=planes.dtype,
+            shape=planes.shape,
+            version=19,
+        )
+        shaped: Tensor = found.unflatten(0, x.shape[:2])
+        return shaped
 
 
 def sampling_places(offsets: Tensor, groups: int) -> Tensor:

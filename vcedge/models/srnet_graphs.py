@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 
 import torch
@@ -86,11 +87,18 @@ class ValueGraph(GraphModule):
 
 
 class AlignmentGraph(GraphModule):
-    """``feature_alignment``: the local memory, bent towards the query."""
+    """``feature_alignment``: the local memory, bent towards the query.
 
-    def __init__(self, network: SRNet) -> None:
+    Args:
+        network: the whole.
+        native: see ``DeformableConv``.
+    """
+
+    def __init__(self, network: SRNet, *, native: bool = False) -> None:
         super().__init__()
-        self._alignment = network.alignment
+        self._alignment = copy.deepcopy(network.alignment)
+        for bend in (self._alignment.bend_key, self._alignment.bend_value):
+            bend.native = native
         self._profile = network.profile
 
     @property
