@@ -128,3 +128,23 @@ def mer_bundle(tiny_clip: TruthClip, tmp_path_factory: pytest.TempPathFactory) -
     weights = make_weights(motion=True, value_extraction=True)
     parts = {"sampler": "clusters", "fusion": "vote"}
     return export_bundle(weights, folder, tiny_clip, ExportOptions(size=64, radius=4, **parts))
+
+
+@pytest.fixture(scope="session")
+def srnet_bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """The shipped SRNet, exported and proven on 60 small frames; tests must not change its folder.
+
+    Untrained masks would hang on the last bit of a logit.
+    """
+    pytest.importorskip("onnxscript", reason="it exports the model")
+    from vcedge.models.weights import load_weights
+    from vcedge_export.bundle import export_bundle
+    from vcedge_export.plan import ExportOptions
+    from vcedge_export.verify import TruthClip
+    from vcedge_runtime.demo_clip import render_demo_clip
+
+    rendered = list(render_demo_clip(frames=60, frame_hw=(96, 160)))
+    frames, masks = [list(column) for column in zip(*rendered, strict=True)]
+    folder: Path = tmp_path_factory.mktemp("bundles") / "srnet"
+    clip = TruthClip("demo clip", frames, masks)
+    return export_bundle(load_weights("srnet-edge"), folder, clip, ExportOptions(size=96))

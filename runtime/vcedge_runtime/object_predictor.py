@@ -204,10 +204,12 @@ class ObjectPredictor:
                 self._engines["feature_alignment"].run(inputs, aligned)
                 key, value = self._aligned_key, bent
         with timed(timings, "readout"):
-            if parts.local != "off":
+            if parts.local == "off":
+                value = np.zeros_like(value)
+            else:
                 near = self._attend(query, key, value, [0])
             mixed = np.empty_like(read)
-            inputs = {"readout": read, "local_readout": near}
+            inputs = {"readout": read, "local_readout": near, "local_value": value[0]}
             self._engines["readout_mix"].run(inputs, {"mixed": mixed})
         return mixed, local
 

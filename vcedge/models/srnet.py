@@ -123,6 +123,29 @@ class ValueEncoder(nn.Module):
         return values
 
 
+class ReadoutMix(nn.Conv2d):
+    """Makes one of what was read from global memory, from the local one, and of the latter itself.
+
+    The local memory's values, which lie where the query's objects are once they are aligned, tell
+    the decoder where an object was (our choice: what is read by likeness alone does not). It starts
+    as the mean of both readouts.
+
+    Args:
+        value_dim: Cv.
+    """
+
+    def __init__(self, value_dim: int) -> None:
+        super().__init__(3 * value_dim, value_dim, 1, bias=False)
+        half = torch.eye(value_dim) / 2
+        with torch.no_grad():
+            self.weight.copy_(torch.cat([half, half, 0 * half], 1)[..., None, None])
+
+    def join(self, readout: Tensor, local_readout: Tensor, local_value: Tensor) -> Tensor:
+        """(N, Cv, h, w) each, of N objects, to the same."""
+        mixed: Tensor = self(torch.cat([readout, local_readout, local_value], 1))
+        return mixed
+
+
 class SRNet(nn.Module):
     """The whole network; ``vcedge.training.srnet`` unrolls it, ``srnet_graphs`` exports its parts.
 
@@ -137,7 +160,7 @@ class SRNet(nn.Module):
         widths = self.query.trunk.widths
         self.value = ValueEncoder(profile, widths[2])
         self.alignment = FeatureAlignment(profile.key_dim, profile.value_dim)
-        self.mix = nn.Conv2d(2 * profile.value_dim, profile.value_dim, 1)
+        self.mix = ReadoutMix(profile.value_dim)
         self.prototypes = PrototypeTransformer(profile.value_dim)
         self.decoder = MaskDecoder(
             profile.value_dim,
@@ -146,11 +169,6 @@ class SRNet(nn.Module):
             profile.decoder_widths,
             profile.kernel,
         )
-        with torch.no_grad():
-            half = torch.eye(profile.value_dim) / 2
-            self.mix.weight.copy_(torch.cat([half, half], 1)[..., None, None])
-            if self.mix.bias is not None:
-                self.mix.bias.zero_()
 
     @property
     def parts(self) -> dict[str, str | bool]:

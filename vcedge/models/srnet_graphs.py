@@ -171,7 +171,7 @@ class MemoryReadGraph(GraphModule):
 
 
 class MixGraph(GraphModule):
-    """``readout_mix``: what was read from global and from local memory becomes one."""
+    """``readout_mix``: what was read, and the local memory itself, become one."""
 
     def __init__(self, network: SRNet) -> None:
         super().__init__()
@@ -182,16 +182,19 @@ class MixGraph(GraphModule):
     def spec(self) -> GraphSpec:
         """The graph's tensors."""
         planes = ("objects", self._dim, "h", "w")
-        names = ("readout", "local_readout")
         return GraphSpec(
             "readout_mix",
-            tuple(TensorSpec(name, "float32", planes) for name in names),
+            (
+                TensorSpec("readout", "float32", planes),
+                TensorSpec("local_readout", "float32", planes),
+                TensorSpec("local_value", "float32", ("h", "w", "objects", self._dim)),
+            ),
             (TensorSpec("mixed", "float32", planes),),
         )
 
-    def forward(self, readout: Tensor, local_readout: Tensor) -> Tensor:
+    def forward(self, readout: Tensor, local_readout: Tensor, local_value: Tensor) -> Tensor:
         """See ``spec``."""
-        mixed: Tensor = self._mix(torch.cat([readout, local_readout], 1))
+        mixed: Tensor = self._mix.join(readout, local_readout, local_value.permute(2, 3, 0, 1))
         return mixed
 
 

@@ -88,13 +88,14 @@ class SRNetObjective(Objective):
         """Logits (B, K, S, S) of the next frame: global memory ends before the last one."""
         network, last = self.network, memory[-1]
         past = memory[:-1] or memory
-        read = near = _read(query, [each.key for each in past], [each.values for each in past])
-        if self.settings.local == "fam":
-            aligned = network.alignment(query.key, last.key, last.values)
-            near = _read(query, [aligned.key], [aligned.value])
-        elif self.settings.local == "raw":
-            near = _read(query, [last.key], [last.values])
-        mixed: Tensor = network.mix(torch.cat([read, near], 2).flatten(0, 1))
+        read = _read(query, [each.key for each in past], [each.values for each in past])
+        near, local = read, torch.zeros_like(read)
+        if self.settings.local != "off":
+            key, local = last.key, last.values
+            if self.settings.local == "fam":
+                key, local = network.alignment(query.key, key, local)
+            near = _read(query, [key], [local])
+        mixed = network.mix.join(*(part.flatten(0, 1) for part in (read, near, local)))
         if self.settings.prototypes:
             sums = torch.stack([frame.sums for frame in memory]).sum(0)
             weights = torch.stack([frame.weights for frame in memory]).sum(0)

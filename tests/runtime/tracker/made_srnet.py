@@ -78,7 +78,11 @@ SPECS = {
         ),
         GraphSpec(
             "readout_mix",
-            (_f32("readout", *_PLANES), _f32("local_readout", *_PLANES)),
+            (
+                _f32("readout", *_PLANES),
+                _f32("local_readout", *_PLANES),
+                _f32("local_value", *_CELLS),
+            ),
             (_f32("mixed", *_PLANES),),
         ),
         GraphSpec(

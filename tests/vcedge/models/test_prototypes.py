@@ -128,6 +128,20 @@ def test_attention_is_that_of_torch() -> None:
 # The transformer.
 
 
+def test_rounds_are_those_of_the_specification(transformer: PrototypeTransformer) -> None:
+    x, prototypes, positions = make_inputs()
+    pixels, places = x.permute(0, 2, 3, 1).reshape(3, -1, 32), positions.reshape(-1, 32)
+    named, sides = prototypes, transformer.sides
+    with torch.inference_mode():
+        for each in transformer.rounds:
+            named = each.gather_norm(named + each.gather(named + sides, pixels + places, pixels))
+            named = each.think_norm(named + each.think(named))
+            pixels = each.ask_norm(pixels + each.ask(pixels + places, named + sides, named))
+            pixels = each.conclude_norm(pixels + each.conclude(pixels))
+        expected = pixels.reshape(3, *GRID, 32).permute(0, 3, 1, 2)
+        torch.testing.assert_close(transformer(x, prototypes, positions), expected, **CLOSE)
+
+
 def test_features_keep_their_shape_and_are_normalised(transformer: PrototypeTransformer) -> None:
     x, prototypes, positions = make_inputs()
     with torch.inference_mode():

@@ -215,6 +215,6 @@ def test_a_batch_that_cannot_be_shared_is_refused(
     tmp_path: Path,
 ) -> None:
     objective = make_run(tmp_path).objective
+    corpus = VideoCorpus(moving_videos, objective.clip_settings)
     with pytest.raises(TrainingError, match="a batch of 2 for 3 processes; expected a multiple"):
-        corpus = VideoCorpus(moving_videos, objective.clip_settings)
         TrainingRun(small, objective, corpus, tmp_path, "cpu", Processes(0, 3))
