@@ -19,6 +19,42 @@ from vcedge_runtime.propagation.upsample import open_upsampler
 from vcedge_runtime.timing import Timings, timed
 
 Planes = NDArray[np.float32]
+TOGETHER = 4
+"""Objects whose masks are encoded or decoded in one run of a graph: it bounds what a run takes."""
+
+
+class _Encoded:
+    """One frame as its encoder takes and gives it, but for the key, which memory has.
+
+    Args:
+        encoder: of queries.
+        stride: pixels per key cell.
+        work_hw: height and width in which frames are encoded.
+
+    Attributes:
+        image: (1, 3, H, W) float32 normalised Lab.
+        features: the encoder's other outputs, by name.
+    """
+
+    def __init__(self, encoder: Engine, stride: int, work_hw: tuple[int, int]) -> None:
+        lengths = {
+            axis + name: length // cell
+            for cell, name in ((stride, ""), (8, "8"), (4, "4"))
+            for axis, length in zip("hw", work_hw, strict=True)
+        }
+        self.image = np.zeros((1, 3, *work_hw), np.float32)
+        self.features = {
+            tensor.name: np.zeros(
+                [lengths[dim] if isinstance(dim, str) else dim for dim in tensor.shape], np.float32
+            )
+            for tensor in encoder.spec.outputs
+            if tensor.name != "key"
+        }
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all arrays."""
+        return self.image.nbytes + sum(each.nbytes for each in self.features.values())
 
 
 class ObjectPredictor:
@@ -63,9 +99,11 @@ class ObjectPredictor:
         self.memory = parts.memory.begin()
         self.bank = MemoryBank(slots, grid_hw, parts.key_dim, objects + 1)
         self.values = ObjectBank(slots, grid_hw, parts.value_dim, objects)
-        self._image = np.zeros((1, 3, *work_hw), np.float32)
+        # The last frame and the next: where the next one fails, the last can still be drawn in.
+        self._last, self._next = (
+            _Encoded(engines["query_encoder"], parts.stride, work_hw) for _ in range(2)
+        )
         self._shares = np.zeros((objects + 1, *work_hw), np.float32)
-        self._features = _allocate_features(engines["query_encoder"], parts.stride, work_hw)
         self._positions = sine_positions(grid_hw, parts.value_dim)
         self._aligned_key = np.zeros((1, *grid_hw, parts.key_dim), np.float32)
 
@@ -82,10 +120,10 @@ class ObjectPredictor:
     @property
     def nbytes(self) -> int:
         """Bytes of all arrays that outlive a frame; only ``draw`` and ``forget`` change it."""
-        own = (self._image, self._shares, self._positions, self._aligned_key)
-        arrays = (*own, *self._features.values())
+        held = (self.bank, self.values, self._last, self._next)
+        arrays = (self._shares, self._positions, self._aligned_key)
         kept = self.parts.memory.count_bytes(self.parts.key_dim)
-        return self.bank.nbytes + self.values.nbytes + kept + sum(each.nbytes for each in arrays)
+        return kept + sum(each.nbytes for each in (*held, *arrays))
 
     def begin(self, lab: Planes, mask: NDArray[np.uint8], objects: list[int]) -> None:
         """Take the first frame and its mask, once.
@@ -102,7 +140,8 @@ class ObjectPredictor:
         drawn = [_cover(mask == object_id, lab.shape[:2]) for object_id in objects]
         self._shares[1:] = drawn
         self._shares[0] = 1 - self._shares[1:].sum(axis=0)
-        self._remember(0, slot)
+        self._remember(0, slot, self._next, self._shares)
+        self._last, self._next = self._next, self._last
 
     def advance(self, lab: Planes, timings: Timings) -> None:
         """Take the next frame; where anything fails, the last one stays the last.
@@ -117,19 +156,17 @@ class ObjectPredictor:
         with timed(timings, "memory"):
             chosen = self.memory.select(frame, self.bank.keys[slot], self._coarse_read(slot))
             slots = [self.bank.slot_of(past) for past in chosen]
-        mixed, local = self._read(frame, slot, slots, timings)
-        with timed(timings, "prototypes"):
-            features = self._follow_prototypes(mixed, [*slots, local])
-        with timed(timings, "segment"):
-            shares = self._decode(features)
+        shares = np.ones((1, *lab.shape[:2]), np.float32)
+        if self._place_of:
+            mixed, local = self._read(frame, slot, slots, timings)
+            with timed(timings, "prototypes"):
+                features = self._follow_prototypes(mixed, [*slots, local])
+            with timed(timings, "segment"):
+                shares = self._decode(features)
         with timed(timings, "remember"):
-            former, self._shares = self._shares, shares
-            try:
-                self._remember(frame, slot)
-            except Exception:
-                self._shares = former
-                raise
-        self.frame = frame
+            self._remember(frame, slot, self._next, shares)
+        self.frame, self._shares = frame, shares
+        self._last, self._next = self._next, self._last
 
     def decide(self, frame: NDArray[np.uint8]) -> MaskDecision:
         """Find the winning object of every pixel of the last frame.
@@ -161,7 +198,8 @@ class ObjectPredictor:
         place = self._place_of[object_id]
         covered = _cover(mask > 0, self._shares.shape[1:])
         assign_share(np.moveaxis(self._shares, 0, -1), 1 + place, covered)
-        self._remember(self.frame, self.bank.slot_of(self.frame))
+        slot = self.bank.slot_of(self.frame)
+        self._remember(self.frame, slot, self._last, self._shares)
         self._read_back(place, self._drawn_in.get(object_id, -1))
         self._drawn_in[object_id] = self.frame
         self.memory.annotate(self.frame)
@@ -180,12 +218,12 @@ class ObjectPredictor:
         return stored > self.frame - self.parts.interval or self.memory.keeps(stored)
 
     def _encode(self, slot: int, lab: Planes, timings: Timings) -> None:
-        """Write the frame's key into its slot, and its features for the decoder."""
+        """Write the next frame's key into its slot, and keep its features."""
         with timed(timings, "resize"):
-            self._image[0] = lab.transpose(2, 0, 1)
+            self._next.image[0] = lab.transpose(2, 0, 1)
         with timed(timings, "encode"):
-            out = {"key": self.bank.keys[slot], **self._features}
-            self._engines["query_encoder"].run({"image": self._image}, out)
+            out = {"key": self.bank.keys[slot], **self._next.features}
+            self._engines["query_encoder"].run({"image": self._next.image}, out)
 
     def _read(
         self, frame: int, slot: int, slots: Sequence[int], timings: Timings
@@ -240,25 +278,31 @@ class ObjectPredictor:
         return features
 
     def _decode(self, features: Planes) -> Planes:
-        """Decode (K, Cv, h, w) features to (K + 1, H, W) shares."""
-        logits = np.empty((len(features), *self._image.shape[2:]), np.float32)
-        inputs = {name: self._features[name] for name in ("content", "f8", "f4")}
-        inputs["features"] = features
-        self._engines["mask_decoder"].run(inputs, {"logits": logits})
+        """Decode (K, Cv, h, w) features of the next frame to (K + 1, H, W) shares."""
+        logits = np.empty((len(features), *self._next.image.shape[2:]), np.float32)
+        frame = {name: self._next.features[name] for name in ("content", "f8", "f4")}
+        for some in _in_groups(len(features)):
+            inputs = {"features": features[some], **frame}
+            self._engines["mask_decoder"].run(inputs, {"logits": logits[some]})
         return aggregate_softly(logits)
 
-    def _remember(self, frame: int, slot: int) -> None:
-        """Encode the last frame's objects into its slot."""
-        inputs = {"image": self._image, "f16": self._features["f16"], "masks": self._shares[1:]}
-        bank = self.values
-        if bank.objects:
-            out: dict[str, Planes] = {
-                "value": bank.values[slot],
-                "sums": bank.sums[slot],
-                "weights": bank.weights[slot],
+    def _remember(self, frame: int, slot: int, encoded: _Encoded, shares: Planes) -> None:
+        """Encode a frame's objects, of (K + 1, H, W) shares, into its slot."""
+        bank, masks = self.values, shares[1:]
+        others = 1 - shares[:1] - masks
+        for some in _in_groups(len(masks)):
+            count = len(masks[some])
+            value = np.empty((*self.grid_hw, count, self.parts.value_dim), np.float32)
+            inputs: dict[str, Planes] = {
+                "image": encoded.image,
+                "f16": encoded.features["f16"],
+                "masks": masks[some],
+                "others": others[some],
             }
-            self._engines["value_encoder"].run(inputs, out)
-        for channel, share in enumerate(self._shares):
+            sums = {"sums": bank.sums[slot, some], "weights": bank.weights[slot, some]}
+            self._engines["value_encoder"].run(inputs, {"value": value, **sums})
+            bank.values[slot, :, :, some] = value
+        for channel, share in enumerate(shares):
             self.bank.labels[slot, ..., channel] = cv2.resize(
                 share, self.grid_hw[::-1], interpolation=cv2.INTER_AREA
             )
@@ -302,18 +346,6 @@ def _cover(mask: NDArray[np.bool_], work_hw: tuple[int, ...]) -> Planes:
     return np.asarray(cv2.resize(mask.astype(np.float32), size, interpolation=method), np.float32)
 
 
-def _allocate_features(encoder: Engine, stride: int, work_hw: tuple[int, int]) -> dict[str, Planes]:
-    """Arrays for the query encoder's outputs but its key."""
-    height, width = work_hw
-    sizes = {
-        part: length // each
-        for each, names in ((stride, "hw"), (8, ("h8", "w8")), (4, ("h4", "w4")))
-        for part, length in zip(names, (height, width), strict=True)
-    }
-    return {
-        tensor.name: np.zeros(
-            [sizes[dim] if isinstance(dim, str) else dim for dim in tensor.shape], np.float32
-        )
-        for tensor in encoder.spec.outputs
-        if tensor.name != "key"
-    }
+def _in_groups(objects: int) -> list[slice]:
+    """Split a number of objects into groups of ``TOGETHER`` at most."""
+    return [slice(start, start + TOGETHER) for start in range(0, objects, TOGETHER)]

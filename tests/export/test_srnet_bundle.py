@@ -83,6 +83,19 @@ def test_the_exported_model_follows_several_objects_and_lets_them_go(srnet_bundl
         assert tracker.memory_bytes == held
 
 
+def test_a_video_goes_on_without_any_object(srnet_bundle: Bundle) -> None:
+    clip = list(render_demo_clip(frames=4, frame_hw=(96, 160)))
+    with Tracker.open(srnet_bundle, threads=1) as tracker:
+        tracker.start(*clip[0])
+        for object_id in tracker.object_ids:
+            tracker.remove_object(object_id)
+        result = tracker.step(clip[1][0])
+        assert (result.mask.any(), result.scores) == (False, {})
+        tracker.add_object(7, clip[1][1] == 1)  # type: ignore[arg-type]
+        result = tracker.step(clip[2][0])
+    assert set(np.unique(result.mask)) == {0, 7}
+
+
 def test_deform_conv_is_grid_samples(
     srnet_bundle: Bundle, weights: Weights, tmp_path: Path
 ) -> None:

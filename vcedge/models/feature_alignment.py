@@ -67,22 +67,22 @@ class DeformableConv(nn.Module):
         if self.native:
             return self._symbolise(x, bend)
         places = sampling_places(bend.offsets, self.groups)
-        weights = bend.modulation.unflatten(1, (self.groups, TAPS))
-        # Objects are channels of their group, so that all of them are sampled at once.
+        # Objects are channels of their group, and taps rows of one grid: all are sampled at once.
         planes = x.unflatten(2, (self.groups, -1)).transpose(1, 2).flatten(0, 1).flatten(1, 2)
-        taps = []
-        for tap in range(TAPS):
-            seen = functional.grid_sample(
-                planes,
-                places[:, :, tap].flatten(0, 1).to(planes.dtype),
-                padding_mode="zeros",
-                align_corners=False,
-            )
-            seen = seen.unflatten(0, (batch, self.groups)) * weights[:, :, tap, None]
-            seen = seen.unflatten(2, (objects, -1)).transpose(1, 2)
-            taps.append(seen.reshape(batch * objects, channels, *x.shape[3:]))
-        kernel = self.weight.flatten(1)[..., None, None]
-        found: Tensor = functional.conv2d(torch.cat(taps, 1), kernel)
+        # In bfloat16 places would be rounded to a tenth of a cell.
+        seen = functional.grid_sample(
+            planes.float(),
+            places.flatten(2, 3).flatten(0, 1),
+            padding_mode="zeros",
+            align_corners=False,
+        )
+        height, width = x.shape[3:]
+        seen = seen.reshape(batch, self.groups, -1, TAPS, height, width)
+        seen = seen * bend.modulation.unflatten(1, (self.groups, 1, TAPS))
+        seen = seen.unflatten(2, (objects, -1)).transpose(1, 2)
+        columns = seen.reshape(batch * objects, channels * TAPS, height, width)
+        kernel = self.weight.transpose(1, 2).flatten(1)[..., None, None]
+        found: Tensor = functional.conv2d(columns, kernel)
         return found.reshape(x.shape)
 
     def _symbolise(self, x: Tensor, bend: Bend) -> Tensor:

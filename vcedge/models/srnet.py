@@ -100,19 +100,20 @@ class ValueEncoder(nn.Module):
         self.cells = profile.stride // FINEST
         self.shape = nn.Conv2d(2 * self.cells**2, profile.value_dim, 1, bias=False)
 
-    def forward(self, lab: Tensor, deep: Tensor, masks: Tensor) -> Tensor:
+    def forward(self, lab: Tensor, deep: Tensor, masks: Tensor, others: Tensor) -> Tensor:
         """Encode.
 
         Args:
             lab: (B, 3, H, W) normalised Lab.
             deep: (B, C16, h, w), the query encoder's ``f16``.
-            masks: (B, K, H, W) float32, 0 to 1, of K objects; they sum to 1 at most.
+            masks: (B, K, H, W) float32, 0 to 1, of K objects.
+            others: (B, K, H, W) float32, what all other objects cover, likewise.
 
         Returns:
             (B, K, Cv, h, w).
         """
         objects = masks.shape[1]
-        seen = torch.stack([masks, masks.sum(1, keepdim=True) - masks], 2)
+        seen = torch.stack([masks, others], 2)
         image = lab[:, None].expand(-1, objects, -1, -1, -1)
         found = self.trunk(torch.cat([image, seen], 2).flatten(0, 1)).f16
         shared = deep[:, None].expand(-1, objects, -1, -1, -1).flatten(0, 1)

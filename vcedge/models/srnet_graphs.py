@@ -71,6 +71,7 @@ class ValueGraph(GraphModule):
                 TensorSpec("image", "float32", (1, 3, "H", "W")),
                 TensorSpec("f16", "float32", (1, self._deep, "h", "w")),
                 TensorSpec("masks", "float32", ("objects", "H", "W")),
+                TensorSpec("others", "float32", ("objects", "H", "W")),
             ),
             (
                 TensorSpec("value", "float32", ("h", "w", "objects", dim)),
@@ -79,9 +80,11 @@ class ValueGraph(GraphModule):
             ),
         )
 
-    def forward(self, image: Tensor, f16: Tensor, masks: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(
+        self, image: Tensor, f16: Tensor, masks: Tensor, others: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """See ``spec``; the masks' sums make prototypes, see ``sum_features``."""
-        values = self._encoder(image, f16, masks[None])[0]
+        values = self._encoder(image, f16, masks[None], others[None])[0]
         sums, weights = sum_features(values, masks[:, None])
         return values.permute(2, 3, 0, 1).contiguous(), sums, weights
 

@@ -75,7 +75,8 @@ class SRNetObjective(Objective):
         return torch.stack(found, 1)
 
     def _remember(self, lab: Tensor, query: Query, masks: Tensor) -> _Remembered:
-        values = self.network.value(lab, query.frame.f16, masks)
+        others = masks.sum(1, keepdim=True) - masks
+        values = self.network.value(lab, query.frame.f16, masks, others)
         objects = masks.shape[:2]
         sums, weights = sum_features(
             values.flatten(0, 1).float(), masks.flatten(0, 1)[:, None].float()

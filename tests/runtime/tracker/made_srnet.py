@@ -53,6 +53,7 @@ SPECS = {
                 _f32("image", 1, 3, "H", "W"),
                 _f32("f16", 1, 1, "h", "w"),
                 _f32("masks", "objects", "H", "W"),
+                _f32("others", "objects", "H", "W"),
             ),
             (_f32("value", *_CELLS), *_SUMS),
         ),

@@ -217,6 +217,52 @@ def test_where_a_graph_fails_the_last_frame_stays_the_last(graph: str) -> None:
             assert same(tracker.step(frame), whole.step(frame))
 
 
+def test_a_mask_drawn_after_a_failed_step_belongs_to_the_last_frame() -> None:
+    engines = make_engines()
+    with open_hand_made(engines) as tracker, open_hand_made() as whole:
+        decoder = engines["mask_decoder"]
+        assert isinstance(decoder, HandMadeGraph)
+        for each in (tracker, whole):
+            each.start(*draw(0, 1))
+        decoder.broken = True
+        with pytest.raises(RuntimeError, match="on purpose"):
+            tracker.step(draw(20, 1)[0])
+        decoder.broken = False
+        for each in (tracker, whole):
+            each.add_object(2, draw(0, 1, 2)[1] == 2)  # type: ignore[arg-type]
+        last = engines["value_encoder"]
+        assert isinstance(last, HandMadeGraph)
+        np.testing.assert_array_equal(last.runs[-1]["image"], last.runs[0]["image"])
+        frame = draw(1, 1, 2)[0]
+        assert same(tracker.step(frame), whole.step(frame))
+
+
+@pytest.mark.parametrize("together", [1, 2])
+def test_objects_are_encoded_and_decoded_in_groups_as_all_at_once(
+    together: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    frames = [draw(step, 9, 1, 40)[0] for step in range(1, 6)]
+    mask = draw(0, 9, 1, 40)
+    with open_hand_made() as tracker:
+        tracker.start(*mask)
+        expected = [tracker.step(frame) for frame in frames]
+    monkeypatch.setattr("vcedge_runtime.object_predictor.TOGETHER", together)
+    engines = make_engines()
+    with open_hand_made(engines) as tracker:
+        tracker.start(*mask)
+        assert all(
+            same(tracker.step(frame), one) for frame, one in zip(frames, expected, strict=True)
+        )
+    encoder = engines["value_encoder"]
+    assert isinstance(encoder, HandMadeGraph)
+    assert {len(run["masks"]) for run in encoder.runs} == ({1} if together == 1 else {1, 2})
+    # Every object is told what all others cover, those of other groups too.
+    covered = sum(run["masks"].sum(axis=0) for run in encoder.runs[: -(-3 // together)])
+    np.testing.assert_allclose(
+        encoder.runs[0]["masks"][0] + encoder.runs[0]["others"][0], covered, atol=1e-6
+    )
+
+
 def test_points_are_refused_with_a_model_that_follows_masks(tracker: Tracker) -> None:
     with pytest.raises(TrackerError, match="hand-made follows masks alone; open a model"):
         tracker.start_points(draw(0, 1)[0], {"nose": (3.0, 4.0)})
