@@ -12,7 +12,7 @@ from typing import Any
 
 from vcedge.commands.tables import make_table, open_console
 from vcedge_runtime.bundle import DEFAULT_MODEL, Bundle
-from vcedge_runtime.composition import parts_from_json
+from vcedge_runtime.composition import Composition, parts_from_json
 from vcedge_runtime.errors import VcedgeError
 from vcedge_runtime.machine import describe_machine
 from vcedge_runtime.profiling import TRACKING, Profile, profile_tracker
@@ -20,7 +20,8 @@ from vcedge_runtime.tracker import Tracker
 from vcedge_runtime.video.masks import read_mask
 from vcedge_runtime.video.sources import open_source
 
-ROWS: Mapping[str, Mapping[str, Mapping[str, object] | bool]] = {
+Rows = Mapping[str, Mapping[str, Any]]
+LABEL_ROWS: Rows = {
     "as it is": {},
     "no flow, no value extraction": {"motion": False, "value_extraction": False},
     "windows in place": {"alignment": {"kind": "none"}},
@@ -40,6 +41,15 @@ ROWS: Mapping[str, Mapping[str, Mapping[str, object] | bool]] = {
         "fusion": {"kind": "bidirectional", "branches": ["normal", "forward"]}
     },
     "bidirectional (DMP)": {"fusion": {"kind": "bidirectional"}},
+}
+OBJECT_ROWS: Rows = {
+    "as it is": {},
+    "local memory as it is": {"local": "raw"},
+    "no local memory": {"local": "off"},
+    "no prototypes (PTM)": {"prototypes": False},
+    "global memory of 8": {"memory": {"kind": "local_global", "capacity": 8}},
+    "dynamic memory (DMP)": {"memory": {"kind": "dynamic", "short": 3, "long": 2}},
+    "to the frame's edges": {"edges": True},
 }
 """Parts that a row exchanges, as a bundle's manifest writes them; the bundle's own otherwise."""
 
@@ -74,9 +84,10 @@ def main() -> None:
     """Run the benchmark."""
     arguments = parse_arguments()
     bundle = Bundle.open(arguments.model)
+    labels = isinstance(bundle.composition, Composition)
     lines, report = [], []
     with TemporaryDirectory() as folder:
-        for name, row in ROWS.items():
+        for name, row in (LABEL_ROWS if labels else OBJECT_ROWS).items():
             found = measure(bundle, parts_from_json(row), arguments, Path(folder))
             stages = [s for s in found.stages if s.name in TRACKING]
             medians = {s.name: s.percentile_ms(50) for s in stages}

@@ -130,7 +130,7 @@ def dmp(
 
 
 @command.command()
-@takes_request(["srnet-edge", "srnet"])
+@takes_request(["srnet-edge", "srnet"], learning_rate=4e-4)
 @click.option(
     "--stills",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
@@ -163,6 +163,20 @@ def dmp(
     default=SRNetSettings.dice,
     show_default=True,
     help="Weight of the Dice loss; 0 leaves it out.",
+)
+@click.option(
+    "--pairs",
+    type=click.FloatRange(0, 1),
+    default=SRNetSettings.pairs,
+    show_default=True,
+    help="Share of the steps whose clips have two objects.",
+)
+@click.option(
+    "--mixed",
+    type=click.FloatRange(0, 1),
+    default=SRNetSettings.mixed,
+    show_default=True,
+    help="Share of stills among the clips of the stage video.",
 )
 @click.option(
     "--short-side",

@@ -68,12 +68,6 @@ _OPTIONS = (
     click.option(
         "--batch", type=click.IntRange(min=1), default=RunSettings.batch, show_default=True
     ),
-    click.option(
-        "--learning-rate",
-        type=click.FloatRange(min=0, min_open=True),
-        default=RunSettings.learning_rate,
-        show_default=True,
-    ),
     click.option("--seed", type=int, default=0, show_default=True),
     click.option("--device", help="cpu, cuda, cuda:1; a GPU by default where there is one."),
     click.option("--cache", type=click.Path(path_type=Path), default=Path("vcedge-out/frames")),
@@ -88,16 +82,23 @@ _OPTIONS = (
 
 
 def takes_request(
-    profiles: Sequence[str],
+    profiles: Sequence[str], learning_rate: float = RunSettings.learning_rate
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Give a command the options of every method, gathered in a ``Request``.
 
     Args:
         profiles: the command's own, the default first.
+        learning_rate: its default.
     """
     own_options = (
         click.option(
             "--profile", type=click.Choice(profiles), default=profiles[0], show_default=True
+        ),
+        click.option(
+            "--learning-rate",
+            type=click.FloatRange(min=0, min_open=True),
+            default=learning_rate,
+            show_default=True,
         ),
         click.option(
             "--sizes",
