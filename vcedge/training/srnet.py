@@ -28,6 +28,11 @@ class SRNetObjective(Objective):
 
     def __init__(self, profile: str, settings: SRNetSettings | None = None) -> None:
         super().__init__(SRNet(SRNET_PROFILES[profile]), settings or SRNetSettings())
+        # What is left out gets no gradient, for which several processes would wait.
+        if self.settings.local != "fam":
+            self.network.alignment.requires_grad_(False)
+        if not self.settings.prototypes:
+            self.network.prototypes.requires_grad_(False)
 
     def train(self, mode: bool = True) -> SRNetObjective:
         """Enter training or evaluation; frozen statistics stay."""

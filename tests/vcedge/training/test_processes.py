@@ -23,9 +23,11 @@ from vcedge_runtime.errors import TrainingError
 
 ROOT = Path(__file__).parents[3]
 METHODS = ["base", "dmp", "mer"]
+ALL = [*METHODS, "srnet"]
 STEPS = 4
 SCRIPT = """
 import sys
+from dataclasses import replace
 from pathlib import Path
 import numpy as np
 import torch
@@ -34,9 +36,12 @@ from vcedge.training.base import BaseObjective, BaseSettings
 from vcedge.training.corpus import CachedVideo, VideoCorpus
 from vcedge.training.dmp import DmpObjective, DmpSettings
 from vcedge.training.mer import MerObjective, MerSettings
+from vcedge.training.object_sources import Still
 from vcedge.training.processes import join_processes
 from vcedge.training.run import TrainingRun
 from vcedge.training.settings import RunSettings
+from vcedge.training.srnet import SRNetObjective
+from vcedge.training.srnet_corpus import SRNetCorpus, SRNetSettings
 
 torch.set_num_threads(1)
 folder, steps = Path(sys.argv[1]), int(sys.argv[2])
@@ -46,14 +51,28 @@ make = {
     "base": lambda: BaseObjective("edge", BaseSettings(radius=3)),
     "dmp": lambda: DmpObjective("edge", DmpSettings(radius=3, plain=0.4)),
     "mer": lambda: MerObjective("edge", MerSettings(radius=3, cells=8, negatives=4, bank=5)),
+    # What is switched off is not trained, which one process must not wait for.
+    "srnet": lambda: SRNetObjective("srnet-edge", SRNetSettings(local="raw", prototypes=False)),
 }
+
+
+def stills():
+    ids = np.zeros((64, 64), np.uint8)
+    ids[16:48, 8:40] = 1
+    pictures = [np.array(video.frames[0][:64, :64]) for video in videos]
+    return [Still(f"made-{n}", picture, ids) for n, picture in enumerate(pictures)]
 
 
 def begin(method, out):
     torch.manual_seed(1)
     objective = make[method]()
-    corpus = VideoCorpus(videos, objective.clip_settings)
-    return TrainingRun(settings, objective, corpus, folder / out, device, processes)
+    own = settings
+    if method == "srnet":
+        own = replace(settings, profile="srnet-edge")
+        corpus = SRNetCorpus(objective.settings, stills(), [])
+    else:
+        corpus = VideoCorpus(videos, objective.clip_settings)
+    return TrainingRun(own, objective, corpus, folder / out, device, processes)
 
 
 def state(run):
@@ -64,7 +83,7 @@ def state(run):
 with join_processes("cpu") as (processes, device):
     for method in make:
         run, seen = begin(method, f"{method}-whole"), []
-        clips = [(clip.lab, clip.video) for clip in run._clips(steps)]
+        clips = [(clip[0], clip[-1]) for clip in run._clips(steps)]
         run.train(lambda p: seen.append((p.step, p.loss)), report_every=1)
         begin(method, f"{method}-stopped").train(lambda p: None, report_every=1, stop_at=2)
         distributed.barrier()
@@ -118,7 +137,7 @@ def load(folder: Path, method: str) -> list[dict[str, Any]]:
     return [torch.load(folder / f"{method}-{rank}.pt", weights_only=True) for rank in range(2)]
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", ALL)
 def test_both_processes_end_with_the_same_weights(two: Path, method: str) -> None:
     first, second = load(two, method)
     for part in ("objective", "average"):
@@ -126,7 +145,7 @@ def test_both_processes_end_with_the_same_weights(two: Path, method: str) -> Non
             assert torch.equal(second["whole"][part][name], value), name
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", ALL)
 def test_a_resumed_run_of_two_is_the_uninterrupted_one_in_both(two: Path, method: str) -> None:
     for found in load(two, method):
         for part in ("objective", "average"):
