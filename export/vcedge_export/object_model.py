@@ -10,6 +10,8 @@ from vcedge_runtime.object_composition import ObjectComposition
 
 SIZE = 480
 """Default working size."""
+CELLS = 7 * 9
+"""Of the example's grid."""
 COUNTED = ("query_encoder",)
 """Graphs whose work grows as the image does, whatever the objects and the memory."""
 TOP_K = 20
@@ -35,6 +37,8 @@ def plan_object_model(network: SRNet, options: ExportOptions) -> ExportedModel:
         value_dim=profile.value_dim,
         size=options.size or SIZE,
         top_k=options.top_k or TOP_K,
+        local=network.local,
+        prototypes=network.uses_prototypes,
     )
     composition = plain.exchange(
         edges=options.edges,
@@ -48,12 +52,21 @@ def plan_object_model(network: SRNet, options: ExportOptions) -> ExportedModel:
         interval=options.interval,
         prototypes=options.prototypes,
     )
+    for part, asked in (("local", composition.local), ("prototypes", composition.prototypes)):
+        trained = getattr(plain, part)
+        if asked != trained and asked in ("fam", True):
+            raise ExportError(
+                f"received {part} {asked} for a network that was trained with {trained}; leave it "
+                "out"
+            )
     stride = composition.stride
-    lengths = {"slots": 8, "references": 3, "objects": 2, "channels": 5}
+    # More cells than a readout takes, whatever it takes.
+    references = 3 + (composition.top_k or 0) // CELLS
+    lengths = {"slots": 8 + references, "references": references, "objects": 2, "channels": 5}
     for axis, cells in (("h", 7), ("w", 9)):
         at8, at4 = cells * stride // 8, cells * stride // 4
         lengths |= {axis: cells, f"{axis}8": at8, f"{axis}4": at4, axis.upper(): cells * stride}
-    whole = composition.exchange(local="fam", prototypes=True)
+    whole = composition.exchange(local=plain.local, prototypes=plain.prototypes)
     modules = dict(srnet_graphs(network, composition.top_k))
     native = AlignmentGraph(network, native=True)
     written = {native.spec.name: native} if options.deform_conv else {}

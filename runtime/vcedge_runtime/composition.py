@@ -98,6 +98,11 @@ class Composition:
             )
 
     @property
+    def slots(self) -> int:
+        """Frames that memory must hold, the current one included."""
+        return self.memory.slots
+
+    @property
     def graphs(self) -> set[str]:
         """Names of the graphs that it runs."""
         refines = {"value_extraction"} if self.value_extraction else set()

@@ -43,13 +43,28 @@ class ObjectComposition:
     prototypes: bool = True
 
     def __post_init__(self) -> None:
-        lengths = min(self.stride, self.key_dim, self.value_dim, self.interval, self.top_k or 1)
-        if lengths < 1 or self.size < 2 * self.stride or self.local not in LOCALS:
+        if self.local not in LOCALS:
+            raise BundleError(f"received local memory {self.local!r}; expected one of {LOCALS}")
+        if type(self.interval) is not int or self.interval < 1:
+            raise BundleError(f"received interval {self.interval}; expected frames, at least 1")
+        for part in ("edges", "prototypes"):
+            if not isinstance(getattr(self, part), bool):
+                raise BundleError(
+                    f"received {getattr(self, part)!r} for {part}; expected on or off"
+                )
+        if not isinstance(self.memory, Memory):
+            raise BundleError(f"received {self.memory!r}, which is no memory")
+        lengths = min(self.stride, self.key_dim, self.value_dim, self.top_k or 1)
+        if lengths < 1 or self.size < 2 * self.stride:
             raise BundleError(
-                "a composition of objects needs a stride, dimensions, interval and top_k of at "
-                f"least 1, a size of at least two strides and a local memory of {LOCALS}; "
-                f"received {self}"
+                "a composition of objects needs a stride, dimensions and top_k of at least 1, and "
+                f"a size of at least two strides; received {self}"
             )
+
+    @property
+    def slots(self) -> int:
+        """Frames that memory must hold; the policy's own count has the last and the current one."""
+        return self.memory.slots + self.interval - 1
 
     @property
     def graphs(self) -> set[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
 
 import cv2
 import numpy as np
@@ -70,7 +71,7 @@ class ObjectPredictor:
         bank: keys, and shares at the key grid.
         values: what memory keeps of the objects, in the same slots.
         frame: number of the last frame that is done.
-        readout_macs: multiply-accumulates of all readouts so far.
+        readout_macs: multiply-accumulates of all readouts so far, without those of ``memory``.
 
     Raises:
         TrackerError: the key grid has fewer cells than a readout takes.
@@ -95,7 +96,7 @@ class ObjectPredictor:
         self._engines = engines
         self._place_of: dict[int, int] = {}
         self._drawn_in: dict[int, int] = {}
-        slots = parts.memory.slots + parts.interval
+        slots = parts.slots
         self.memory = parts.memory.begin()
         self.bank = MemoryBank(slots, grid_hw, parts.key_dim, objects + 1)
         self.values = ObjectBank(slots, grid_hw, parts.value_dim, objects)
@@ -183,36 +184,60 @@ class ObjectPredictor:
         """Follow an object from the last frame on, or correct its mask there; pin that frame.
 
         Earlier frames in memory learn of it too, but for those in which it was drawn before: its
-        values are read back into them from the last frame (our choice).
+        values are read back into them from the last frame (our choice). Where a graph fails,
+        everything stays as it was.
 
         Args:
             object_id: 1 to 255.
             mask: (H', W') uint8, 1 where the object is, in the frame's own pixels.
         """
+        before = (self._place_of.copy(), self._shares.copy(), deepcopy(self.values))
+        labels = self.bank.values.copy()
         if object_id not in self._place_of:
-            self._place_of[object_id] = len(self._place_of)
-            self.values.add()
-            self.bank.widen(self.bank.channels + 1)
-            empty = np.zeros_like(self._shares[:1])
-            self._shares = np.concatenate([self._shares, empty])
+            self._add(object_id)
         place = self._place_of[object_id]
         covered = _cover(mask > 0, self._shares.shape[1:])
         assign_share(np.moveaxis(self._shares, 0, -1), 1 + place, covered)
         slot = self.bank.slot_of(self.frame)
-        self._remember(self.frame, slot, self._last, self._shares)
-        self._read_back(place, self._drawn_in.get(object_id, -1))
+        try:
+            self._remember(self.frame, slot, self._last, self._shares)
+            self._read_back(place, self._drawn_in.get(object_id, -1))
+        except Exception:
+            self._place_of, self._shares, self.values = before
+            self.bank.values = labels
+            self._tell_memory()
+            raise
         self._drawn_in[object_id] = self.frame
         self.memory.annotate(self.frame)
 
     def forget(self, object_id: int) -> None:
         """Follow an object no longer; what it covered becomes background."""
         place = self._place_of.pop(object_id)
-        del self._drawn_in[object_id]
+        self._drawn_in.pop(object_id, None)
         self._place_of = {other: at - (at > place) for other, at in self._place_of.items()}
         self.values.remove(place)
         self.bank.drop(1 + place)
         self._shares[0] += self._shares[1 + place]
         self._shares = np.delete(self._shares, 1 + place, axis=0)
+        self._tell_memory()
+
+    def _tell_memory(self) -> None:
+        """Make memory follow a change of all frames' labels."""
+        for frame, slot in self._done():
+            self.memory.store(frame, self.bank.keys[slot], self.bank.labels[slot])
+
+    def _add(self, object_id: int) -> None:
+        self._place_of[object_id] = len(self._place_of)
+        self.values.add()
+        self.bank.widen(self.bank.channels + 1)
+        self._shares = np.concatenate([self._shares, np.zeros_like(self._shares[:1])])
+
+    def _done(self) -> list[tuple[int, int]]:
+        """Frames that may still be read, each with its slot."""
+        stored = self.bank.stored()
+        return [
+            (frame, slot) for frame, slot in stored if frame <= self.frame and self._keeps(frame)
+        ]
 
     def _keeps(self, stored: int) -> bool:
         return stored > self.frame - self.parts.interval or self.memory.keeps(stored)
@@ -312,9 +337,11 @@ class ObjectPredictor:
         """Read labels at the key grid, for memories that ask."""
 
         def read(frames: Sequence[int]) -> Planes:
+            before = self.readout_macs
             slots = [self.bank.slot_of(past) for past in frames]
             labels = self.bank.labels[..., None]
             found = self._attend(self.bank.keys[slot], self.bank.keys, labels, slots)
+            self.readout_macs = before
             return np.ascontiguousarray(np.moveaxis(found[:, 0], 0, -1))
 
         return read
@@ -324,7 +351,7 @@ class ObjectPredictor:
         last = self.bank.slot_of(self.frame)
         values, labels = self.values.values, self.bank.labels
         both = np.concatenate([values[last, ..., place, :], labels[last, ..., 1 + place, None]], -1)
-        for frame, slot in self.bank.stored():
+        for frame, slot in self._done():
             if drawn_in < frame < self.frame:
                 key = self.bank.keys[last][None]
                 found = self._attend(self.bank.keys[slot], key, both[None, ..., None, :], [0])[0]

@@ -76,7 +76,7 @@ class LabelPredictor:
         fusion = parts.fusion
         both_ways = isinstance(fusion, BidirectionalFusion)
         self._etas = _enhancement(fusion)
-        slots, references = parts.memory.slots, parts.memory.references
+        slots, references = parts.slots, parts.memory.references
         self.bank = MemoryBank(
             slots,
             grid_hw,

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from vcedge_runtime.ceilings import Ceilings
 from vcedge_runtime.errors import SourceError
+from vcedge_runtime.object_composition import ObjectComposition
 from vcedge_runtime.session import SessionReport, track_frames
 from vcedge_runtime.tracker import STAGES as TRACKING_STAGES
 from vcedge_runtime.tracker import Tracker
@@ -189,7 +190,9 @@ def _describe(tracker: Tracker, timings_ms: dict[str, list[float]]) -> Profile:
     frame_pixels = video.frame_hw[0] * video.frame_hw[1]
     grid_hw, objects = predictor.grid_hw, len(predictor.object_ids)
     encoder = "query_encoder" if "query_encoder" in tracker.bundle.graphs else "encoder"
-    label_bytes = 4 * grid_hw[0] * grid_hw[1] * objects
+    # SRNet decodes masks in the working size, the others propagate labels on the key grid.
+    masks = isinstance(parts, ObjectComposition)
+    label_bytes = 4 * (work_pixels if masks else grid_hw[0] * grid_hw[1]) * objects
     guide_bytes = 3 * frame_pixels if parts.edges else 0
     work = {
         "resize": Work(moved_bytes=3 * frame_pixels + 3 * 4 * work_pixels),

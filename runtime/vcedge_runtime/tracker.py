@@ -161,6 +161,7 @@ class Tracker(Closing):
         engines = {
             name: OnnxRuntimeEngine(bundle.path_of(name), graph.spec, threads=threads)
             for name, graph in bundle.graphs.items()
+            if name in parts.graphs
         }
         return cls(bundle, engines, size=size)
 
@@ -230,17 +231,26 @@ class Tracker(Closing):
                 f"received {len(points)} points; expected 1 to {MAX_OBJECTS}, each with a finite "
                 "x and y in the frame's pixels"
             )
+        parts = self.require_points()
+        frame_hw, work_hw = self._sizes(frame)
+        predictor = LabelPredictor(parts, self._engines, work_hw, len(points), points=True)
+        drawn = labels_from_points(points, frame_hw, predictor.grid_hw)
+        predictor.begin_labels(prepare_frame(frame, work_hw), drawn)
+        self._video = _Video(frame_hw, work_hw, predictor, tuple(points))
+
+    def require_points(self) -> Composition:
+        """The composition, of a model that can follow points.
+
+        Raises:
+            TrackerError: the model follows masks alone.
+        """
         parts = self.bundle.composition
         if not isinstance(parts, Composition):
             raise TrackerError(
                 f"model {self.bundle.name} follows masks alone; open a model that propagates "
                 "labels, such as mer-edge"
             )
-        frame_hw, work_hw = self._sizes(frame)
-        predictor = LabelPredictor(parts, self._engines, work_hw, len(points), points=True)
-        drawn = labels_from_points(points, frame_hw, predictor.grid_hw)
-        predictor.begin_labels(prepare_frame(frame, work_hw), drawn)
-        self._video = _Video(frame_hw, work_hw, predictor, tuple(points))
+        return parts
 
     def step(self, frame: NDArray[np.uint8]) -> StepResult:
         """Follow the objects or the points into the next frame.

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from vcedge.models.srnet import SRNet
+from vcedge.models.srnet import SRNET_PROFILES, SRNet
 from vcedge.models.srnet_graphs import AlignmentGraph
-from vcedge.models.weights import Weights, load_weights
+from vcedge.models.weights import Weights, load_weights, save_weights
 from vcedge_export.bundle import plan_export
 from vcedge_export.onnx import export_onnx
 from vcedge_export.plan import ExportOptions
@@ -130,6 +130,27 @@ def test_the_alignment_in_pytorch_is_not_touched_by_the_native_form(weights: Wei
     assert all(part.isfinite().all() for part in found)
 
 
+def test_what_was_not_trained_is_left_out_and_refused(tmp_path: Path) -> None:
+    network = SRNet(SRNET_PROFILES["srnet-edge"], local="raw", prototypes=False)
+    save_weights(network, tmp_path / "bare.safetensors", {})
+    bare = load_weights(tmp_path / "bare.safetensors").network
+    model = plan_export(bare, ExportOptions())
+    assert (model.composition.local, model.composition.prototypes) == ("raw", False)
+    assert model.whole == model.composition
+    assert plan_export(bare, ExportOptions(local="off")).composition.local == "off"
+    for asked in ({"local": "fam"}, {"prototypes": True}):
+        with pytest.raises(ExportError, match="for a network that was trained with"):
+            plan_export(bare, ExportOptions(**asked))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("top_k", [1, 20, 200])
+def test_the_example_has_more_cells_than_a_readout_takes(weights: Weights, top_k: int) -> None:
+    model = plan_export(weights.network, ExportOptions(top_k=top_k))
+    read = model.modules["memory_read"]
+    (found,) = [read(*read.make_examples(model.lengths))]
+    assert found.isfinite().all()
+
+
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
@@ -137,7 +158,7 @@ def test_the_alignment_in_pytorch_is_not_touched_by_the_native_form(weights: Wei
         ({"temperature": 0.5}, ExportError, "received a radius or a temperature for SRNet"),
         ({"sampler": "window"}, BundleError, "received sampler for a model that segments"),
         ({"motion": False}, BundleError, "received motion for a model that segments"),
-        ({"local": "nearby"}, BundleError, "local memory of"),
+        ({"local": "nearby"}, BundleError, "received local memory 'nearby'"),
     ],
 )
 def test_options_of_other_models_are_refused(

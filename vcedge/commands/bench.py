@@ -35,10 +35,11 @@ INCLUDED = (
     "tracking goes from the decoded frame to the full-size mask: resize (to the working size and "
     "to Lab), flow (to the frame before), encode (the frame's key), values (MER's value "
     "extraction), memory (which frames are read), sample (where a cell looks), align (windows "
-    "to their objects), readout (labels from memory), upsample (to a mask in the frame's own "
-    "pixels), each where the model has it. End to end adds decode and write (the mask as palette "
-    "PNG), one after the other; "
-    "`vcedge track` decodes ahead. Not included: opening the model, the first frame, the warm-up, "
+    "to their objects, or SRNet's local memory to the frame), readout (labels or values from "
+    "memory), prototypes, segment and remember (SRNet's transformer, its decoder, and its value "
+    "encoder), upsample (to a mask in the frame's own pixels), each where the model has it. End to "
+    "end adds decode and write (the mask as palette PNG), one after the other; `vcedge track` "
+    "decodes ahead. Not included: opening the model, the first frame, the warm-up, "
     "overlay and log."
 )
 CEILING_NOTE = (

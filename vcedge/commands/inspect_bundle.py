@@ -61,7 +61,7 @@ def _facts(bundle: Bundle) -> list[tuple[str, str]]:
         ("key", f"{parts.key_dim} channels, one each {parts.stride}x{parts.stride} pixels"),
         ("top-k", "all" if parts.top_k is None else str(parts.top_k)),
         ("edges", "masks are brought to the frame's own" if parts.edges else "interpolated"),
-        ("slots", f"{parts.memory.slots} frames held, {parts.memory.references} read at most"),
+        ("slots", f"{parts.slots} frames held, {parts.memory.references} read at most"),
         *own,
     ]
 

@@ -81,6 +81,8 @@ def command(
         Tracker.open(bundle, **chosen) as tracker,
     ):
         read_first = partial(read_mask, binarize=binarize, resize=resize_mask)
+        if points:
+            tracker.require_points()
         first = read_points(points, frame_hw=video.frame_hw) if points else None
         drawn = read_first(mask, frame_hw=video.frame_hw) if mask else None
         folder = out or default_output(source)

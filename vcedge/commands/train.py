@@ -20,6 +20,7 @@ from vcedge.commands.train_options import (
     write_sizes,
 )
 from vcedge.models.encoder import PROFILES
+from vcedge.models.srnet import SRNet
 from vcedge.models.weights import load_weights, save_weights
 from vcedge.training.base import BaseObjective
 from vcedge.training.corpus import (
@@ -193,13 +194,18 @@ def srnet(
     Begin with `--stage stills --from mer-edge`, go on with `--stage video --from` what came out.
     Stop it with Ctrl-C and go on with --resume: the curve is the same.
     """
-    settings = SRNetSettings(**method, frozen=method["stage"] == "video")
+    on_videos = method["stage"] == "video"
+    if masked and not on_videos:
+        raise TrainingError("received --masked for the stage stills; pass --stage video with it")
+    # Statistics stay as they are where there are some that belong to the whole network.
+    begun = request.start is not None and isinstance(load_weights(request.start).network, SRNet)
+    settings = SRNetSettings(**method, frozen=on_videos and begun)
 
     def open_corpus(console: Console, objective: Objective) -> tuple[SRNetCorpus, dict[str, Any]]:
         with console.status("read stills and decode videos"):
             pictures = load_stills(stills) if stills else []
             videos = []
-            if masked and settings.stage == "video":
+            if masked and on_videos:
                 videos = load_masked_videos(masked, request.cache, short_side)
         frames = sum(len(video.frames) for video in videos)
         console.print(

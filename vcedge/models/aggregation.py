@@ -5,8 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-SURE = 1e-7
-"""Probabilities are kept this far from 0 and 1."""
+from vcedge_runtime.propagation.prototypes import SURE
 
 
 def aggregate_logits(logits: Tensor) -> Tensor:
@@ -23,7 +22,7 @@ def aggregate_logits(logits: Tensor) -> Tensor:
     """
     own = torch.sigmoid(logits)
     background = (1 - own).prod(1, keepdim=True)
-    return torch.logit(torch.cat([background, own], 1).clamp(SURE, 1 - SURE))
+    return torch.logit(torch.cat([background, own], 1).clamp(float(SURE), 1 - float(SURE)))
 
 
 def aggregate_softly(logits: Tensor) -> Tensor:

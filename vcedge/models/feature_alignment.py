@@ -14,7 +14,7 @@ TAPS = 9
 """Places that a 3x3 convolution looks at, row by row."""
 
 
-class Bend(NamedTuple):
+class Deformation(NamedTuple):
     """Where a deformable convolution looks, and how much each look counts.
 
     Attributes:
@@ -53,20 +53,20 @@ class DeformableConv(nn.Module):
         with torch.no_grad():
             self.weight[:, TAPS // 2] = torch.eye(channels)
 
-    def forward(self, x: Tensor, bend: Bend) -> Tensor:
+    def forward(self, x: Tensor, deformation: Deformation) -> Tensor:
         """Convolve; what lies outside of the planes is 0.
 
         Args:
             x: (B, K, C, h, w): K objects share where is looked.
-            bend: where, of groups as the module has.
+            deformation: where is looked, of groups as the module has.
 
         Returns:
             (B, K, C, h, w).
         """
         batch, objects, channels = x.shape[:3]
         if self.native:
-            return self._symbolise(x, bend)
-        places = sampling_places(bend.offsets, self.groups)
+            return self._symbolise(x, deformation)
+        places = sampling_places(deformation.offsets, self.groups)
         # Objects are channels of their group, and taps rows of one grid: all are sampled at once.
         planes = x.unflatten(2, (self.groups, -1)).transpose(1, 2).flatten(0, 1).flatten(1, 2)
         # In bfloat16 places would be rounded to a tenth of a cell.
@@ -78,18 +78,18 @@ class DeformableConv(nn.Module):
         )
         height, width = x.shape[3:]
         seen = seen.reshape(batch, self.groups, -1, TAPS, height, width)
-        seen = seen * bend.modulation.unflatten(1, (self.groups, 1, TAPS))
+        seen = seen * deformation.modulation.unflatten(1, (self.groups, 1, TAPS))
         seen = seen.unflatten(2, (objects, -1)).transpose(1, 2)
         columns = seen.reshape(batch * objects, channels * TAPS, height, width)
         kernel = self.weight.transpose(1, 2).flatten(1)[..., None, None]
         found: Tensor = functional.conv2d(columns, kernel)
         return found.reshape(x.shape)
 
-    def _symbolise(self, x: Tensor, bend: Bend) -> Tensor:
+    def _symbolise(self, x: Tensor, deformation: Deformation) -> Tensor:
         """The same as ONNX's DeformConv, whose result has the right shape and no values."""
         objects, channels = x.shape[1:3]
         planes = x.flatten(0, 1)
-        offsets, modulation = (part.repeat_interleave(objects, 0) for part in bend)
+        offsets, modulation = (part.repeat_interleave(objects, 0) for part in deformation)
         weight = self.weight.transpose(1, 2).unflatten(2, (3, 3))
         found = torch.onnx.ops.symbolic(
             "DeformConv",
@@ -173,8 +173,8 @@ class FeatureAlignment(nn.Module):
         for head in (self.to_offsets, self.to_modulation):
             for parameter in head.parameters():
                 nn.init.zeros_(parameter)
-        self.bend_key = DeformableConv(key_dim, groups)
-        self.bend_value = DeformableConv(value_dim, groups)
+        self.deform_key = DeformableConv(key_dim, groups)
+        self.deform_value = DeformableConv(value_dim, groups)
 
     def forward(self, query: Tensor, key: Tensor, value: Tensor) -> Aligned:
         """Align a remembered frame.
@@ -186,5 +186,7 @@ class FeatureAlignment(nn.Module):
         """
         seen = self.look(torch.cat([query, key], 1))
         offsets = self.to_offsets(seen).clamp(-self.reach, self.reach)
-        bend = Bend(offsets, 2 * torch.sigmoid(self.to_modulation(seen)))
-        return Aligned(self.bend_key(key[:, None], bend)[:, 0], self.bend_value(value, bend))
+        deformation = Deformation(offsets, 2 * torch.sigmoid(self.to_modulation(seen)))
+        return Aligned(
+            self.deform_key(key[:, None], deformation)[:, 0], self.deform_value(value, deformation)
+        )

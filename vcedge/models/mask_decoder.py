@@ -7,7 +7,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from vcedge.models.srnet_blocks import PreActivationBlock
-from vcedge.models.trunk import Pyramid
 
 
 class _Finer(nn.Module):
@@ -57,20 +56,21 @@ class MaskDecoder(nn.Module):
         self.up4 = _Finer(skips[1], widths[1], widths[2], kernel)
         self.predict = nn.Conv2d(widths[2], 1, 3, 1, 1)
 
-    def forward(self, x: Tensor, content: Tensor, frame: Pyramid) -> Tensor:
+    def forward(self, x: Tensor, content: Tensor, f8: Tensor, f4: Tensor) -> Tensor:
         """Decode.
 
         Args:
             x: (B, K, Cv, h, w) features of K objects.
             content: (B, C, h, w) the frame's own.
-            frame: the frame's features; ``f16`` is not read.
+            f8: (B, C8, 2 h, 2 w) the frame's features at stride 8.
+            f4: (B, C4, 4 h, 4 w) the same at stride 4.
 
         Returns:
             (B, K, 16 h, 16 w) logits of each object's mask.
         """
         shared = content[:, None].expand(-1, x.shape[1], -1, -1, -1)
         start = self.compress(torch.cat([x, shared], 2).flatten(0, 1))
-        fine = self.up4(self.up8(start.unflatten(0, x.shape[:2]), frame.f8), frame.f4)
+        fine = self.up4(self.up8(start.unflatten(0, x.shape[:2]), f8), f4)
         logits = self.predict(torch.relu(fine.flatten(0, 1)))
         full = functional.interpolate(
             logits, scale_factor=4.0, mode="bilinear", align_corners=False

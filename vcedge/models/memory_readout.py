@@ -31,9 +31,11 @@ def read_memory(
     Returns:
         (..., n, V), in the dtype of the values.
     """
-    keys = keys.float()
-    likeness = 2 * (query.float() @ keys.transpose(-2, -1)) - keys.square().sum(-1)[..., None, :]
-    logits = likeness / math.sqrt(keys.shape[-1])
+    # Mixed precision would form the product in bfloat16, of which 8 bits are left of a distance.
+    with torch.autocast(query.device.type, enabled=False):
+        keys = keys.float()
+        product = query.float() @ keys.transpose(-2, -1)
+    logits = (2 * product - keys.square().sum(-1)[..., None, :]) / math.sqrt(keys.shape[-1])
     if bias is not None:
         logits = logits + bias[..., None, :]
     if top_k is None:

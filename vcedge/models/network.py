@@ -6,6 +6,7 @@ from torch import nn
 
 from vcedge.models.encoder import PROFILES, KeyEncoder, Profile
 from vcedge.models.value_extraction import ValueExtraction
+from vcedge_runtime.errors import TrainingError
 
 
 class KeyNetwork(nn.Module):
@@ -43,13 +44,21 @@ class KeyNetwork(nn.Module):
         """Make a network of the same parts, with new weights."""
         return cls(PROFILES[profile], motion=motion, value_extraction=value_extraction)
 
-    def take_weights(self, other: KeyNetwork) -> None:
+    def take_weights(self, other: nn.Module) -> None:
         """Copy every tensor that both networks have in the same shape; the rest keeps its own.
 
         A profile may so begin with another's weights, and MER with those of ``base``: modules that
         the other network lacks (residual blocks, optical flow, the value extraction) begin so
         that they change nothing.
+
+        Raises:
+            TrainingError: the other is no such network.
         """
+        if not isinstance(other, KeyNetwork):
+            raise TrainingError(
+                "received weights of another kind of network, of which nothing fits; begin with "
+                "those of base, mer or dmp"
+            )
         known = other.state_dict()
         own = self.state_dict()
         shared = {k: v for k, v in known.items() if k in own and own[k].shape == v.shape}

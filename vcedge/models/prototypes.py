@@ -1,4 +1,4 @@
-"""SRNet's prototype transformer (PTM): each pixel asks the object's and the ground's prototypes."""
+"""SRNet's prototype transformer (PTM): each pixel asks the object's and the background's."""
 
 from __future__ import annotations
 
@@ -30,7 +30,8 @@ def sum_features(values: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
     """
     inside = nn.functional.avg_pool2d(masks, STRIDE)
     both = torch.cat([inside, 1 - inside], 1).flatten(2)
-    return both @ values.flatten(2).transpose(1, 2), both.sum(2)
+    with torch.autocast(values.device.type, enabled=False):
+        return both @ values.flatten(2).transpose(1, 2), both.sum(2)
 
 
 def prototypes_from_sums(sums: Tensor, weights: Tensor) -> Tensor:
@@ -50,7 +51,8 @@ class Attention(nn.Module):
         super().__init__()
         self.heads = heads
         self.query = nn.Linear(channels, channels)
-        self.key = nn.Linear(channels, channels)
+        # A bias would move all logits of a query alike, which the softmax does not see.
+        self.key = nn.Linear(channels, channels, bias=False)
         self.value = nn.Linear(channels, channels)
         self.out = nn.Linear(channels, channels)
 
@@ -78,30 +80,30 @@ class _Round(nn.Module):
 
     def __init__(self, channels: int, heads: int) -> None:
         super().__init__()
-        self.gather = Attention(channels, heads)
-        self.gather_norm = nn.LayerNorm(channels)
-        self.think = _FeedForward(channels, 4 * channels)
-        self.think_norm = nn.LayerNorm(channels)
-        self.ask = Attention(channels, heads)
-        self.ask_norm = nn.LayerNorm(channels)
-        self.conclude = _FeedForward(channels, 2 * channels)
-        self.conclude_norm = nn.LayerNorm(channels)
+        self.prototype_attention = Attention(channels, heads)
+        self.prototype_attention_norm = nn.LayerNorm(channels)
+        self.prototype_ffn = _FeedForward(channels, 4 * channels)
+        self.prototype_ffn_norm = nn.LayerNorm(channels)
+        self.pixel_attention = Attention(channels, heads)
+        self.pixel_attention_norm = nn.LayerNorm(channels)
+        self.pixel_ffn = _FeedForward(channels, 2 * channels)
+        self.pixel_ffn_norm = nn.LayerNorm(channels)
 
     def forward(
         self, pixels: Tensor, prototypes: Tensor, positions: Tensor, sides: Tensor
     ) -> tuple[Tensor, Tensor]:
-        seen = self.gather(prototypes + sides, pixels + positions, pixels)
-        prototypes = self.gather_norm(prototypes + seen)
-        prototypes = self.think_norm(prototypes + self.think(prototypes))
-        heard = self.ask(pixels + positions, prototypes + sides, prototypes)
-        pixels = self.ask_norm(pixels + heard)
-        return self.conclude_norm(pixels + self.conclude(pixels)), prototypes
+        seen = self.prototype_attention(prototypes + sides, pixels + positions, pixels)
+        prototypes = self.prototype_attention_norm(prototypes + seen)
+        prototypes = self.prototype_ffn_norm(prototypes + self.prototype_ffn(prototypes))
+        heard = self.pixel_attention(pixels + positions, prototypes + sides, prototypes)
+        pixels = self.pixel_attention_norm(pixels + heard)
+        return self.pixel_ffn_norm(pixels + self.pixel_ffn(pixels)), prototypes
 
 
 class PrototypeTransformer(nn.Module):
     """Iterative cross-attention between an object's pixels and its prototypes (SRNet, PTM).
 
-    The paper gives the idea; that a prototype of the ground stands beside the object's, without
+    The paper gives the idea; that a prototype of the background stands beside the object's, without
     which every pixel would hear the same, and all widths are our choice.
 
     Args:
@@ -129,7 +131,7 @@ class PrototypeTransformer(nn.Module):
 
         Args:
             x: (N, Cv, h, w) what was read for each of N objects.
-            prototypes: (N, P, Cv), P = 2: of the object, of the ground.
+            prototypes: (N, P, Cv), P = 2: of the object, of the background.
             positions: (h, w, Cv), see ``vcedge_runtime.propagation.prototypes.sine_positions``.
 
         Returns:

@@ -12,9 +12,10 @@ from torch.nn import functional
 from vcedge.models.feature_alignment import FeatureAlignment
 from vcedge.models.mask_decoder import MaskDecoder
 from vcedge.models.network import KeyNetwork
-from vcedge.models.prototypes import PrototypeTransformer
+from vcedge.models.prototypes import STRIDE, PrototypeTransformer
 from vcedge.models.srnet_blocks import Fuser
 from vcedge.models.trunk import Pyramid, Trunk
+from vcedge_runtime.errors import TrainingError
 
 FINEST = 4
 """Pixels per cell of the finest shape that a value gets straight from its mask."""
@@ -44,7 +45,7 @@ class SRNetProfile:
     decoder_widths: tuple[int, int, int]
     kernel: int
     key_dim: int = 64
-    stride: int = 16
+    stride: int = STRIDE
 
 
 SRNET_PROFILES = {
@@ -76,9 +77,8 @@ class QueryEncoder(nn.Module):
         deep = self.trunk.widths[2]
         self.key = nn.Conv2d(deep, profile.key_dim, 3, 1, 1)
         self.content = nn.Conv2d(deep, profile.value_dim, 3, 1, 1)
-        nn.init.orthogonal_(self.key.weight.flatten(1))
-        if self.key.bias is not None:
-            nn.init.zeros_(self.key.bias)
+        nn.init.orthogonal_(self.key.weight)
+        self.key.register_parameter("bias", nn.Parameter(torch.zeros(profile.key_dim)))
 
     def forward(self, lab: Tensor) -> Query:
         """(B, 3, H, W) normalised Lab; H and W multiples of 16."""
@@ -152,11 +152,21 @@ class SRNet(nn.Module):
 
     Args:
         profile: the size.
+        local: what becomes of the local memory, one of ``LOCALS``.
+        prototypes: whether the prototype transformer is used.
+
+    Attributes:
+        local: as it is trained: another can be run, but for alignment that was not.
+        uses_prototypes: likewise.
     """
 
-    def __init__(self, profile: SRNetProfile) -> None:
+    def __init__(
+        self, profile: SRNetProfile, *, local: str = "fam", prototypes: bool = True
+    ) -> None:
         super().__init__()
         self.profile = profile
+        self.local = local
+        self.uses_prototypes = prototypes
         self.query = QueryEncoder(profile)
         widths = self.query.trunk.widths
         self.value = ValueEncoder(profile, widths[2])
@@ -174,17 +184,29 @@ class SRNet(nn.Module):
     @property
     def parts(self) -> dict[str, str | bool]:
         """The arguments that make such a network again, as plain JSON values."""
-        return {"profile": self.profile.name}
+        return {
+            "profile": self.profile.name,
+            "local": self.local,
+            "prototypes": self.uses_prototypes,
+        }
 
     def take_weights(self, other: nn.Module) -> None:
         """Copy every tensor that fits: of an SRNet, or of a self-supervised encoder's trunk.
 
         Args:
             other: an ``SRNet``, or a ``KeyNetwork``, whose trunk and head become the query
-                encoder's where that is a ResNet-18.
+                encoder's.
+
+        Raises:
+            TrainingError: a ``KeyNetwork`` for a query encoder that is no ResNet-18.
         """
         known = other.state_dict()
         if isinstance(other, KeyNetwork):
+            if self.profile.bottleneck:
+                raise TrainingError(
+                    f"received weights of a ResNet-18 for {self.profile.name}, whose encoder is a "
+                    "ResNet-50; begin without --from, or with weights of the same profile"
+                )
             known = {_own_name(name): value for name, value in known.items()}
         own = self.state_dict()
         shared = {k: v for k, v in known.items() if k in own and own[k].shape == v.shape}

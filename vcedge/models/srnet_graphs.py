@@ -13,12 +13,9 @@ from vcedge.models.graph import GraphModule
 from vcedge.models.memory_readout import read_memory
 from vcedge.models.prototypes import prototypes_from_sums, sum_features
 from vcedge.models.srnet import SRNet
-from vcedge.models.trunk import Pyramid
 from vcedge_runtime.memory.objects import SIDES
+from vcedge_runtime.sampling.windows import MASKED_LOGIT
 from vcedge_runtime.spec import GraphSpec, TensorSpec
-
-MASKED = -1e4
-"""Logit of a cell that is not there: FP16 holds it, and its exp is 0."""
 
 
 class QueryGraph(GraphModule):
@@ -100,8 +97,8 @@ class AlignmentGraph(GraphModule):
     def __init__(self, network: SRNet, *, native: bool = False) -> None:
         super().__init__()
         self._alignment = copy.deepcopy(network.alignment)
-        for bend in (self._alignment.bend_key, self._alignment.bend_value):
-            bend.native = native
+        for convolution in (self._alignment.deform_key, self._alignment.deform_value):
+            convolution.native = native
         self._profile = network.profile
 
     @property
@@ -167,7 +164,7 @@ class MemoryReadGraph(GraphModule):
         cells = height * width
         chosen = torch.index_select(keys, 0, slot_index).reshape(-1, self._key_dim)
         content = torch.index_select(values, 0, slot_index).flatten(3).flatten(0, 2)
-        bias = ((1 - slot_valid) * MASKED)[:, None].expand(-1, cells).reshape(-1)
+        bias = ((1 - slot_valid) * float(MASKED_LOGIT))[:, None].expand(-1, cells).reshape(-1)
         found = read_memory(query.flatten(0, 1), chosen, content, bias, self._top_k)
         planes = found.reshape(height, width, values.shape[3], values.shape[4])
         return planes.permute(2, 3, 0, 1).contiguous()
@@ -255,8 +252,7 @@ class DecoderGraph(GraphModule):
 
     def forward(self, features: Tensor, content: Tensor, f8: Tensor, f4: Tensor) -> Tensor:
         """See ``spec``."""
-        # The decoder reads no f16; what stands in its place is never looked at.
-        logits: Tensor = self._decoder(features[None], content, Pyramid(f4, f8, content))
+        logits: Tensor = self._decoder(features[None], content, f8, f4)
         return logits[0]
 
 

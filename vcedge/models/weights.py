@@ -82,7 +82,9 @@ def load_weights(source: str | Path) -> Weights:
 
 def _make_network(facts: Mapping[str, Any]) -> Network:
     if facts["profile"] in SRNET_PROFILES:
-        return SRNet(SRNET_PROFILES[facts["profile"]])
+        return SRNet(
+            SRNET_PROFILES[facts["profile"]], local=facts["local"], prototypes=facts["prototypes"]
+        )
     return KeyNetwork.from_parts(facts["profile"], facts["motion"], facts["value_extraction"])
 
 

@@ -393,7 +393,9 @@ def _cut_scene(view: _View, wanted: int, smallest: float) -> tuple[_Scene, int]:
     counts[[0, view.main]] = 0
     largest = np.argsort(-counts, kind="stable")[: wanted - 1]
     others = largest[counts[largest] >= smallest * view.ids[0].size]
-    found = [label for label in (view.main, *others.tolist()) if label > 0]
+    # What the first frame does not show cannot be asked for later.
+    found = [*([view.main] if (view.ids[0] == view.main).any() else []), *others.tolist()]
+    found = [label for label in found if label > 0]
     numbers = np.zeros(256, np.uint8)
     numbers[found] = np.arange(1, len(found) + 1)
     images = [crop.cut(frame) for crop, frame in zip(view.crops, view.shot.images, strict=True)]

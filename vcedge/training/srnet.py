@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from vcedge.models.aggregation import aggregate_logits
+from vcedge.models.aggregation import aggregate_logits, aggregate_softly
 from vcedge.models.memory_readout import read_memory
 from vcedge.models.prototypes import prototypes_from_sums, sum_features
 from vcedge.models.srnet import SRNET_PROFILES, Query, SRNet
@@ -27,7 +27,9 @@ class SRNetObjective(Objective):
     settings: SRNetSettings
 
     def __init__(self, profile: str, settings: SRNetSettings | None = None) -> None:
-        super().__init__(SRNet(SRNET_PROFILES[profile]), settings or SRNetSettings())
+        own = settings or SRNetSettings()
+        network = SRNet(SRNET_PROFILES[profile], local=own.local, prototypes=own.prototypes)
+        super().__init__(network, own)
         # What is left out gets no gradient, for which several processes would wait.
         if self.settings.local != "fam":
             self.network.alignment.requires_grad_(False)
@@ -75,7 +77,7 @@ class SRNetObjective(Objective):
             logits = self._segment(queries[frame], memory)
             found.append(logits)
             if frame < frames - 1:
-                shares = torch.softmax(aggregate_logits(logits.float()), 1)[:, 1:]
+                shares = aggregate_softly(logits.float())[:, 1:]
                 memory.append(self._remember(lab[:, frame], queries[frame], shares))
         return torch.stack(found, 1)
 
@@ -112,7 +114,7 @@ class SRNetObjective(Objective):
                 mixed, prototypes_from_sums(sums, weights).flatten(0, 1), places
             )
         logits: Tensor = network.decoder(
-            mixed.unflatten(0, read.shape[:2]), query.content, query.frame
+            mixed.unflatten(0, read.shape[:2]), query.content, query.frame.f8, query.frame.f4
         )
         return logits
 
@@ -147,7 +149,10 @@ def bootstrapped_cross_entropy(scores: Tensor, truth: Tensor, share: float) -> T
 
 
 def dice_loss(shares: Tensor, targets: Tensor) -> Tensor:
-    """One minus the Dice coefficient of each object, averaged (Milletari et al. 2016; plus 1).
+    """One minus the Dice coefficient, averaged over objects that are there (Milletari et al. 2016).
+
+    One is added to both sides of the fraction. Of an object that is not there, which the
+    cross-entropy sees, the coefficient would be 0 for any trace of it (our choice).
 
     Args:
         shares: (B, K, H, W) float32, 0 to 1.
@@ -157,8 +162,9 @@ def dice_loss(shares: Tensor, targets: Tensor) -> Tensor:
         () float32.
     """
     both = (shares * targets).sum((2, 3))
-    either = shares.sum((2, 3)) + targets.sum((2, 3))
-    return (1 - (2 * both + 1) / (either + 1)).mean()
+    area = targets.sum((2, 3))
+    losses = 1 - (2 * both + 1) / (shares.sum((2, 3)) + area + 1)
+    return losses[area > 0].sum() / (area > 0).sum().clamp_min(1)
 
 
 def _read(query: Query, keys: list[Tensor], values: list[Tensor]) -> Tensor:

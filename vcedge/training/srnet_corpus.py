@@ -58,8 +58,9 @@ class SRNetSettings:
                 f"received stage {self.stage!r} and local memory {self.local!r}; expected one of "
                 f"{STAGES} and one of {LOCALS}"
             )
-        shares = (self.pairs, self.mixed)
-        if min(self.dice, *shares) < 0 or max(shares) > 1 or self.near < 1:
+        # Written so that a NaN is refused.
+        fits = self.dice >= 0 and all(0 <= share <= 1 for share in (self.pairs, self.mixed))
+        if not fits or self.near < 1:
             raise TrainingError(
                 "expected shares from 0 to 1, no negative Dice weight and a distance of at least "
                 f"1; received {self}"
@@ -99,7 +100,8 @@ class SRNetCorpus:
         if (needs_stills and not stills) or (settings.stage == "video" and not videos):
             raise TrainingError(
                 f"received {len(stills)} stills and {len(videos)} videos with masks for the stage "
-                f"{settings.stage!r}; expected some of what it draws from"
+                f"{settings.stage!r}; expected some of what it draws from; pass --stills, and "
+                "--masked for the stage video"
             )
 
     def draw(self, settings: RunSettings) -> Dataset[ObjectClip]:

@@ -75,10 +75,9 @@ class LocalGlobalMemory:
     def keeps(self, stored: int) -> bool:
         """Whether a stored frame may still be read at the next frame or later."""
         pinned = {0, self._annotated}
-        room = self.policy.capacity - len(pinned)
-        # The one before the next frame is not global yet, but may become so.
-        young = stored == self._next - 1 and stored % self.policy.every == 0
-        return stored in pinned or young or stored in self._latest(self._next - 2, room)
+        latest = self._latest(self._next - 2, self.policy.capacity - len(pinned))
+        # The last frame is not global yet, but may become so, and is what the user may draw in.
+        return stored in pinned or stored == self._next - 1 or stored in latest
 
     def annotate(self, frame: int) -> None:
         """Pin a frame, whose mask the user gave, beside frame 0, in place of the former such."""

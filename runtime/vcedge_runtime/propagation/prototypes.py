@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 SURE = np.float32(1e-7)
 """Probabilities are kept this far from 0 and 1."""
 TURNS = 16
-"""How many radians a side of the grid takes at the fastest sine, over 2 pi (our choice)."""
+"""Periods of the fastest sine over a side of the grid (our choice)."""
 
 
 def aggregate_softly(logits: NDArray[np.float32]) -> NDArray[np.float32]:

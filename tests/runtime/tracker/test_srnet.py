@@ -11,9 +11,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.runtime.tracker.made import Frame, bytes_of_arrays, iou, same
-from tests.runtime.tracker.made_srnet import HandMadeGraph, make_engines, open_hand_made
+from tests.runtime.tracker.made_srnet import SPECS, HandMadeGraph, make_engines, open_hand_made
 from vcedge_runtime.errors import BundleError, TrackerError
-from vcedge_runtime.memory.dynamic import DynamicPolicy
+from vcedge_runtime.memory.dynamic import DynamicMemory, DynamicPolicy
 from vcedge_runtime.memory.local_global import LocalGlobalPolicy
 from vcedge_runtime.tracker import Tracker
 
@@ -217,6 +217,57 @@ def test_where_a_graph_fails_the_last_frame_stays_the_last(graph: str) -> None:
             assert same(tracker.step(frame), whole.step(frame))
 
 
+@pytest.mark.parametrize("graph", ["value_encoder", "memory_read"])
+@pytest.mark.parametrize("object_id", [2, 7], ids=["known", "new"])
+def test_a_mask_that_cannot_be_encoded_changes_nothing(object_id: int, graph: str) -> None:
+    engines = make_engines()
+    engines["memory_read"] = HandMadeGraph(SPECS["memory_read"], engines["memory_read"].run)
+    with open_hand_made(engines) as tracker, open_hand_made() as whole:
+        for each in (tracker, whole):
+            each.start(*draw(0, 1, 2))
+            for step in range(1, 8):
+                each.step(draw(step, 1, 2)[0])
+        engine = engines[graph]
+        assert isinstance(engine, HandMadeGraph)
+        engine.broken = True
+        with pytest.raises(RuntimeError, match="on purpose"):
+            tracker.add_object(object_id, draw(7, 1, 2)[1] == 1)  # type: ignore[arg-type]
+        engine.broken = False
+        assert tracker.object_ids == [1, 2]
+        for step in range(8, 14):
+            frame = draw(step, 1, 2)[0]
+            found, expected = tracker.step(frame), whole.step(frame)
+            for known in (1, 2):
+                assert iou(found.mask == known, expected.mask == known) > 0.95
+        tracker.remove_object(2)
+        tracker.add_object(9, draw(13, 1, 2)[1] == 2)  # type: ignore[arg-type]
+        assert tracker.object_ids == [1, 9]
+
+
+def test_memory_is_told_of_the_places_that_are_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[tuple[int, int]] = []
+    store = DynamicMemory.store
+
+    def watched(self: DynamicMemory, frame: int, key: Any, labels: Any) -> None:
+        told.append((frame, labels.shape[-1]))
+        store(self, frame, key, labels)
+
+    monkeypatch.setattr(DynamicMemory, "store", watched)
+    with open_hand_made(memory=DynamicPolicy(short=2, long=2)) as tracker:
+        tracker.start(*draw(0, 1, 2, 3))
+        for step in range(1, 6):
+            tracker.step(draw(step, 1, 2, 3)[0])
+        told.clear()
+        tracker.remove_object(2)
+        predictor = tracker._current().predictor
+        kept = [frame for frame, _ in predictor.bank.stored() if predictor.memory.keeps(frame)]
+        # The background and two objects.
+        assert sorted(told) == [(frame, 3) for frame in sorted({*kept, 5})]
+        frame, truth = draw(6, 1, 2, 3)
+        result = tracker.step(frame)
+    assert iou(result.mask == 3, truth == 3) > 0.9
+
+
 def test_a_mask_drawn_after_a_failed_step_belongs_to_the_last_frame() -> None:
     engines = make_engines()
     with open_hand_made(engines) as tracker, open_hand_made() as whole:
@@ -281,8 +332,12 @@ def test_frames_of_too_few_cells_are_refused() -> None:
     [
         ({"sampler": "window"}, "received sampler for a model that segments each object"),
         ({"motion": True, "fusion": "vote"}, "received fusion, motion"),
-        ({"local": "near"}, "local memory of"),
-        ({"interval": 0}, "interval"),
+        ({"local": "near"}, "received local memory 'near'; expected one of"),
+        ({"interval": 0}, "received interval 0"),
+        ({"interval": 2.5}, "received interval 2.5"),
+        ({"prototypes": "off"}, "received 'off' for prototypes; expected on or off"),
+        ({"edges": "vote"}, "received 'vote' for edges"),
+        ({"memory": True}, "received True, which is no memory"),
         ({"memory": "everything"}, "expected one of references, dynamic, local_global"),
     ],
 )

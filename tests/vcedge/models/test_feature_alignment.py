@@ -10,16 +10,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vcedge.models.feature_alignment import TAPS, Bend, DeformableConv, FeatureAlignment
+from vcedge.models.feature_alignment import TAPS, DeformableConv, Deformation, FeatureAlignment
 from vcedge_runtime.errors import TrainingError
 
 # Places are formed and taken apart again in float32: a few units in the last place of a cell.
 CLOSE = {"rtol": 1e-5, "atol": 1e-5}
 
 
-def rest(groups: int, batch: int, grid_hw: tuple[int, int]) -> Bend:
+def rest(groups: int, batch: int, grid_hw: tuple[int, int]) -> Deformation:
     """No offset, and every tap with weight 1."""
-    return Bend(
+    return Deformation(
         torch.zeros(batch, 2 * TAPS * groups, *grid_hw),
         torch.ones(batch, TAPS * groups, *grid_hw),
     )
@@ -35,7 +35,7 @@ def sample(plane: NDArray[np.float64], y: float, x: float) -> float:
     return found
 
 
-def convolve_directly(conv: DeformableConv, x: Tensor, bend: Bend) -> NDArray[np.float64]:
+def convolve_directly(conv: DeformableConv, x: Tensor, bend: Deformation) -> NDArray[np.float64]:
     """The definition: each tap is read where its offset points, weighed, and multiplied."""
     planes, weight = x.double().numpy(), conv.weight.detach().double().numpy()
     batch, objects, channels, height, width = planes.shape
@@ -63,7 +63,7 @@ def test_grid_samples_are_the_deformable_convolution() -> None:
     torch.nn.init.normal_(conv.weight)
     # Some offsets lead out of the planes.
     x, offsets = torch.randn(2, 3, 4, 5, 6), 2 * torch.randn(2, 2 * TAPS * 2, 5, 6)
-    bend = Bend(offsets, 2 * torch.rand(2, TAPS * 2, 5, 6))
+    bend = Deformation(offsets, 2 * torch.rand(2, TAPS * 2, 5, 6))
     expected = convolve_directly(conv, x, bend)
     with torch.no_grad():
         found = conv(x, bend).numpy()

@@ -7,7 +7,6 @@ import torch
 from torch import Tensor
 
 from vcedge.models.mask_decoder import MaskDecoder
-from vcedge.models.trunk import Pyramid
 
 # The same sums in batches of other sizes, whose convolutions may add in another order: float32.
 CLOSE = {"rtol": 1e-4, "atol": 1e-5}
@@ -20,47 +19,40 @@ def decoder() -> MaskDecoder:
     return MaskDecoder(12, 10, (8, 6), (14, 9, 7), 3).eval()
 
 
-def make_inputs(objects: int = 3, batch: int = 2) -> tuple[Tensor, Tensor, Pyramid]:
+def make_inputs(objects: int = 3, batch: int = 2) -> tuple[Tensor, ...]:
     """Make features of objects, and content and features of their frames."""
     torch.manual_seed(1)
     height, width = GRID
-    frame = Pyramid(
-        torch.randn(batch, 6, 4 * height, 4 * width),
-        torch.randn(batch, 8, 2 * height, 2 * width),
-        torch.full((batch, 3, height, width), float("nan")),
-    )
-    return torch.randn(batch, objects, 12, *GRID), torch.randn(batch, 10, *GRID), frame
+    f4 = torch.randn(batch, 6, 4 * height, 4 * width)
+    f8 = torch.randn(batch, 8, 2 * height, 2 * width)
+    return torch.randn(batch, objects, 12, *GRID), torch.randn(batch, 10, *GRID), f8, f4
 
 
-def decode(decoder: MaskDecoder, x: Tensor, content: Tensor, frame: Pyramid) -> Tensor:
+def decode(decoder: MaskDecoder, x: Tensor, *frame: Tensor) -> Tensor:
     with torch.inference_mode():
-        found: Tensor = decoder(x, content, frame)
+        found: Tensor = decoder(x, *frame)
     return found
 
 
-def test_logits_have_the_frames_size_and_nothing_is_read_at_stride_16(
-    decoder: MaskDecoder,
-) -> None:
+def test_logits_have_the_frames_size(decoder: MaskDecoder) -> None:
     found = decode(decoder, *make_inputs())
     assert found.shape == (2, 3, 16 * GRID[0], 16 * GRID[1])
-    # The made frame's f16 is not a number.
     assert found.isfinite().all()
 
 
 def test_objects_together_are_decoded_as_each_alone(decoder: MaskDecoder) -> None:
-    x, content, frame = make_inputs()
-    together = decode(decoder, x, content, frame)
-    alone = [decode(decoder, x[:, [k]], content, frame) for k in range(3)]
+    x, *frame = make_inputs()
+    together = decode(decoder, x, *frame)
+    alone = [decode(decoder, x[:, [k]], *frame) for k in range(3)]
     torch.testing.assert_close(together, torch.cat(alone, 1), **CLOSE)
     assert (together[:, 0] - together[:, 1]).abs().max() > 0.01
 
 
 def test_frames_of_a_batch_are_decoded_as_each_alone(decoder: MaskDecoder) -> None:
-    x, content, frame = make_inputs()
-    together = decode(decoder, x, content, frame)
+    x, *frame = make_inputs()
+    together = decode(decoder, x, *frame)
     for b in range(2):
-        own = Pyramid(*(part[[b]] for part in frame))
-        alone = decode(decoder, x[[b]], content[[b]], own)
+        alone = decode(decoder, x[[b]], *(part[[b]] for part in frame))
         torch.testing.assert_close(together[[b]], alone, **CLOSE)
 
 
@@ -68,9 +60,9 @@ def test_frames_of_a_batch_are_decoded_as_each_alone(decoder: MaskDecoder) -> No
 def test_whatever_it_takes_changes_the_logits_where_it_changes(
     decoder: MaskDecoder, part: str
 ) -> None:
-    x, content, frame = make_inputs(batch=1)
-    parts = {"x": x, "content": content, "f8": frame.f8, "f4": frame.f4}
-    before = decode(decoder, x, content, frame)
+    x, content, f8, f4 = make_inputs(batch=1)
+    parts = {"x": x, "content": content, "f8": f8, "f4": f4}
+    before = decode(decoder, x, content, f8, f4)
     height, width = parts[part].shape[-2:]
     # The cell of row 1 and column 3 of the coarsest grid, at the part's own stride.
     rows, columns = (
@@ -79,12 +71,7 @@ def test_whatever_it_takes_changes_the_logits_where_it_changes(
     )
     changed = {name: each.clone() for name, each in parts.items()}
     changed[part][..., rows, columns] += 3
-    after = decode(
-        decoder,
-        changed["x"],
-        changed["content"],
-        Pyramid(changed["f4"], changed["f8"], frame.f16),
-    )
+    after = decode(decoder, *changed.values())
     moved = (after - before).square().sum((0, 1))
     assert moved.sum() > 1e-3
     moved /= moved.sum()
@@ -110,8 +97,8 @@ def test_stcns_decoder_is_as_large_as_stcns() -> None:
 
 
 def test_gradients_reach_every_weight(decoder: MaskDecoder) -> None:
-    x, content, frame = make_inputs(objects=1)
-    decoder(x, content, frame).square().mean().backward()
+    x, *frame = make_inputs(objects=1)
+    decoder(x, *frame).square().mean().backward()
     for name, parameter in decoder.named_parameters():
         assert parameter.grad is not None, name
         assert parameter.grad.isfinite().all(), name

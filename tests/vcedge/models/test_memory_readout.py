@@ -149,7 +149,6 @@ def test_the_result_has_the_dtype_of_the_values() -> None:
     )
 
 
-@pytest.mark.xfail(reason="the product of the keys is formed in bfloat16 under autocast")
 def test_likeness_is_exact_in_mixed_precision() -> None:
     query, keys, values = make_memory()
     # Keys that have much in common: what tells them apart is a small part of their squares.

@@ -13,7 +13,6 @@ from vcedge.models.graph import GraphModule
 from vcedge.models.prototypes import prototypes_from_sums, sum_features
 from vcedge.models.srnet import SRNET_PROFILES, SRNet
 from vcedge.models.srnet_graphs import srnet_graphs
-from vcedge.models.trunk import Pyramid
 from vcedge_runtime.object_composition import ObjectComposition
 
 GRID, OBJECTS, SLOTS, TOP_K = (3, 4), 2, 5, 6
@@ -90,9 +89,10 @@ def test_the_value_encoder_is_the_networks_with_the_sums_of_its_masks(
 ) -> None:
     image, f16 = draw(1, 3, HEIGHT, WIDTH), draw(1, 256, *GRID).relu()
     masks = torch.softmax(draw(OBJECTS + 1, HEIGHT, WIDTH), 0)[1:]
-    value, sums, weights = run(graphs["value_encoder"], image, f16, masks)
+    others = draw(OBJECTS, HEIGHT, WIDTH).sigmoid()
+    value, sums, weights = run(graphs["value_encoder"], image, f16, masks, others)
     with torch.inference_mode():
-        expected = network.value(image, f16, masks[None])[0]
+        expected = network.value(image, f16, masks[None], others[None])[0]
         expected_sums, expected_weights = sum_features(expected, masks[:, None])
     wanted = expected.permute(2, 3, 0, 1)
     assert (value - wanted).abs().max() < 1e-4 * wanted.abs().max()
@@ -135,16 +135,14 @@ def test_memory_is_read_from_the_chosen_slots_by_distance(top_k: int | None) -> 
     torch.testing.assert_close(found, expected.float(), rtol=0, atol=1e-5)
 
 
-def test_a_slot_that_is_not_valid_is_not_read(graphs: Mapping[str, GraphModule]) -> None:
+@pytest.mark.parametrize("top_k", [None, TOP_K])
+def test_a_slot_that_is_not_valid_is_not_read(network: SRNet, top_k: int | None) -> None:
+    graph = srnet_graphs(network, top_k)["memory_read"]
     query, keys, values = make_memory()
     keys[4], values[4] = query, 1e30
-    (found,) = run(
-        graphs["memory_read"],
-        *(query, keys, values, torch.tensor([4, 1, 2]), torch.tensor([0.0, 1.0, 1.0])),
-    )
-    (expected,) = run(
-        graphs["memory_read"], query, keys, values, torch.tensor([1, 2]), torch.ones(2)
-    )
+    valid = torch.tensor([0.0, 1.0, 1.0])
+    (found,) = run(graph, query, keys, values, torch.tensor([4, 1, 2]), valid)
+    (expected,) = run(graph, query, keys, values, torch.tensor([1, 2]), torch.ones(2))
     torch.testing.assert_close(found, expected, **CLOSE)
 
 
@@ -166,17 +164,18 @@ def test_the_mixture_the_transformer_and_the_decoder_are_the_networks(
     sums, weights = draw(OBJECTS, 2, 128), 1 + draw(OBJECTS, 2).abs()
     positions = draw(*GRID, 128)
     content, f8, f4 = draw(1, 128, *GRID), draw(1, 128, 6, 8), draw(1, 64, 12, 16)
-    (mixed,) = run(graphs["readout_mix"], read, near)
+    local = draw(*GRID, OBJECTS, 128)
+    (mixed,) = run(graphs["readout_mix"], read, near, local)
     (features,) = run(graphs["prototype_transformer"], mixed, sums, weights, positions)
     (logits,) = run(graphs["mask_decoder"], features, content, f8, f4)
     with torch.inference_mode():
-        torch.testing.assert_close(mixed, network.mix(torch.cat([read, near], 1)), **CLOSE)
+        joined = torch.cat([read, near, local.permute(2, 3, 0, 1)], 1)
+        torch.testing.assert_close(mixed, network.mix(joined), **CLOSE)
         prototypes = prototypes_from_sums(sums, weights)
         torch.testing.assert_close(
             features, network.prototypes(mixed, prototypes, positions), **CLOSE
         )
-        nothing = torch.full((1, 256, *GRID), torch.nan)
-        expected = network.decoder(features[None], content, Pyramid(f4, f8, nothing))[0]
+        expected = network.decoder(features[None], content, f8, f4)[0]
     torch.testing.assert_close(logits, expected, **CLOSE)
 
 

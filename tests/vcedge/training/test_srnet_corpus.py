@@ -77,7 +77,6 @@ def test_settings_that_cannot_work_are_refused(own: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("own", [{"mixed": math.nan}, {"dice": math.nan}])
-@pytest.mark.xfail(reason="comparisons with NaN are false, and these ask for what is wrong")
 def test_settings_that_are_no_numbers_are_refused(own: dict[str, Any]) -> None:
     with pytest.raises(TrainingError, match="expected"):
         SRNetSettings(**own)
