@@ -117,7 +117,8 @@ class _Difference:
             largest=self._largest,
             mean=total / count,
             magnitude=self._magnitude,
-            cosine=product / np.sqrt(found * expected),
+            # Of zeros there is no direction: the largest error tells whether both are.
+            cosine=product / np.sqrt(found * expected) if found * expected else 1.0,
             non_finite=self._non_finite,
         )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -10,6 +11,9 @@ from torch.nn import functional
 
 from vcedge_runtime.errors import TrainingError
 
+STEADINESS = 0.1
+"""Factor on offsets and modulation before their bounds (our choice): without it, and with a hard
+bound that gives no gradient back, offsets ran against it within a thousand steps and stayed."""
 TAPS = 9
 """Places that a 3x3 convolution looks at, row by row."""
 
@@ -138,8 +142,9 @@ class FeatureAlignment(nn.Module):
     """Bends the key and the values of a remembered frame towards the query (SRNet, FAM).
 
     The paper gives the idea, two features in and a deformable convolution; widths, groups, the
-    reach and the start are our choice. It starts as the identity: no offset, and a modulation, from
-    0 to 2, of 1. All objects share the offsets.
+    reach, the bounds and the start are our choice. It sees the direction of keys, not their length,
+    and starts as the identity: no offset, and a modulation, from 0 to 2, of 1. All objects share
+    the offsets.
 
     Args:
         key_dim: Ck.
@@ -184,9 +189,11 @@ class FeatureAlignment(nn.Module):
             key: (B, Ck, h, w) key of the remembered one.
             value: (B, K, Cv, h, w) its values, of K objects.
         """
-        seen = self.look(torch.cat([query, key], 1))
-        offsets = self.to_offsets(seen).clamp(-self.reach, self.reach)
-        deformation = Deformation(offsets, 2 * torch.sigmoid(self.to_modulation(seen)))
+        both = [functional.normalize(each, dim=1) for each in (query, key)]
+        seen = self.look(torch.cat(both, 1) * math.sqrt(query.shape[1]))
+        offsets = self.reach * torch.tanh(STEADINESS * self.to_offsets(seen) / self.reach)
+        modulation = 2 * torch.sigmoid(STEADINESS * self.to_modulation(seen))
+        deformation = Deformation(offsets, modulation)
         return Aligned(
             self.deform_key(key[:, None], deformation)[:, 0], self.deform_value(value, deformation)
         )

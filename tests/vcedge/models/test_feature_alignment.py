@@ -10,7 +10,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vcedge.models.feature_alignment import TAPS, DeformableConv, Deformation, FeatureAlignment
+from vcedge.models.feature_alignment import (
+    STEADINESS,
+    TAPS,
+    DeformableConv,
+    Deformation,
+    FeatureAlignment,
+)
 from vcedge_runtime.errors import TrainingError
 
 # Places are formed and taken apart again in float32: a few units in the last place of a cell.
@@ -132,9 +138,29 @@ def test_all_objects_are_bent_alike() -> None:
 def test_offsets_are_bounded_by_the_reach() -> None:
     query, key, value = make_inputs()
     module = FeatureAlignment(16, 32, reach=1.0)
-    torch.nn.init.constant_(module.to_offsets.bias, 50.0)
+    torch.nn.init.constant_(module.to_offsets.bias, 50.0 / STEADINESS)
     found = module(query, key, value)
     torch.testing.assert_close(found.key[..., :-1, :-1], key[..., 1:, 1:], **CLOSE)
+
+
+def test_the_bound_still_gives_a_gradient_back() -> None:
+    query, key, value = make_inputs()
+    module = FeatureAlignment(16, 32, reach=1.0)
+    torch.nn.init.constant_(module.to_offsets.bias, 2.0 / STEADINESS)
+    module(query, key, value).value.square().mean().backward()
+    gradient = module.to_offsets.bias.grad
+    assert gradient is not None
+    assert gradient.abs().min() > 0
+
+
+def test_the_length_of_keys_does_not_move_anything() -> None:
+    query, key, value = make_inputs()
+    module = FeatureAlignment(16, 32)
+    torch.nn.init.normal_(module.to_offsets.weight, std=1.0)
+    with torch.no_grad():
+        found, longer = module(query, key, value), module(7 * query, 3 * key, value)
+    torch.testing.assert_close(longer.value, found.value, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(longer.key, 3 * found.key, rtol=1e-4, atol=1e-4)
 
 
 def test_it_learns_where_the_memory_has_moved() -> None:
