@@ -20,6 +20,10 @@ from vcedge_runtime.tracker import Tracker
 MAX_RELATIVE_ERROR = 1e-3
 """Largest error of an output as a share of its largest magnitude, FP32 against FP32 (our choice:
 convolutions sum in another order; 1e-4 is usual, a defect is above 1e-2)."""
+SELECTING = {"memory_read.readout": (0.1, 1e-5)}
+"""Largest and mean error of an output that hangs on which cells are the k nearest, likewise: where
+two are as near to the last bit, either may be taken. Of k = 20 the last has a twentieth of the
+weight at most, and such cells are rare (measured: 1.3e-3 and 2e-8)."""
 MAX_SCORE_DIFFERENCE = 0.002
 """Largest J&F difference over a clip, FP32 against FP32 (our choice: a few border pixels)."""
 
@@ -53,7 +57,9 @@ class OutputDifference:
     @property
     def passes(self) -> bool:
         """Whether the output is the model's."""
-        return self.non_finite == 0 and self.largest <= MAX_RELATIVE_ERROR * self.magnitude
+        largest, mean = SELECTING.get(self.tensor, (MAX_RELATIVE_ERROR, MAX_RELATIVE_ERROR))
+        close = self.largest <= largest * self.magnitude and self.mean <= mean * self.magnitude
+        return self.non_finite == 0 and close
 
 
 @dataclass(frozen=True)

@@ -62,8 +62,11 @@ def test_sixty_frames_in_a_closed_loop_are_the_models(srnet_bundle: Bundle) -> N
     assert outputs == GRAPHS
     for row in found["outputs"]:
         assert row["non_finite"] == 0
-        # FP32 sums of up to 3,456 terms in another order, in up to 20 layers.
-        assert row["largest"] < 1e-3 * row["magnitude"], row
+        # FP32 sums of up to 3,456 terms in another order, in up to 20 layers; where the k-th and
+        # the next cell are as near to the last bit, the readout may take either.
+        largest = 0.1 if row["tensor"] == "memory_read.readout" else 1e-3
+        assert row["largest"] < largest * row["magnitude"], row
+        assert row["mean"] < 1e-5 * row["magnitude"], row
 
 
 def test_the_exported_model_follows_several_objects_and_lets_them_go(srnet_bundle: Bundle) -> None:

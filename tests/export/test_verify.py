@@ -129,6 +129,14 @@ def test_a_score_that_differs_does_not_pass() -> None:
     assert not replace(good, outputs=(replace(output, non_finite=1),)).passes
 
 
+def test_what_selects_cells_may_take_another_now_and_then() -> None:
+    read = OutputDifference("memory_read.readout", 0.05, 1e-6, 1.0, 1.0, 0)
+    assert read.passes
+    assert not replace(read, largest=0.11).passes
+    assert not replace(read, mean=2e-5).passes
+    assert not replace(read, tensor="mask_decoder.logits").passes
+
+
 def test_the_report_is_plain_values(tiny_bundle: Bundle) -> None:
     report: Mapping[str, Any] = tiny_bundle.verification
     assert report["passes"] is True

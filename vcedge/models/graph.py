@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 
@@ -41,6 +42,8 @@ class GraphModule(nn.Module, ABC):
             lengths: as for ``make_examples``.
         """
         examples = self.make_examples(lengths)
-        with torch.inference_mode(), FlopCounterMode(display=False) as counter:
-            self(*examples)
+        # The counter follows gradients, of which there are none here.
+        counted = copy.deepcopy(self).requires_grad_(False)
+        with torch.no_grad(), FlopCounterMode(display=False) as counter:
+            counted(*examples)
         return int(counter.get_total_flops()) // 2
