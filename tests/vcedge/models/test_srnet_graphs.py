@@ -34,6 +34,8 @@ def network() -> SRNet:
     for parameter in network.parameters():
         if not parameter.any():
             nn.init.normal_(parameter, std=0.05)
+    for head in (network.alignment.to_offsets, network.alignment.to_modulation):
+        nn.init.normal_(head.weight, std=0.5)
     nn.init.normal_(network.mix.weight, std=0.05)
     return network
 

@@ -42,8 +42,8 @@ def make_objective(*, moved: bool = True, **own: Any) -> SRNetObjective:
     torch.manual_seed(0)
     objective = SRNetObjective("srnet-edge", SRNetSettings(**own))
     if moved:
-        nn.init.normal_(objective.network.alignment.to_offsets.weight, std=0.1)
-        nn.init.normal_(objective.network.alignment.to_modulation.weight, std=0.1)
+        nn.init.normal_(objective.network.alignment.to_offsets.weight, std=1.0)
+        nn.init.normal_(objective.network.alignment.to_modulation.weight, std=1.0)
     return objective.eval()
 
 
