@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from vcedge_runtime.bundle import Bundle
 
 if TYPE_CHECKING:
+    from vcedge.models.srnet import SRNet
     from vcedge.models.weights import Weights
     from vcedge_export.verify import TruthClip
 
@@ -84,6 +85,28 @@ def make_weights(*, motion: bool = False, value_extraction: bool = False) -> Wei
             network.values.to_out.reset_parameters()
             network.values.gate.fill_(0.3)
     return Weights(network, {"data": "none", "steps": 0})
+
+
+def make_srnet() -> SRNet:
+    """Make an ``srnet-edge`` in which nothing stands where it began: no offset or bias is zero."""
+    import torch
+    from torch import nn
+
+    from vcedge.models.srnet import SRNET_PROFILES, SRNet
+
+    torch.manual_seed(0)
+    network = SRNet(SRNET_PROFILES["srnet-edge"]).eval()
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.running_mean = 0.1 * torch.randn(module.num_features)
+            module.running_var = torch.rand(module.num_features) + 0.5
+    for parameter in network.parameters():
+        if not parameter.any():
+            nn.init.normal_(parameter, std=0.05)
+    for head in (network.alignment.to_offsets, network.alignment.to_modulation):
+        nn.init.normal_(head.weight, std=0.5)
+    nn.init.normal_(network.mix.weight, std=0.05)
+    return network
 
 
 @pytest.fixture(scope="session")

@@ -68,6 +68,8 @@ def plan_object_model(network: SRNet, options: ExportOptions) -> ExportedModel:
         lengths |= {axis: cells, f"{axis}8": at8, f"{axis}4": at4, axis.upper(): cells * stride}
     whole = composition.exchange(local=plain.local, prototypes=plain.prototypes)
     modules = dict(srnet_graphs(network, composition.top_k))
-    native = AlignmentGraph(network, native=True)
-    written = {native.spec.name: native} if options.deform_conv else {}
+    written = {}
+    if options.deform_conv:
+        native = AlignmentGraph(network, native=True)
+        written = {native.spec.name: native}
     return ExportedModel(profile.name, composition, whole, modules, lengths, COUNTED, written)

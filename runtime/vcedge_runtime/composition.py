@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from vcedge_runtime.errors import BundleError
 from vcedge_runtime.memory.dynamic import DynamicPolicy
@@ -25,8 +25,12 @@ from vcedge_runtime.sampling.clusters import ClusterSettings
 from vcedge_runtime.sampling.regions import RegionSettings
 from vcedge_runtime.sampling.sampling import SamplerSettings, WindowSettings
 
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
 Memory = ReferencePolicy | DynamicPolicy | LocalGlobalPolicy
 Alignment = NoAlignment | AlignmentSettings
+Kind = TypeVar("Kind", bound="DataclassInstance")
 Part = Memory | SamplerSettings | Fusion | Alignment
 
 KINDS: Mapping[str, Mapping[str, type[Any]]] = {
@@ -152,10 +156,15 @@ class Composition:
             KeyError, TypeError, AttributeError, ValueError: it is something else.
             BundleError: settings that cannot be.
         """
-        expected = {entry.name for entry in fields(cls)}
-        if set(value) != expected:
-            raise KeyError(f"a composition of {sorted(value)} instead of {sorted(expected)}")
-        return cls(**parts_from_json(value))
+        return composition_from_json(cls, value)
+
+
+def composition_from_json(kind: type[Kind], value: Mapping[str, Any]) -> Kind:
+    """Read a composition of a kind; nothing may be left out; raises what ``from_json`` tells."""
+    expected = {entry.name for entry in fields(kind)}
+    if set(value) != expected:
+        raise KeyError(f"a composition of {sorted(value)} instead of {sorted(expected)}")
+    return kind(**parts_from_json(value))
 
 
 def kind_of(part: str, settings: Part) -> str:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from vcedge_runtime.composition import Memory, kind_of, make_part, parts_from_json
+from vcedge_runtime.composition import Memory, composition_from_json, kind_of, make_part
 from vcedge_runtime.errors import BundleError
 from vcedge_runtime.memory.local_global import LocalGlobalPolicy
 
@@ -108,7 +108,4 @@ class ObjectComposition:
             KeyError, TypeError, AttributeError, ValueError: it is something else.
             BundleError: settings that cannot be.
         """
-        expected = {entry.name for entry in fields(cls)}
-        if set(value) != expected:
-            raise KeyError(f"a composition of {sorted(value)} instead of {sorted(expected)}")
-        return cls(**parts_from_json(value))
+        return composition_from_json(cls, value)

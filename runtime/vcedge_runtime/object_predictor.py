@@ -71,7 +71,7 @@ class ObjectPredictor:
         bank: keys, and shares at the key grid.
         values: what memory keeps of the objects, in the same slots.
         frame: number of the last frame that is done.
-        readout_macs: multiply-accumulates of all readouts so far, without those of ``memory``.
+        readout_macs: multiply-accumulates of the readouts of all frames so far.
 
     Raises:
         TrackerError: the key grid has fewer cells than a readout takes.
@@ -274,6 +274,9 @@ class ObjectPredictor:
             mixed = np.empty_like(read)
             inputs = {"readout": read, "local_readout": near, "local_value": value[0]}
             self._engines["readout_mix"].run(inputs, {"mixed": mixed})
+        frames = len(slots) + (parts.local != "off")
+        channels = parts.key_dim + read.shape[0] * parts.value_dim
+        self.readout_macs += (query.shape[0] * query.shape[1]) ** 2 * frames * channels
         return mixed, local
 
     def _attend(self, query: Planes, keys: Planes, values: Planes, slots: Sequence[int]) -> Planes:
@@ -287,10 +290,6 @@ class ObjectPredictor:
             "slot_valid": np.ones(len(slots), np.float32),
         }
         self._engines["memory_read"].run(inputs, {"readout": found})
-        cells = found.shape[2] * found.shape[3]
-        self.readout_macs += (
-            cells**2 * len(slots) * (query.shape[2] + found.shape[0] * found.shape[1])
-        )
         return found
 
     def _follow_prototypes(self, mixed: Planes, slots: Sequence[int]) -> Planes:
@@ -337,11 +336,9 @@ class ObjectPredictor:
         """Read labels at the key grid, for memories that ask."""
 
         def read(frames: Sequence[int]) -> Planes:
-            before = self.readout_macs
             slots = [self.bank.slot_of(past) for past in frames]
             labels = self.bank.labels[..., None]
             found = self._attend(self.bank.keys[slot], self.bank.keys, labels, slots)
-            self.readout_macs = before
             return np.ascontiguousarray(np.moveaxis(found[:, 0], 0, -1))
 
         return read

@@ -11,10 +11,9 @@ import onnx
 import pytest
 import torch
 from numpy.typing import NDArray
-from torch import nn
 
+from tests.conftest import make_srnet
 from vcedge.models.graph import GraphModule
-from vcedge.models.srnet import SRNET_PROFILES, SRNet
 from vcedge_export.object_model import plan_object_model
 from vcedge_export.onnx import export_onnx
 from vcedge_export.plan import ExportedModel, ExportOptions
@@ -49,19 +48,7 @@ SIZES = {"one of each": (4, 5, 1, 1, 1), "many": (6, 11, 4, 9, 6)}
 @pytest.fixture(scope="module")
 def plan() -> ExportedModel:
     """The graphs of a network in which no offset or bias is zero, as after training."""
-    torch.manual_seed(0)
-    network = SRNet(SRNET_PROFILES["srnet-edge"]).eval()
-    for module in network.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.running_mean = 0.1 * torch.randn(module.num_features)
-            module.running_var = torch.rand(module.num_features) + 0.5
-    for parameter in network.parameters():
-        if not parameter.any():
-            nn.init.normal_(parameter, std=0.05)
-    for head in (network.alignment.to_offsets, network.alignment.to_modulation):
-        nn.init.normal_(head.weight, std=0.5)
-    nn.init.normal_(network.mix.weight, std=0.05)
-    return plan_object_model(network, ExportOptions())
+    return plan_object_model(make_srnet(), ExportOptions())
 
 
 @pytest.fixture(scope="module")

@@ -42,6 +42,14 @@ PROFILES = {
 }
 
 
+def make_shortcut(in_channels: int, out_channels: int, stride: int) -> nn.Module:
+    """What a residual block adds to its own: its input, projected where the shapes differ."""
+    if stride == 1 and in_channels == out_channels:
+        return nn.Identity()
+    projection = nn.Conv2d(in_channels, out_channels, 1, stride, bias=False)
+    return nn.Sequential(projection, nn.BatchNorm2d(out_channels))
+
+
 class ResidualBlock(nn.Module):
     """Two 3x3 convolutions with a shortcut (He et al. 2016, the block of ResNet-18)."""
 
@@ -51,12 +59,7 @@ class ResidualBlock(nn.Module):
         self.bn1 = nn.BatchNorm2d(out_channels)
         self.conv2 = nn.Conv2d(out_channels, out_channels, 3, 1, 1, bias=False)
         self.bn2 = nn.BatchNorm2d(out_channels)
-        self.shortcut: nn.Module = nn.Identity()
-        if stride != 1 or in_channels != out_channels:
-            self.shortcut = nn.Sequential(
-                nn.Conv2d(in_channels, out_channels, 1, stride, bias=False),
-                nn.BatchNorm2d(out_channels),
-            )
+        self.shortcut = make_shortcut(in_channels, out_channels, stride)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, in_channels, H, W) to (B, out_channels, H / stride, W / stride)."""

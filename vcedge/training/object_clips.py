@@ -384,7 +384,7 @@ def _draw_moves(
 
 
 def _cut_scene(view: _View, wanted: int, smallest: float) -> tuple[_Scene, int]:
-    """Cut the frames, the main object as 1 and up to ``wanted`` - 1 others that the first shows.
+    """Cut the frames, the main object as 1 and ``wanted`` - 1 others, if the first shows them.
 
     Returns:
         The scene and how many objects it has.
@@ -393,9 +393,8 @@ def _cut_scene(view: _View, wanted: int, smallest: float) -> tuple[_Scene, int]:
     counts[[0, view.main]] = 0
     largest = np.argsort(-counts, kind="stable")[: wanted - 1]
     others = largest[counts[largest] >= smallest * view.ids[0].size]
-    # What the first frame does not show cannot be asked for later.
-    found = [*([view.main] if (view.ids[0] == view.main).any() else []), *others.tolist()]
-    found = [label for label in found if label > 0]
+    first, asked = view.ids[0], (view.main, *others.tolist())
+    found = [label for label in asked if label > 0 and (first == label).any()]
     numbers = np.zeros(256, np.uint8)
     numbers[found] = np.arange(1, len(found) + 1)
     images = [crop.cut(frame) for crop, frame in zip(view.crops, view.shot.images, strict=True)]

@@ -54,8 +54,8 @@ class SRNetObjective(Objective):
         truth, targets = clips.ids[:, 1:].flatten(0, 1).long(), masks[:, 1:].flatten(0, 1)
         pixels = self.settings.share_of_pixels(share)
         losses = {"cross_entropy": bootstrapped_cross_entropy(scores, truth, pixels)}
-        shares = torch.softmax(scores, 1)[:, 1:]
         if self.settings.dice:
+            shares = torch.softmax(scores, 1)[:, 1:]
             losses["dice"] = self.settings.dice * dice_loss(shares, targets)
         return losses
 

@@ -7,8 +7,9 @@ from collections.abc import Mapping
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from tests.conftest import make_srnet
 from vcedge.models.graph import GraphModule
 from vcedge.models.prototypes import prototypes_from_sums, sum_features
 from vcedge.models.srnet import SRNET_PROFILES, SRNet
@@ -24,20 +25,7 @@ CLOSE = {"rtol": 1e-4, "atol": 1e-4}
 
 @pytest.fixture(scope="module")
 def network() -> SRNet:
-    """A network in which nothing stands where it began: no offset or bias is zero."""
-    torch.manual_seed(0)
-    network = SRNet(SRNET_PROFILES["srnet-edge"]).eval()
-    for module in network.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.running_mean = 0.1 * torch.randn(module.num_features)
-            module.running_var = torch.rand(module.num_features) + 0.5
-    for parameter in network.parameters():
-        if not parameter.any():
-            nn.init.normal_(parameter, std=0.05)
-    for head in (network.alignment.to_offsets, network.alignment.to_modulation):
-        nn.init.normal_(head.weight, std=0.5)
-    nn.init.normal_(network.mix.weight, std=0.05)
-    return network
+    return make_srnet()
 
 
 @pytest.fixture(scope="module")
