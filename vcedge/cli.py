@@ -18,6 +18,7 @@ COMMANDS = {
     "bench": ("bench", "Measure the speed of every stage."),
     "eval": ("evaluate", "Score masks by a standard protocol."),
     "export": ("export", "Write a bundle: ONNX graphs that are proven to be the model."),
+    "calibrate": ("calibrate", "Record what an INT8 export needs, while video is tracked."),
     "train": ("train", "Train an encoder on unlabelled video."),
 }
 """Each command's module in ``vcedge.commands``, which holds it under the name ``command``."""

@@ -10,15 +10,17 @@ from typing import Any
 
 from vcedge.models.network import KeyNetwork
 from vcedge.models.weights import Network, Weights
+from vcedge_calibration.recording import CalibrationClip
+from vcedge_export.int8 import Quantiser
 from vcedge_export.label_model import plan_label_model
 from vcedge_export.object_model import plan_object_model
 from vcedge_export.onnx import export_onnx
 from vcedge_export.plan import ExportedModel, ExportOptions
+from vcedge_export.precision import lower_precision, name_dearest, open_engines
 from vcedge_export.torch_engine import TorchEngine
 from vcedge_export.verify import TruthClip, verify_bundle
 from vcedge_runtime.bundle import MANIFEST, Bundle, GraphFile, sha256_of
-from vcedge_runtime.engines.onnxruntime import OnnxRuntimeEngine
-from vcedge_runtime.errors import OutputError
+from vcedge_runtime.errors import ExportError, OutputError
 
 
 def plan_export(network: Network, options: ExportOptions) -> ExportedModel:
@@ -54,7 +56,8 @@ def export_bundle(
     Raises:
         OutputError: the folder exists and may not be overwritten, is no bundle, or cannot be
             written.
-        ExportError: a graph cannot be exported, or the network lacks what the options ask for.
+        ExportError: a graph cannot be exported, the network lacks what the options ask for, or INT8
+            loses more than they allow.
         BundleError: the options cannot be.
     """
     _require_free(folder, options.overwrite)
@@ -67,8 +70,12 @@ def export_bundle(
     try:
         model = plan_export(weights.network, options)
         bundle = _write_graphs(model, partial, folder.name, weights.facts, on_stage)
+        on_stage("precision")
+        first = CalibrationClip(clip.label, clip.frames, clip.masks[0])
+        bundle, quantisers = lower_precision(bundle, options, first)
         on_stage("verify")
-        proven = _prove(bundle, model, clip)
+        proven = _prove(bundle, model, clip, options.max_drop)
+        _refuse_loss(proven, quantisers, options.max_drop)
         proven.save()
         shutil.rmtree(folder, ignore_errors=True)
         partial.replace(folder)
@@ -96,20 +103,35 @@ def _write_graphs(
     graphs = {}
     for graph, module in model.modules.items():
         on_stage(graph)
-        file = f"{graph}.onnx"
-        export_onnx(model.written.get(graph, module), model.lengths, folder / file)
+        path = folder / f"{graph}.onnx"
+        export_onnx(model.written.get(graph, module), model.lengths, path)
         pixels = model.lengths["H"] * model.lengths["W"]
         macs = module.count_macs(model.lengths) / pixels if graph in model.counted else 0.0
-        graphs[graph] = GraphFile(module.spec, file, sha256_of(folder / file), "fp32", macs)
+        graphs[graph] = GraphFile(module.spec, path.name, sha256_of(path), "fp32", macs)
     return Bundle(folder, name, model.profile, model.composition, graphs, facts)
 
 
-def _prove(bundle: Bundle, model: ExportedModel, clip: TruthClip) -> Bundle:
-    exported = {
-        name: OnnxRuntimeEngine(bundle.path_of(name), graph.spec)
-        for name, graph in bundle.graphs.items()
-    }
-    eager = {name: TorchEngine(module, module.spec) for name, module in model.modules.items()}
+def _prove(bundle: Bundle, model: ExportedModel, clip: TruthClip, max_drop: float) -> Bundle:
     whole = replace(bundle, composition=model.whole)
-    verification = verify_bundle(whole, exported, eager, clip)
-    return replace(bundle, verification=verification.to_json())
+
+    def verify(*, rounded: bool) -> dict[str, Any]:
+        exported = open_engines(bundle, bundle.graphs, rounded=rounded)
+        eager = {name: TorchEngine(module, module.spec) for name, module in model.modules.items()}
+        return verify_bundle(whole, exported, eager, clip, max_drop=max_drop).to_json()
+
+    found = verify(rounded=False)
+    if any(graph.islands for graph in bundle.graphs.values()):
+        unrounded, found = found, verify(rounded=True)
+        found |= {"passes": found["passes"] and unrounded["passes"], "unrounded": unrounded}
+    return replace(bundle, verification=found)
+
+
+def _refuse_loss(bundle: Bundle, quantisers: Mapping[str, Quantiser], max_drop: float) -> None:
+    before, after = (bundle.verification[side] for side in ("score_model", "score_exported"))
+    if quantisers and before - after > max_drop:
+        raise ExportError(
+            f"INT8 takes J&F from {before:.4f} to {after:.4f} on {bundle.verification['clip']}; "
+            f"expected to lose {max_drop:.4f} at most. These layers cost most: "
+            f"{name_dearest(quantisers)}. Calibrate on more video or by another method, or allow "
+            "more"
+        )

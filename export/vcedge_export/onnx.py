@@ -60,6 +60,11 @@ def export_onnx(module: GraphModule, lengths: Mapping[str, int], path: Path) -> 
         raise ExportError(f"graph {spec.name} cannot be exported: {reason}") from exc
     model = program.model_proto if program is not None else onnx.ModelProto()
     _check_model(model, spec)
+    save_onnx(model, path)
+
+
+def save_onnx(model: onnx.ModelProto, path: Path) -> None:
+    """Write a graph; the file is replaced as a whole."""
     partial = path.with_suffix(".partial")
     onnx.save(model, partial)
     partial.replace(path)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from vcedge.models.graph import GraphModule
+from vcedge_calibration.recording import Sample
+from vcedge_export.int8 import Int8Settings
 from vcedge_runtime.composition import Composition, Part
 from vcedge_runtime.errors import ExportError
 from vcedge_runtime.object_composition import ObjectComposition
@@ -36,6 +38,11 @@ class ExportOptions:
         prototypes: whether SRNet's prototype transformer runs.
         deform_conv: whether SRNet's alignment is written with ONNX's DeformConv instead of grid
             samples: ONNX Runtime on a CPU has it since 1.25, TensorRT since 10.1.
+        fp16: whether layers compute in FP16.
+        int8: how convolutions of encoders and decoders are quantised; None where they are not. With
+            ``fp16`` the rest is in FP16, for TensorRT; without, in FP32, for a CPU.
+        samples: what INT8 is calibrated on, by graph; recorded on the clip of the proof when None.
+        max_drop: most J&F, 0 to 1, that INT8 may lose on that clip.
         overwrite: replace a bundle that stands in the folder.
     """
 
@@ -54,11 +61,17 @@ class ExportOptions:
     interval: int | None = None
     prototypes: bool | None = None
     deform_conv: bool = False
+    fp16: bool = False
+    int8: Int8Settings | None = None
+    samples: Mapping[str, Sequence[Sample]] | None = None
+    max_drop: float = 0.01
     overwrite: bool = False
 
     def __post_init__(self) -> None:
         if self.top_k is not None and self.top_k < 1:
             raise ExportError(f"received top_k {self.top_k}; expected at least 1")
+        if not 0 <= self.max_drop <= 1:
+            raise ExportError(f"received max_drop {self.max_drop}; expected a share of 1")
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from vcedge_runtime.spec import GraphSpec
 FORMAT = 2
 MANIFEST = "bundle.json"
 MODELS = Path(__file__).parent / "models"
+PRECISIONS = ("fp32", "fp16", "int8")
 DEFAULT_MODEL = "mer-edge"
 """The bundle, of those that came with the package, that is used where none is named."""
 
@@ -29,8 +30,9 @@ class GraphFile:
         spec: names, dtypes and shapes.
         file: name within the bundle's folder.
         sha256: of the file.
-        precision: ``fp32``.
+        precision: of its layers, one of ``PRECISIONS``.
         macs_per_pixel: multiply-accumulates per pixel of its image; 0 for a graph without one.
+        islands: names of the nodes that compute in FP32 in a lower precision's bundle, by why.
     """
 
     spec: GraphSpec
@@ -38,6 +40,7 @@ class GraphFile:
     sha256: str
     precision: str
     macs_per_pixel: float = 0.0
+    islands: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         named = isinstance(self.file, str) and Path(self.file).name == self.file
@@ -45,6 +48,11 @@ class GraphFile:
             raise BundleError(
                 f"received a graph {self.spec.name} with file {self.file!r} and sha256 "
                 f"{self.sha256!r}; expected a name within the bundle's folder and its checksum"
+            )
+        if self.precision not in PRECISIONS:
+            raise BundleError(
+                f"received a graph {self.spec.name} of precision {self.precision!r}; expected one "
+                f"of {PRECISIONS}; upgrade vcedge or export the bundle again"
             )
 
     def to_json(self) -> dict[str, Any]:
@@ -108,6 +116,11 @@ class Bundle:
             ) from exc
         bundle.check_files()
         return bundle
+
+    @property
+    def precision(self) -> str:
+        """The lowest of its graphs': what the bundle was exported in."""
+        return max((graph.precision for graph in self.graphs.values()), key=PRECISIONS.index)
 
     def path_of(self, graph: str) -> Path:
         """File of a graph.

@@ -121,7 +121,7 @@ def test_a_single_wrong_value_does_not_pass(
 
 
 def test_a_score_that_differs_does_not_pass() -> None:
-    output = OutputDifference("encoder.key", 1e-6, 1e-7, 1.0, 1.0, 0)
+    output = OutputDifference("encoder.key", "fp32", 1e-6, 1e-7, 1e-8, 1.0, 1.0, 0)
     good = Verification("clip", 4, (output,), (1.0, 1.0), 0.7, 0.7015)
     assert good.passes
     assert not replace(good, score_exported=0.697).passes
@@ -129,8 +129,21 @@ def test_a_score_that_differs_does_not_pass() -> None:
     assert not replace(good, outputs=(replace(output, non_finite=1),)).passes
 
 
+def test_a_lower_precision_may_differ_further() -> None:
+    output = OutputDifference("encoder.key", "fp16", 1e-2, 1e-3, 1e-4, 1.0, 1.0, 0)
+    assert output.passes
+    assert not replace(output, precision="fp32").passes
+    assert not replace(output, largest=3e-2).passes
+    assert not replace(output, mean=3e-3).passes
+    exact = replace(output, precision="fp32", largest=1e-6, mean=1e-7)
+    good = Verification("clip", 4, (exact, output), (1.0, 1.0), 0.7, 0.7025)
+    assert good.passes
+    assert not replace(good, score_exported=0.7035).passes
+    assert not replace(good, outputs=(exact,)).passes
+
+
 def test_what_selects_cells_may_take_another_now_and_then() -> None:
-    read = OutputDifference("memory_read.readout", 0.05, 1e-6, 1.0, 1.0, 0)
+    read = OutputDifference("memory_read.readout", "fp32", 0.05, 1e-6, 0.0, 1.0, 1.0, 0)
     assert read.passes
     assert not replace(read, largest=0.11).passes
     assert not replace(read, mean=2e-5).passes

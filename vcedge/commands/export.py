@@ -13,7 +13,8 @@ from typing import Any
 import click
 from rich.console import Console
 
-from vcedge.commands.inspect_bundle import difference_table
+from vcedge.commands.inspect_bundle import difference_table, island_table
+from vcedge.commands.models import megabytes_of
 from vcedge.commands.options import (
     ALIGNMENT,
     FUSION,
@@ -26,11 +27,13 @@ from vcedge.commands.options import (
     VALUES,
 )
 from vcedge.models.weights import load_weights
+from vcedge_calibration.samples import load_samples
 from vcedge_export.bundle import export_bundle
+from vcedge_export.int8 import METHODS, Int8Settings
 from vcedge_export.label_model import RADIUS, TEMPERATURE
 from vcedge_export.plan import ExportOptions
 from vcedge_export.verify import TruthClip
-from vcedge_runtime.bundle import DEFAULT_MODEL
+from vcedge_runtime.bundle import DEFAULT_MODEL, Bundle
 from vcedge_runtime.composition import Part
 from vcedge_runtime.demo_clip import render_demo_clip
 from vcedge_runtime.errors import ExportError, MissingExtraError
@@ -66,6 +69,36 @@ from vcedge_runtime.video.sources import open_source
     help="Write SRNet's alignment with ONNX's DeformConv instead of grid samples: ONNX Runtime has "
     "it since 1.25, TensorRT since 10.1.",
 )
+@click.option(
+    "--fp16",
+    is_flag=True,
+    help="Half precision, written into the graphs, with islands in FP32: for TensorRT and CUDA, "
+    "and half the size everywhere.",
+)
+@click.option(
+    "--int8",
+    is_flag=True,
+    help="Quantise convolutions of encoders and decoders: for a CPU; with --fp16, for TensorRT.",
+)
+@click.option(
+    "--calibration",
+    type=click.Path(path_type=Path),
+    help="With --int8: what vcedge calibrate recorded; the frames of the proof by default.",
+)
+@click.option(
+    "--calibrate-by",
+    type=click.Choice(METHODS),
+    default="minmax",
+    show_default=True,
+    help="How the range of an activation follows from what was seen.",
+)
+@click.option(
+    "--max-drop",
+    type=click.FloatRange(0, 100),
+    default=1.0,
+    show_default=True,
+    help="Most points of J&F that INT8 may lose on the frames of the proof.",
+)
 @click.option("--clip", help="Real frames to verify on; the demo clip by default.")
 @click.option(
     "--truth",
@@ -91,6 +124,11 @@ def command(
     interval: int | None,
     prototypes: bool | None,
     deform_conv: bool,
+    fp16: bool,
+    int8: bool,
+    calibration: Path | None,
+    calibrate_by: str,
+    max_drop: float,
     clip: str | None,
     truth: Path | None,
     frames: int,
@@ -101,8 +139,11 @@ def command(
     A bundle that is not the model is written all the same, marked so, and the exit code is 1.
     """
     _require_exporter()
+    if calibration is not None and not int8:
+        raise ExportError("received --calibration without --int8; pass both, or neither")
     console = Console()
-    folder = out or Path("vcedge-out") / "bundles" / Path(weights).stem
+    name = Path(weights).stem + "-int8" * int8 + "-fp16" * fp16
+    folder = out or Path("vcedge-out") / "bundles" / name
     began = time.monotonic()
     options = ExportOptions(
         size=size,
@@ -119,6 +160,10 @@ def command(
         interval=interval,
         prototypes=prototypes,
         deform_conv=deform_conv,
+        fp16=fp16,
+        int8=Int8Settings(calibrate_by) if int8 else None,
+        samples=load_samples(calibration) if calibration else None,
+        max_drop=max_drop / 100,
         overwrite=overwrite,
     )
     with console.status("export") as status:
@@ -129,11 +174,10 @@ def command(
             options,
             on_stage=lambda stage: status.update(f"export: {stage}"),
         )
-    console.out(_headline(bundle.verification), highlight=False)
-    console.print(difference_table(bundle.verification))
-    megabytes = sum(bundle.path_of(name).stat().st_size for name in bundle.graphs) / 1e6
+    _print_proof(console, bundle)
     seconds = time.monotonic() - began
-    console.out(f"wrote {folder} ({megabytes:.1f} MB) in {seconds:.0f} s", highlight=False)
+    what = f"{megabytes_of(bundle):.1f} MB, {bundle.precision}"
+    console.out(f"wrote {folder} ({what}) in {seconds:.0f} s", highlight=False)
     if not bundle.verification["passes"]:
         console.print("[red]the exported graphs are NOT the model[/red]; the bundle is marked so")
         raise click.exceptions.Exit(1)
@@ -164,6 +208,17 @@ def _read_clip(clip: str | None, truth: Path | None, frames: int) -> TruthClip:
         chosen = list(islice(source, frames))
         masks = [read_label_png(truth / f"{frame.name}.png") for frame in chosen]
     return TruthClip(Path(clip).name, [frame.image for frame in chosen], masks)
+
+
+def _print_proof(console: Console, bundle: Bundle) -> None:
+    found = bundle.verification
+    if "unrounded" in found:
+        console.out("as a GPU rounds it, " + _headline(found), highlight=False)
+        console.out("as a CPU runs it, " + _headline(found["unrounded"]), highlight=False)
+        console.print(island_table(bundle))
+    else:
+        console.out(_headline(found), highlight=False)
+    console.print(difference_table(found))
 
 
 def _headline(found: Mapping[str, Any]) -> str:

@@ -8,6 +8,7 @@ from dataclasses import asdict
 from typing import Any
 
 import click
+import numpy as np
 from rich.table import Table
 
 from vcedge.commands.models import describe_accuracy, describe_verification, megabytes_of
@@ -39,13 +40,14 @@ def command(bundle: str, as_json: bool) -> None:
         ("weights", make_fact_list(_plain_facts(opened.weights))),
         ("verification", make_fact_list(_verification_facts(opened.verification))),
         ("", difference_table(opened.verification)),
+        ("layers in FP32", island_table(opened)),
     ):
         if title:
             console.print(f"\n[bold underline]{title}[/]")
         if table.row_count:
             console.print(table)
         elif title:
-            console.print("nothing is recorded")
+            console.print("all" if title == "layers in FP32" else "nothing is recorded")
 
 
 def _facts(bundle: Bundle) -> list[tuple[str, str]]:
@@ -159,11 +161,22 @@ def difference_table(found: Mapping[str, Any]) -> Table:
             row["tensor"],
             f"{row['largest']:.2e}",
             f"{row['mean']:.2e}",
+            f"{row.get('median', np.nan):.2e}",
             f"{row['magnitude']:.2e}",
             f"{row['cosine']:.8f}",
             str(row["non_finite"]),
         )
         for row in found.get("outputs", ())
     ]
-    columns = ("output", "max error", "mean error", "max value", "cosine", "NaN, inf")
+    columns = ("output", "max error", "mean error", "median", "max value", "cosine", "NaN, inf")
     return make_table(columns, rows)
+
+
+def island_table(bundle: Bundle) -> Table:
+    """Lay out what computes in FP32 in a bundle of a lower precision, and why."""
+    rows = [
+        (name, reason, str(len(nodes)))
+        for name, graph in bundle.graphs.items()
+        for reason, nodes in graph.islands.items()
+    ]
+    return make_table(("graph", "stays in FP32", "nodes"), rows, left=2)

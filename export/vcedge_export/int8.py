@@ -1,0 +1,204 @@
+"""INT8 as Q/DQ pairs around the convolutions of encoders and decoders, by ONNX Runtime's quantiser.
+
+Keys and final logits keep their layer: what is compared and what decides. ONNX Runtime fuses a ReLU
+into a quantisation whose zero point is the least number, TensorRT takes zero points of 0 alone: so
+there is a graph for each.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+from numpy.typing import NDArray
+from onnx import NodeProto
+from onnxruntime.quantization import QuantType
+from onnxruntime.quantization.calibrate import CalibrationMethod, create_calibrator
+from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
+
+from vcedge_runtime.errors import ExportError
+
+METHODS = ("minmax", "percentile", "entropy")
+KEPT_OUTPUTS = ("key", "logits")
+"""Outputs whose last layer is not quantised."""
+OPERATORS = ("Conv", "Add", "MaxPool")
+"""What is quantised: layers, and what stands between two of them in a residual network."""
+RANKED_SAMPLES = 2
+"""Samples on which the cost of a layer is measured."""
+Sample = Mapping[str, NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class Int8Settings:
+    """How a graph is quantised.
+
+    Attributes:
+        method: how the range of an activation follows from what was seen: its ends, a percentile of
+            it, or the range of least relative entropy.
+        percentile: of the activations that ``percentile`` keeps in range.
+        symmetric: zero points are 0, for TensorRT; otherwise unsigned activations, for a CPU.
+    """
+
+    method: str = "minmax"
+    percentile: float = 99.99
+    symmetric: bool = False
+
+    def __post_init__(self) -> None:
+        if self.method not in METHODS or not 50 < self.percentile <= 100:
+            raise ExportError(
+                f"received calibration by {self.method!r} with percentile {self.percentile}; "
+                f"expected one of {METHODS}, and above 50 up to 100"
+            )
+
+
+class Quantiser:
+    """Quantises one graph, after samples of what it is given.
+
+    Args:
+        path: the graph, in FP32.
+        samples: inputs of single runs.
+        settings: how.
+
+    Raises:
+        ExportError: there is no sample.
+    """
+
+    def __init__(self, path: Path, samples: Sequence[Sample], settings: Int8Settings) -> None:
+        if not samples:
+            raise ExportError(f"no sample of what {path.stem} is given; calibrate on a longer clip")
+        self._path = path
+        self._samples = samples
+        self._settings = settings
+        self._model = onnx.load(path)
+        with _quiet():
+            self._ranges = self._find_ranges()
+
+    @property
+    def layers(self) -> list[str]:
+        """Names of the convolutions that may be quantised, in order."""
+        kept = _find_kept(self._model)
+        nodes = self._model.graph.node
+        return [n.name for n in nodes if n.op_type == "Conv" and n.name not in kept]
+
+    def quantise(self, layers: Sequence[str] | None = None) -> onnx.ModelProto:
+        """Insert Q/DQ pairs.
+
+        Args:
+            layers: only these convolutions, and nothing else; all of them, with what stands between
+                them, when None.
+        """
+        symmetric = self._settings.symmetric
+        model = onnx.ModelProto()
+        model.CopyFrom(onnx.shape_inference.infer_shapes(self._model))
+        with _quiet():
+            quantizer = QDQQuantizer(
+                model,
+                per_channel=True,
+                reduce_range=False,
+                weight_qType=QuantType.QInt8,
+                activation_qType=QuantType.QInt8 if symmetric else QuantType.QUInt8,
+                tensors_range=self._ranges,
+                nodes_to_quantize=list(layers or ()),
+                nodes_to_exclude=sorted(_find_kept(self._model)),
+                op_types_to_quantize=list(OPERATORS),
+                # TensorRT wants biases as they are; ONNX Runtime quantises them when it loads.
+                extra_options={"ActivationSymmetric": symmetric, "QuantizeBias": False},
+            )
+            quantizer.quantize_model()
+            quantizer.model.topological_sort()
+        quantised: onnx.ModelProto = quantizer.model.model
+        onnx.checker.check_model(quantised, full_check=True)
+        return quantised
+
+    def rank_layers(self) -> list[tuple[str, float]]:
+        """Cost of each layer when it alone is quantised, the dearest first.
+
+        Returns:
+            Names, each with the mean error of the outputs as a share of their mean magnitude.
+        """
+        samples = self._samples[:RANKED_SAMPLES]
+        exact = _run_all(self._model, samples)
+        costs = []
+        for layer in self.layers:
+            found = _run_all(self.quantise([layer]), samples)
+            shares = [
+                np.abs(a - b).mean() / max(float(np.abs(a).mean()), 1e-12)
+                for a, b in zip(exact, found, strict=True)
+            ]
+            costs.append((layer, float(np.mean(shares))))
+        return sorted(costs, key=lambda pair: -pair[1])
+
+    def _find_ranges(self) -> Any:
+        methods = {
+            "minmax": CalibrationMethod.MinMax,
+            "percentile": CalibrationMethod.Percentile,
+            "entropy": CalibrationMethod.Entropy,
+        }
+        options = {"percentile": self._settings.percentile, "symmetric": self._settings.symmetric}
+        with TemporaryDirectory() as folder:
+            calibrator = create_calibrator(
+                self._path,
+                OPERATORS,
+                augmented_model_path=str(Path(folder) / "augmented.onnx"),
+                calibrate_method=methods[self._settings.method],
+                extra_options=options,
+            )
+            # One after the other: what is collected holds every activation.
+            for sample in self._samples:
+                calibrator.collect_data(_Reader(sample))
+            return calibrator.compute_data()
+
+
+class _Reader:
+    """Hands ONNX Runtime's calibration one sample."""
+
+    def __init__(self, sample: Sample) -> None:
+        self._waiting = [dict(sample)]
+
+    def get_next(self) -> dict[str, NDArray[Any]] | None:
+        return self._waiting.pop() if self._waiting else None
+
+
+def _run_all(model: onnx.ModelProto, samples: Sequence[Sample]) -> list[NDArray[Any]]:
+    """Every output of every sample, whatever its shape."""
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(
+        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
+    return [output for sample in samples for output in session.run(None, dict(sample))]
+
+
+def _find_kept(model: onnx.ModelProto) -> set[str]:
+    """Names of the layers, and of what follows them, that give ``KEPT_OUTPUTS``."""
+    producers: dict[str, NodeProto] = {o: node for node in model.graph.node for o in node.output}
+    kept: set[str] = set()
+    waiting = [output.name for output in model.graph.output if output.name in KEPT_OUTPUTS]
+    while waiting:
+        node = producers.get(waiting.pop())
+        if node is None or node.name in kept:
+            continue
+        kept.add(node.name)
+        if node.op_type != "Conv":
+            waiting += node.input
+    return kept
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """The quantiser advises through the root logger on what was done already."""
+    logger = logging.getLogger()
+    before = logger.disabled
+    logger.disabled = True
+    try:
+        yield
+    finally:
+        logger.disabled = before

@@ -1,0 +1,115 @@
+"""The precision of exported graphs: a property of their files, on every back-end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import onnx
+
+from vcedge_calibration.recording import CalibrationClip, Sample, record_inputs
+from vcedge_export.half import to_half
+from vcedge_export.half_rounding import round_like_half
+from vcedge_export.int8 import Quantiser
+from vcedge_export.onnx import save_onnx
+from vcedge_export.plan import ExportOptions
+from vcedge_runtime.bundle import Bundle, GraphFile, sha256_of
+from vcedge_runtime.engines.base import Engine
+from vcedge_runtime.engines.onnxruntime import OnnxRuntimeEngine
+from vcedge_runtime.errors import ExportError
+
+SAMPLES = 24
+"""Runs of each graph that INT8 is calibrated on (our choice)."""
+DEAREST = 5
+"""Layers that a refusal names."""
+
+
+def lower_precision(
+    bundle: Bundle, options: ExportOptions, clip: CalibrationClip
+) -> tuple[Bundle, dict[str, Quantiser]]:
+    """Rewrite a bundle's files, which are in FP32, as the options ask for.
+
+    A graph that has no layer to gain by it stays as it is.
+
+    Returns:
+        The bundle with what its files are now, and what quantised them, by graph.
+
+    Raises:
+        ExportError: a graph cannot be rewritten, or there is nothing to calibrate it on.
+    """
+    quantisers = {}
+    if options.int8:
+        settings = replace(options.int8, symmetric=options.fp16)
+        quantisers = {
+            name: Quantiser(bundle.path_of(name), samples, settings)
+            for name, samples in _choose_samples(bundle, options, clip).items()
+        }
+    graphs = {
+        name: _lower(bundle.path_of(name), graph, quantisers.get(name), half=options.fp16)
+        for name, graph in bundle.graphs.items()
+    }
+    return replace(bundle, graphs=graphs), quantisers
+
+
+def _choose_samples(
+    bundle: Bundle, options: ExportOptions, clip: CalibrationClip
+) -> Mapping[str, Sequence[Sample]]:
+    if options.samples is None:
+        return record_inputs(bundle, [clip], samples=SAMPLES)
+    for name, runs in options.samples.items():
+        taken = {t.name for t in bundle.graphs[name].spec.inputs} if name in bundle.graphs else None
+        if any(set(run) != taken for run in runs):
+            raise ExportError(
+                f"received samples of a graph {name} with inputs {sorted(runs[0])}; the model's "
+                f"takes {taken and sorted(taken)}; calibrate on a bundle of this model"
+            )
+    return options.samples
+
+
+def _lower(path: Path, graph: GraphFile, quantiser: Quantiser | None, *, half: bool) -> GraphFile:
+    precision, islands, model = "fp32", graph.islands, None
+    if quantiser is not None:
+        precision, model = "int8", quantiser.quantise()
+    if half:
+        written = to_half(model or onnx.load(path))
+        islands = written.islands
+        if written.layers:
+            precision, model = precision if model else "fp16", written.model
+    if model is None:
+        return replace(graph, islands=islands)
+    save_onnx(model, path)
+    return replace(graph, precision=precision, sha256=sha256_of(path), islands=islands)
+
+
+def open_engines(
+    bundle: Bundle, graphs: Iterable[str], *, rounded: bool = False
+) -> dict[str, Engine]:
+    """Open graphs of a bundle in ONNX Runtime on the CPU.
+
+    Args:
+        bundle: whose files.
+        graphs: names.
+        rounded: as ``round_like_half`` writes them.
+    """
+    with TemporaryDirectory() as folder:
+        engines: dict[str, Engine] = {}
+        for name in graphs:
+            path = bundle.path_of(name)
+            if rounded:
+                save_onnx(round_like_half(onnx.load(path)), Path(folder) / path.name)
+                path = Path(folder) / path.name
+            engines[name] = OnnxRuntimeEngine(path, bundle.graphs[name].spec)
+        return engines
+
+
+def name_dearest(quantisers: Mapping[str, Quantiser]) -> str:
+    """Say which layers lose most when they alone are quantised."""
+    costs = [
+        (cost, f"{graph}.{layer}")
+        for graph, quantiser in quantisers.items()
+        for layer, cost in quantiser.rank_layers()
+    ]
+    dearest = sorted(costs, reverse=True)[:DEAREST]
+    return ", ".join(f"{layer} ({cost:.1%} of its graph's outputs)" for cost, layer in dearest)

@@ -1,0 +1,46 @@
+"""The stubs of every TensorRT version, generated once a session."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from tests.contract.fetch import COMMAND, FOLDER, VERSIONS
+from tests.contract.libraries import compile_libraries
+from tests.contract.stubs import generate_stubs
+
+REQUIRE = "VCEDGE_REQUIRE_BINDINGS"
+
+
+@pytest.fixture(scope="session")
+def libraries(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    for module in ("pybind11_stubgen", "mypy"):
+        if find_spec(module) is None:
+            _give_up(f"{module} is not installed; pip install vcedge[dev]")
+    if shutil.which("cc") is None:
+        _give_up("there is no C compiler to make the bindings importable; install one as `cc`")
+    return compile_libraries(tmp_path_factory.mktemp("libraries"))
+
+
+@pytest.fixture(scope="session")
+def contract_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return what all versions share, mypy's cache above all."""
+    return tmp_path_factory.mktemp("contract")
+
+
+@pytest.fixture(scope="session", params=VERSIONS)
+def stubs(request: pytest.FixtureRequest, libraries: Path, contract_folder: Path) -> Path:
+    version = str(request.param)
+    if not (FOLDER / version).is_dir():
+        _give_up(f"the bindings of TensorRT {version} are not in {FOLDER}; run `{COMMAND}`")
+    return generate_stubs(FOLDER / version, libraries, contract_folder / version)
+
+
+def _give_up(reason: str) -> None:
+    if os.environ.get(REQUIRE) == "1":
+        pytest.fail(f"{REQUIRE}=1, but {reason}", pytrace=False)
+    pytest.skip(reason)
