@@ -18,6 +18,7 @@ COMMANDS = {
     "bench": ("bench", "Measure the speed of every stage."),
     "eval": ("evaluate", "Score masks by a standard protocol."),
     "export": ("export", "Write a bundle: ONNX graphs that are proven to be the model."),
+    "verify": ("verify", "Compare a bundle with the model that it came from."),
     "calibrate": ("calibrate", "Record what an INT8 export needs, while video is tracked."),
     "train": ("train", "Train an encoder on unlabelled video."),
 }
@@ -83,7 +84,7 @@ def _missing_extra(command: str, error: ModuleNotFoundError) -> Exception:
     package = (error.name or "").split(".")[0]
     if package not in EXTRAS:
         return error
-    extra = "export" if command == "export" else EXTRAS[package]
+    extra = "export" if command in ("export", "verify") else EXTRAS[package]
     return MissingExtraError(
         f"`vcedge {command}` needs {package}, which is not installed; "
         f'run: pip install "vcedge[{extra}]"'

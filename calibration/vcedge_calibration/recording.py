@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from vcedge_runtime.bundle import Bundle
 from vcedge_runtime.engines.base import Buffer, Engine
-from vcedge_runtime.engines.onnxruntime import OnnxRuntimeEngine
+from vcedge_runtime.engines.onnxruntime import engine_from_bundle
 from vcedge_runtime.errors import SourceError
 from vcedge_runtime.spec import GraphSpec
 from vcedge_runtime.tracker import Tracker
@@ -116,7 +116,7 @@ def record_inputs(
     wanted = {name: Reservoir(samples, seed) for name in graphs if name in parts.graphs}
     engines: dict[str, Engine] = {}
     for name in sorted(parts.graphs):
-        engine = OnnxRuntimeEngine(bundle.path_of(name), bundle.graphs[name].spec)
+        engine = engine_from_bundle(bundle, name)
         engines[name] = RecordingEngine(engine, wanted[name]) if name in wanted else engine
     with Tracker(bundle, engines, size=size) as tracker:
         for clip in clips:

@@ -8,31 +8,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from vcedge.models.network import KeyNetwork
-from vcedge.models.weights import Network, Weights
+from vcedge.models.weights import Weights
 from vcedge_calibration.recording import CalibrationClip
 from vcedge_export.int8 import Quantiser
-from vcedge_export.label_model import plan_label_model
-from vcedge_export.object_model import plan_object_model
 from vcedge_export.onnx import export_onnx
 from vcedge_export.plan import ExportedModel, ExportOptions
-from vcedge_export.precision import lower_precision, name_dearest, open_engines
-from vcedge_export.torch_engine import TorchEngine
-from vcedge_export.verify import TruthClip, verify_bundle
+from vcedge_export.precision import lower_precision, name_dearest
+from vcedge_export.proof import open_modules, plan_export, prove
+from vcedge_export.verify import TruthClip
 from vcedge_runtime.bundle import MANIFEST, Bundle, GraphFile, sha256_of
 from vcedge_runtime.errors import ExportError, OutputError
-
-
-def plan_export(network: Network, options: ExportOptions) -> ExportedModel:
-    """Choose the graphs and the run-time part of a network.
-
-    Raises:
-        ExportError: the network lacks what the options ask for.
-        BundleError: settings that cannot be.
-    """
-    if isinstance(network, KeyNetwork):
-        return plan_label_model(network, options)
-    return plan_object_model(network, options)
 
 
 def export_bundle(
@@ -74,7 +59,9 @@ def export_bundle(
         first = CalibrationClip(clip.label, clip.frames, clip.masks[0])
         bundle, quantisers = lower_precision(bundle, options, first)
         on_stage("verify")
-        proven = _prove(bundle, model, clip, options.max_drop)
+        whole = replace(bundle, composition=model.whole)
+        found = prove(whole, lambda: open_modules(model), clip, max_drop=options.max_drop)
+        proven = replace(bundle, verification=found)
         _refuse_loss(proven, quantisers, options.max_drop)
         proven.save()
         shutil.rmtree(folder, ignore_errors=True)
@@ -109,21 +96,6 @@ def _write_graphs(
         macs = module.count_macs(model.lengths) / pixels if graph in model.counted else 0.0
         graphs[graph] = GraphFile(module.spec, path.name, sha256_of(path), "fp32", macs)
     return Bundle(folder, name, model.profile, model.composition, graphs, facts)
-
-
-def _prove(bundle: Bundle, model: ExportedModel, clip: TruthClip, max_drop: float) -> Bundle:
-    whole = replace(bundle, composition=model.whole)
-
-    def verify(*, rounded: bool) -> dict[str, Any]:
-        exported = open_engines(bundle, bundle.graphs, rounded=rounded)
-        eager = {name: TorchEngine(module, module.spec) for name, module in model.modules.items()}
-        return verify_bundle(whole, exported, eager, clip, max_drop=max_drop).to_json()
-
-    found = verify(rounded=False)
-    if any(graph.islands for graph in bundle.graphs.values()):
-        unrounded, found = found, verify(rounded=True)
-        found |= {"passes": found["passes"] and unrounded["passes"], "unrounded": unrounded}
-    return replace(bundle, verification=found)
 
 
 def _refuse_loss(bundle: Bundle, quantisers: Mapping[str, Quantiser], max_drop: float) -> None:

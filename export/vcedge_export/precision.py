@@ -17,7 +17,7 @@ from vcedge_export.onnx import save_onnx
 from vcedge_export.plan import ExportOptions
 from vcedge_runtime.bundle import Bundle, GraphFile, sha256_of
 from vcedge_runtime.engines.base import Engine
-from vcedge_runtime.engines.onnxruntime import OnnxRuntimeEngine
+from vcedge_runtime.engines.onnxruntime import OnnxRuntimeEngine, engine_from_bundle
 from vcedge_runtime.errors import ExportError
 
 SAMPLES = 24
@@ -93,15 +93,15 @@ def open_engines(
         graphs: names.
         rounded: as ``round_like_half`` writes them.
     """
+    if not rounded:
+        return {name: engine_from_bundle(bundle, name) for name in graphs}
+    engines: dict[str, Engine] = {}
     with TemporaryDirectory() as folder:
-        engines: dict[str, Engine] = {}
         for name in graphs:
-            path = bundle.path_of(name)
-            if rounded:
-                save_onnx(round_like_half(onnx.load(path)), Path(folder) / path.name)
-                path = Path(folder) / path.name
+            path = Path(folder) / f"{name}.onnx"
+            save_onnx(round_like_half(onnx.load(bundle.path_of(name))), path)
             engines[name] = OnnxRuntimeEngine(path, bundle.graphs[name].spec)
-        return engines
+    return engines
 
 
 def name_dearest(quantisers: Mapping[str, Quantiser]) -> str:

@@ -55,6 +55,11 @@ class GraphFile:
                 f"of {PRECISIONS}; upgrade vcedge or export the bundle again"
             )
 
+    @property
+    def has_half_scales(self) -> bool:
+        """Whether it is quantised and the rest of it is in FP16."""
+        return self.precision == "int8" and bool(self.islands)
+
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON values."""
         return {**asdict(self), "spec": self.spec.to_json()}

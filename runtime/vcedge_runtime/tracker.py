@@ -13,7 +13,7 @@ from vcedge_runtime.bundle import DEFAULT_MODEL, Bundle
 from vcedge_runtime.closing import Closing
 from vcedge_runtime.composition import Composition, Part
 from vcedge_runtime.engines.base import Engine
-from vcedge_runtime.engines.onnxruntime import OnnxRuntimeEngine
+from vcedge_runtime.engines.onnxruntime import engine_from_bundle
 from vcedge_runtime.errors import TrackerError
 from vcedge_runtime.object_composition import ObjectComposition
 from vcedge_runtime.object_predictor import ObjectPredictor
@@ -159,8 +159,8 @@ class Tracker(Closing):
         bundle = replace(bundle, composition=parts)
         _require_graphs(bundle, {name: graph.spec for name, graph in bundle.graphs.items()})
         engines = {
-            name: OnnxRuntimeEngine(bundle.path_of(name), graph.spec, threads=threads)
-            for name, graph in bundle.graphs.items()
+            name: engine_from_bundle(bundle, name, threads=threads)
+            for name in bundle.graphs
             if name in parts.graphs
         }
         return cls(bundle, engines, size=size)

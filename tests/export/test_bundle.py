@@ -14,6 +14,7 @@ from vcedge.models.encoder import PROFILES
 from vcedge.models.weights import Weights
 from vcedge_export import bundle as bundle_module
 from vcedge_export import label_model
+from vcedge_export import proof as proof_module
 from vcedge_export.bundle import export_bundle
 from vcedge_export.plan import ExportOptions
 from vcedge_export.verify import TruthClip
@@ -154,7 +155,7 @@ def test_overwriting_never_takes_a_folder_that_is_no_bundle(
     assert (tmp_path / "file").read_text() == "mine"
 
 
-@pytest.mark.parametrize("step", ["export_onnx", "sha256_of", "verify_bundle"])
+@pytest.mark.parametrize("step", ["export_onnx", "sha256_of", "lower_precision", "prove"])
 @pytest.mark.parametrize("error", [ExportError, KeyboardInterrupt])
 def test_a_failure_leaves_nothing_and_keeps_what_was(
     quick_export: Export,
@@ -195,11 +196,11 @@ def test_a_place_that_cannot_be_written_is_named(quick_export: Export, tmp_path:
 def test_an_unproven_bundle_says_so(
     quick_export: Export, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny_bundle: Bundle
 ) -> None:
-    verify = bundle_module.verify_bundle
+    verify = proof_module.verify_bundle
     monkeypatch.setattr(
-        bundle_module,
+        proof_module,
         "verify_bundle",
-        lambda *args: replace(verify(*args), score_exported=0.0),
+        lambda *args, **kwargs: replace(verify(*args, **kwargs), score_exported=0.0),
     )
     quick_export(tmp_path / "new")
     assert Bundle.open(tmp_path / "new").verification["passes"] is False

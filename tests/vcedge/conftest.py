@@ -7,10 +7,16 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from subprocess import CompletedProcess, Popen
+from typing import TYPE_CHECKING
 
+import cv2
 import pytest
 
 from vcedge.cli import main
+from vcedge_runtime.video.palette import write_label_png
+
+if TYPE_CHECKING:
+    from vcedge_export.verify import TruthClip
 
 ROOT = Path(__file__).parents[2]
 CHECKOUT = os.pathsep.join(str(ROOT / part) for part in ("", "runtime", "export", "calibration"))
@@ -67,3 +73,15 @@ def launch(tmp_path: Path) -> Callable[..., Popen[str]]:
         return Popen(command, cwd=tmp_path, env=environment, stdout=-1, stderr=-1, text=True)
 
     return launch
+
+
+@pytest.fixture
+def truth(tiny_clip: TruthClip, tmp_path: Path) -> tuple[object, ...]:
+    """Options that verify on four frames of a folder with their masks."""
+    frames, masks = tmp_path / "frames", tmp_path / "masks" / "frames"
+    frames.mkdir()
+    masks.mkdir(parents=True)
+    for index, (image, mask) in enumerate(zip(tiny_clip.frames, tiny_clip.masks, strict=True)):
+        cv2.imwrite(str(frames / f"{index:05d}.png"), image)
+        write_label_png(masks / f"{index:05d}.png", mask)
+    return "--clip", frames, "--truth", masks

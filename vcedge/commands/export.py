@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import shlex
 import time
-from collections.abc import Mapping
+from collections.abc import Callable
 from importlib.util import find_spec
-from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import click
 from rich.console import Console
@@ -26,6 +24,7 @@ from vcedge.commands.options import (
     SAMPLER,
     VALUES,
 )
+from vcedge.commands.proof_clip import describe_proof, proven_on
 from vcedge.models.weights import load_weights
 from vcedge_calibration.samples import load_samples
 from vcedge_export.bundle import export_bundle
@@ -33,12 +32,9 @@ from vcedge_export.int8 import METHODS, Int8Settings
 from vcedge_export.label_model import RADIUS, TEMPERATURE
 from vcedge_export.plan import ExportOptions
 from vcedge_export.verify import TruthClip
-from vcedge_runtime.bundle import DEFAULT_MODEL, Bundle
+from vcedge_runtime.bundle import DEFAULT_MODEL
 from vcedge_runtime.composition import Part
-from vcedge_runtime.demo_clip import render_demo_clip
 from vcedge_runtime.errors import ExportError, MissingExtraError
-from vcedge_runtime.video.palette import read_label_png
-from vcedge_runtime.video.sources import open_source
 
 
 @click.command(name="export")
@@ -99,13 +95,7 @@ from vcedge_runtime.video.sources import open_source
     show_default=True,
     help="Most points of J&F that INT8 may lose on the frames of the proof.",
 )
-@click.option("--clip", help="Real frames to verify on; the demo clip by default.")
-@click.option(
-    "--truth",
-    type=click.Path(path_type=Path),
-    help="With --clip: folder of the true masks, named as the frames are.",
-)
-@click.option("--frames", type=click.IntRange(min=3), default=30, show_default=True)
+@proven_on
 @click.option("--overwrite", is_flag=True, help="Replace a bundle that --out holds.")
 def command(
     weights: str,
@@ -129,9 +119,7 @@ def command(
     calibration: Path | None,
     calibrate_by: str,
     max_drop: float,
-    clip: str | None,
-    truth: Path | None,
-    frames: int,
+    clip: Callable[[], TruthClip],
     overwrite: bool,
 ) -> None:
     """Export WEIGHTS (a shipped name or a .safetensors file) to a bundle, and verify it.
@@ -170,11 +158,14 @@ def command(
         bundle = export_bundle(
             load_weights(weights),
             folder,
-            _read_clip(clip, truth, frames),
+            clip(),
             options,
             on_stage=lambda stage: status.update(f"export: {stage}"),
         )
-    _print_proof(console, bundle)
+    describe_proof(console, bundle.verification, "PyTorch")
+    if bundle.precision != "fp32":
+        console.print(island_table(bundle))
+    console.print(difference_table(bundle.verification))
     seconds = time.monotonic() - began
     what = f"{megabytes_of(bundle):.1f} MB, {bundle.precision}"
     console.out(f"wrote {folder} ({what}) in {seconds:.0f} s", highlight=False)
@@ -192,39 +183,3 @@ def _require_exporter() -> None:
             "`vcedge export` needs onnxscript, which is not installed; "
             'run: pip install "vcedge[export]"'
         )
-
-
-def _read_clip(clip: str | None, truth: Path | None, frames: int) -> TruthClip:
-    if (clip is None) != (truth is None):
-        given, lacking = ("--clip", "--truth") if truth is None else ("--truth", "--clip")
-        raise ExportError(
-            f"received {given} without {lacking}; pass the frames and the folder of their masks"
-        )
-    if clip is None or truth is None:
-        rendered = list(render_demo_clip(frames=frames, frame_hw=(240, 432)))
-        images, masks = [list(column) for column in zip(*rendered, strict=True)]
-        return TruthClip("demo clip", images, masks)
-    with open_source(clip) as source:
-        chosen = list(islice(source, frames))
-        masks = [read_label_png(truth / f"{frame.name}.png") for frame in chosen]
-    return TruthClip(Path(clip).name, [frame.image for frame in chosen], masks)
-
-
-def _print_proof(console: Console, bundle: Bundle) -> None:
-    found = bundle.verification
-    if "unrounded" in found:
-        console.out("as a GPU rounds it, " + _headline(found), highlight=False)
-        console.out("as a CPU runs it, " + _headline(found["unrounded"]), highlight=False)
-        console.print(island_table(bundle))
-    else:
-        console.out(_headline(found), highlight=False)
-    console.print(difference_table(found))
-
-
-def _headline(found: Mapping[str, Any]) -> str:
-    mean, lowest = found["mask_iou"]
-    return (
-        f"exported against PyTorch, {found['clip']}, {found['frames']} frames: "
-        f"J&F {found['score_exported']:.4f} and {found['score_model']:.4f}, "
-        f"mask IoU {mean:.5f} (lowest {lowest:.5f})"
-    )

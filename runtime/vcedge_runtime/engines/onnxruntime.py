@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vcedge_runtime.bundle import Bundle
 from vcedge_runtime.engines.base import Buffer
 from vcedge_runtime.errors import EngineError, MissingExtraError
 from vcedge_runtime.spec import GraphSpec
 
 if TYPE_CHECKING:
     import onnxruntime
+
+
+WRONG_IN_HALF = "WeightBiasQuantization"
+"""An optimiser of ONNX Runtime (1.31) that quantises biases anew, wrongly where scales are FP16."""
 
 
 class OnnxRuntimeEngine:
@@ -21,13 +26,16 @@ class OnnxRuntimeEngine:
         model: the ONNX file.
         spec: what the graph must look like.
         threads: threads of one operator; 0 lets ONNX Runtime choose.
+        disabled: names of ONNX Runtime's graph optimisers that are left out.
 
     Raises:
         MissingExtraError: onnxruntime is not installed.
         EngineError: the file cannot be loaded, or is not what the spec says.
     """
 
-    def __init__(self, model: Path, spec: GraphSpec, *, threads: int = 0) -> None:
+    def __init__(
+        self, model: Path, spec: GraphSpec, *, threads: int = 0, disabled: Sequence[str] = ()
+    ) -> None:
         try:
             import onnxruntime
         except ImportError as exc:
@@ -41,7 +49,10 @@ class OnnxRuntimeEngine:
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         try:
             self._session = onnxruntime.InferenceSession(
-                str(model), options, providers=["CPUExecutionProvider"]
+                str(model),
+                options,
+                providers=["CPUExecutionProvider"],
+                disabled_optimizers=list(disabled),
             )
         except Exception as exc:
             raise EngineError(f"ONNX Runtime cannot load {model}: {exc}") from exc
@@ -84,3 +95,10 @@ class OnnxRuntimeEngine:
                 f"graph {self._spec.name} has tensors {found}; its spec says {expected}; "
                 "export it again"
             )
+
+
+def engine_from_bundle(bundle: Bundle, name: str, *, threads: int = 0) -> OnnxRuntimeEngine:
+    """Open a graph of a bundle; see ``OnnxRuntimeEngine``."""
+    graph = bundle.graphs[name]
+    disabled = [WRONG_IN_HALF] if graph.has_half_scales else []
+    return OnnxRuntimeEngine(bundle.path_of(name), graph.spec, threads=threads, disabled=disabled)

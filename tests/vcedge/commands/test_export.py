@@ -15,7 +15,6 @@ import numpy as np
 import pytest
 
 from vcedge_runtime.bundle import Bundle
-from vcedge_runtime.video.palette import write_label_png
 
 if TYPE_CHECKING:
     from vcedge.models.weights import Weights
@@ -49,18 +48,6 @@ def weights(tiny_weights: Weights, tmp_path: Path) -> Path:
     path = tmp_path / "tiny.safetensors"
     save_weights(tiny_weights.network, path, {"data": "none", "steps": 0})
     return path
-
-
-@pytest.fixture
-def truth(tiny_clip: TruthClip, tmp_path: Path) -> tuple[object, ...]:
-    """Options that verify on four frames of a folder with their masks."""
-    frames, masks = tmp_path / "frames", tmp_path / "masks"
-    frames.mkdir()
-    masks.mkdir()
-    for index, (image, mask) in enumerate(zip(tiny_clip.frames, tiny_clip.masks, strict=True)):
-        cv2.imwrite(str(frames / f"{index:05d}.png"), image)
-        write_label_png(masks / f"{index:05d}.png", mask)
-    return "--clip", frames, "--truth", masks
 
 
 @pytest.fixture
@@ -216,3 +203,52 @@ def test_truth_masks_are_found_by_the_frames_names_in_a_video_too(
     done = run("export", weights, *SMALL, "--clip", "clip.avi", *masks, "--frames", 3)
     assert done.returncode in (0, 1)
     assert "clip.avi, 3 frames" in done.stdout
+
+
+def test_half_precision_is_written_into_the_graphs_and_proven(
+    run: Run, weights: Path, truth: tuple[object, ...], tiny_bundle: Bundle
+) -> None:
+    done = run("export", weights, *SMALL, *truth, "--fp16")
+    assert (done.returncode, done.stderr) == (0, "")
+    bundle = Bundle.open("bundle")
+    assert bundle.precision == "fp16"
+    precisions = {name: graph.precision for name, graph in bundle.graphs.items()}
+    readouts = dict.fromkeys(("label_readout", "cluster_readout", "column_total"), "fp32")
+    assert precisions == {"encoder": "fp16", **readouts}
+    before = tiny_bundle.path_of("encoder").stat().st_size
+    assert 0.49 < bundle.path_of("encoder").stat().st_size / before < 0.53
+    found = bundle.verification
+    assert found["passes"]
+    assert found["unrounded"]["passes"]
+    # Rounding is seen where it is done, and not where ONNX Runtime leaves it out.
+    key, unrounded = found["outputs"][0], found["unrounded"]["outputs"][0]
+    assert key["mean"] > 1.1 * unrounded["mean"] > 0
+    assert "as a GPU rounds it against PyTorch" in done.stdout
+    reasons = list(bundle.graphs["label_readout"].islands)
+    assert reasons
+    for reason in reasons:
+        assert reason in done.stdout
+
+
+@pytest.mark.usefixtures("stale_graphs")
+def test_int8_that_loses_too_much_is_refused_with_the_dearest_layers(
+    refuse: Refuse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from dataclasses import replace
+
+    import vcedge_export.proof as proof
+
+    verify = proof.verify_bundle
+    monkeypatch.setattr(
+        proof,
+        "verify_bundle",
+        lambda *args, **kwargs: replace(
+            verify(*args, **kwargs), score_model=0.8, score_exported=0.75
+        ),
+    )
+    options = (*SMALL, "--frames", 3, "--int8", "--max-drop", 4)
+    line = refuse("export", "base-edge", *options)
+    assert "INT8 takes J&F from 0.8000 to 0.7500 on demo clip" in line
+    assert "expected to lose 0.0400 at most" in line
+    assert line.count("encoder.node_") == 5
+    assert not Path("bundle").exists()

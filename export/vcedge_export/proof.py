@@ -1,0 +1,96 @@
+"""The proof of a bundle: against PyTorch, or against another bundle of the same model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from vcedge.models.network import KeyNetwork
+from vcedge.models.weights import Network
+from vcedge_export.label_model import plan_label_model
+from vcedge_export.object_model import plan_object_model
+from vcedge_export.plan import ExportedModel, ExportOptions
+from vcedge_export.precision import open_engines
+from vcedge_export.torch_engine import TorchEngine
+from vcedge_export.verify import BOUNDS, OnRun, TruthClip, verify_bundle
+from vcedge_runtime.bundle import Bundle
+from vcedge_runtime.composition import Composition
+from vcedge_runtime.engines.base import Engine
+from vcedge_runtime.errors import ExportError
+
+
+def plan_export(network: Network, options: ExportOptions) -> ExportedModel:
+    """Choose the graphs and the run-time part of a network.
+
+    Raises:
+        ExportError: the network lacks what the options ask for.
+        BundleError: settings that cannot be.
+    """
+    if isinstance(network, KeyNetwork):
+        return plan_label_model(network, options)
+    return plan_object_model(network, options)
+
+
+def plan_bundle(network: Network, bundle: Bundle) -> ExportedModel:
+    """Choose the graphs and the run-time part that a bundle of a network has.
+
+    Raises:
+        ExportError: the bundle is of another network.
+    """
+    parts = bundle.composition
+    options = ExportOptions(size=parts.size, top_k=parts.top_k)
+    if isinstance(parts, Composition) and isinstance(network, KeyNetwork):
+        options = replace(options, radius=parts.radius, temperature=parts.temperature)
+    model = plan_export(network, options)
+    specs = {name: module.spec for name, module in model.modules.items()}
+    if specs != {name: graph.spec for name, graph in bundle.graphs.items()}:
+        raise ExportError(
+            f"the graphs of {bundle.folder} ({bundle.profile}) are not those of such a network "
+            f"({model.profile}); pass the weights that it was exported from"
+        )
+    return model
+
+
+def open_modules(model: ExportedModel) -> dict[str, Engine]:
+    """Open every graph of a model in PyTorch."""
+    return {name: TorchEngine(module, module.spec) for name, module in model.modules.items()}
+
+
+def prove(
+    bundle: Bundle,
+    open_source: Callable[[], Mapping[str, Engine]],
+    clip: TruthClip,
+    *,
+    max_drop: float = BOUNDS["int8"].score,
+    on_run: OnRun | None = None,
+) -> dict[str, Any]:
+    """Compare a bundle with its source; where layers are in FP16, as a GPU rounds them too.
+
+    Args:
+        bundle: whose files, and with whose run-time part.
+        open_source: an engine for each of its graphs, of what it must be equal to.
+        clip: frames with truth.
+        max_drop: most J&F that INT8 may lose.
+        on_run: told each run; see ``verify_bundle``.
+
+    Returns:
+        Plain JSON values, for the manifest; in FP16 those of the rounded graphs, and under
+        ``unrounded`` those of the files as ONNX Runtime runs them on a CPU.
+
+    Raises:
+        ExportError: the clip is too short.
+    """
+
+    def verify(*, rounded: bool) -> dict[str, Any]:
+        exported = open_engines(bundle, bundle.graphs, rounded=rounded)
+        found = verify_bundle(
+            bundle, exported, open_source(), clip, max_drop=max_drop, on_run=on_run
+        )
+        return found.to_json()
+
+    found = verify(rounded=False)
+    if any(graph.islands for graph in bundle.graphs.values()):
+        unrounded, found = found, verify(rounded=True)
+        found |= {"passes": found["passes"] and unrounded["passes"], "unrounded": unrounded}
+    return found

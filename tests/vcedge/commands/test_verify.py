@@ -1,0 +1,141 @@
+"""``vcedge verify``: a bundle against its source, with an exit code that a script can trust."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from shutil import copytree
+from subprocess import CompletedProcess
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from vcedge_runtime.bundle import Bundle, sha256_of
+
+if TYPE_CHECKING:
+    from vcedge.models.weights import Weights
+
+pytest.importorskip("torch", reason="PyTorch proves; install vcedge[export]")
+pytest.importorskip("onnxscript", reason="onnxscript exports; install vcedge[export]")
+
+Run = Callable[..., CompletedProcess[str]]
+Refuse = Callable[..., str]
+FRAMES = ("--frames", 3)
+
+
+@pytest.fixture
+def bundle(tiny_bundle: Bundle, tmp_path: Path) -> Bundle:
+    """A copy that a test may change."""
+    copytree(tiny_bundle.folder, tmp_path / "tiny")
+    return Bundle.open(tmp_path / "tiny")
+
+
+@pytest.fixture
+def weights(tiny_weights: Weights, tmp_path: Path) -> Path:
+    from vcedge.models.weights import save_weights
+
+    save_weights(tiny_weights.network, tmp_path / "tiny.safetensors", tiny_weights.facts)
+    return tmp_path / "tiny.safetensors"
+
+
+@pytest.fixture
+def spoiled(bundle: Bundle) -> Bundle:
+    """The encoder's head is a tenth too large, and the manifest says it is meant to be so."""
+    import onnx
+    from onnx import numpy_helper
+
+    path = bundle.path_of("encoder")
+    model = onnx.load(path)
+    head = next(t for t in model.graph.initializer if "head.weight" in t.name)
+    head.CopyFrom(numpy_helper.from_array(1.1 * numpy_helper.to_array(head), head.name))
+    onnx.save(model, path)
+    encoder = replace(bundle.graphs["encoder"], sha256=sha256_of(path))
+    replace(bundle, graphs={**bundle.graphs, "encoder": encoder}).save()
+    return Bundle.open(bundle.folder)
+
+
+def test_a_bundle_is_its_weights(run: Run, weights: Path, truth: tuple[object, ...]) -> None:
+    run("export", weights, "--size", 64, "--radius", 4, "--out", "new", *truth)
+    before = {path: path.read_bytes() for path in Path("new").iterdir()}
+    done = run("verify", "new", "--against", weights, *truth, "--json", "found.json")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert f"exported against {weights}, frames, 4 frames: J&F" in done.stdout
+    found = json.loads(Path("found.json").read_text())
+    assert found == Bundle.open("new").verification
+    assert {path: path.read_bytes() for path in Path("new").iterdir()} == before
+
+
+def test_weights_that_were_rounded_are_others(
+    run: Run, bundle: Bundle, weights: Path, truth: tuple[object, ...]
+) -> None:
+    """The bundle is of weights in FP32, the file holds them in FP16."""
+    done = run("verify", bundle.folder, "--against", weights, *truth)
+    assert done.returncode == 1
+    assert "is NOT the model" in done.stdout
+
+
+def test_a_bundle_that_is_not_its_source_exits_with_1_and_is_marked(
+    run: Run, tiny_bundle: Bundle, spoiled: Bundle
+) -> None:
+    done = run("verify", spoiled.folder, "--against", tiny_bundle.folder, *FRAMES)
+    assert done.returncode == 1
+    assert "is NOT the model" in done.stdout
+    assert Bundle.open(spoiled.folder).verification["passes"]
+    done = run("verify", spoiled.folder, "--against", tiny_bundle.folder, *FRAMES, "--save")
+    assert done.returncode == 1
+    assert not Bundle.open(spoiled.folder).verification["passes"]
+
+
+def test_a_dump_is_what_polygraphy_loads_and_its_command_names_the_worst(
+    run: Run, tiny_bundle: Bundle, spoiled: Bundle
+) -> None:
+    from polygraphy.comparator import RunResults
+    from polygraphy.json import load_json
+
+    done = run(
+        *("verify", spoiled.folder, "--against", tiny_bundle.folder, *FRAMES, "--dump", "dump")
+    )
+    assert done.returncode == 1
+    inputs = load_json("dump/encoder.inputs.json")
+    (_name, outputs), *others = RunResults.load("dump/encoder.outputs.json").items()
+    assert not others
+    assert len(inputs) == len(outputs) == 2
+    assert {array.dtype for given in inputs for array in given.values()} == {np.dtype("float32")}
+    assert inputs[0]["image"].shape == (1, 3, 64, 112)
+    assert outputs[0]["key"].shape == (8, 14, 64)
+    told = next(line for line in done.stdout.splitlines() if line.startswith("polygraphy run"))
+    steps = told.split(" && ")
+    assert "to bisect encoder.key" in done.stdout
+    assert [shlex.split(step)[:3] for step in steps[1:]] == [
+        ["polygraphy", "data", "to-input"],
+        ["polygraphy", "debug", "reduce"],
+    ]
+    assert str(tiny_bundle.path_of("encoder")) in steps[0]
+    assert str(spoiled.path_of("encoder")) in steps[2]
+
+
+def test_a_source_that_is_unknown_or_another_model_is_refused(
+    refuse: Refuse, bundle: Bundle
+) -> None:
+    assert "was not exported from shipped weights; pass --against" in refuse(
+        "verify", bundle.folder
+    )
+    assert "are not those of such a network" in refuse(
+        "verify", bundle.folder, "--against", "srnet-edge"
+    )
+    assert "cannot prove" in refuse(
+        "verify", bundle.folder, "--against", Path(__file__).parents[3] / SRNET_BUNDLE
+    )
+
+
+SRNET_BUNDLE = Path("runtime/vcedge_runtime/models/srnet-edge")
+
+
+def test_a_clip_without_its_truth_is_refused(refuse: Refuse, bundle: Bundle) -> None:
+    assert "received --clip without --truth" in refuse(
+        "verify", bundle.folder, "--clip", "some.mp4"
+    )

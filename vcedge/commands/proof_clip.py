@@ -1,0 +1,73 @@
+"""What a bundle is proven on: options that export and verify share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial, wraps
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+
+from vcedge_export.verify import TruthClip
+from vcedge_runtime.demo_clip import render_demo_clip
+from vcedge_runtime.errors import ExportError
+from vcedge_runtime.video.palette import read_label_png
+from vcedge_runtime.video.sources import open_source
+
+
+def proven_on(command: Callable[..., None]) -> Callable[..., None]:
+    """Add ``--clip``, ``--truth`` and ``--frames``; the command takes ``clip``, which reads it."""
+
+    @wraps(command)
+    def read(clip: str | None, truth: Path | None, frames: int, **others: Any) -> None:
+        if (clip is None) != (truth is None):
+            given, lacking = ("--clip", "--truth") if truth is None else ("--truth", "--clip")
+            raise ExportError(
+                f"received {given} without {lacking}; pass the frames and the folder of their masks"
+            )
+        command(clip=partial(_read_clip, clip, truth, frames), **others)
+
+    options = (
+        click.option("--clip", help="Real frames to verify on; the demo clip by default."),
+        click.option(
+            "--truth",
+            type=click.Path(path_type=Path),
+            help="With --clip: folder of the true masks, named as the frames are.",
+        ),
+        click.option("--frames", type=click.IntRange(min=3), default=30, show_default=True),
+    )
+    for option in reversed(options):
+        read = option(read)
+    return read
+
+
+def describe_proof(console: Console, found: Mapping[str, Any], source: str) -> None:
+    """Print what a proof found, in a line or two."""
+    if "unrounded" not in found:
+        console.out(_headline("exported", source, found), highlight=False)
+        return
+    console.out(_headline("as a GPU rounds it", source, found), highlight=False)
+    console.out(_headline("as a CPU runs it", source, found["unrounded"]), highlight=False)
+
+
+def _headline(what: str, source: str, found: Mapping[str, Any]) -> str:
+    mean, lowest = found["mask_iou"]
+    return (
+        f"{what} against {source}, {found['clip']}, {found['frames']} frames: "
+        f"J&F {found['score_exported']:.4f} and {found['score_model']:.4f}, "
+        f"mask IoU {mean:.5f} (lowest {lowest:.5f})"
+    )
+
+
+def _read_clip(clip: str | None, truth: Path | None, frames: int) -> TruthClip:
+    if clip is None or truth is None:
+        rendered = list(render_demo_clip(frames=frames, frame_hw=(240, 432)))
+        images, masks = [list(column) for column in zip(*rendered, strict=True)]
+        return TruthClip("demo clip", images, masks)
+    with open_source(clip) as source:
+        chosen = list(islice(source, frames))
+        masks = [read_label_png(truth / f"{frame.name}.png") for frame in chosen]
+    return TruthClip(Path(clip).name, [frame.image for frame in chosen], masks)
