@@ -15,8 +15,8 @@ import numpy as np
 from vcedge.commands.tables import make_table, open_console
 from vcedge.models.srnet import SRNet
 from vcedge.models.weights import load_weights
-from vcedge_export.bundle import plan_export
 from vcedge_export.plan import ExportedModel, ExportOptions
+from vcedge_export.proof import plan_export
 from vcedge_runtime.bundle import Bundle
 from vcedge_runtime.engines.onnxruntime import OnnxRuntimeEngine
 from vcedge_runtime.errors import VcedgeError

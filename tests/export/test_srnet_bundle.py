@@ -11,9 +11,9 @@ import torch
 from vcedge.models.srnet import SRNET_PROFILES, SRNet
 from vcedge.models.srnet_graphs import AlignmentGraph
 from vcedge.models.weights import Weights, load_weights, save_weights
-from vcedge_export.bundle import plan_export
 from vcedge_export.onnx import export_onnx
 from vcedge_export.plan import ExportOptions
+from vcedge_export.proof import plan_export
 from vcedge_runtime.bundle import Bundle
 from vcedge_runtime.demo_clip import render_demo_clip
 from vcedge_runtime.engines.onnxruntime import OnnxRuntimeEngine
