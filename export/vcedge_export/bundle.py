@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from vcedge.models.graph import GraphModule
 from vcedge.models.weights import Weights
 from vcedge_calibration.recording import CalibrationClip
 from vcedge_export.int8 import Quantiser
@@ -18,6 +19,10 @@ from vcedge_export.proof import open_modules, plan_export, prove
 from vcedge_export.verify import TruthClip
 from vcedge_runtime.bundle import MANIFEST, Bundle, GraphFile, sha256_of
 from vcedge_runtime.errors import ExportError, OutputError
+from vcedge_runtime.resizing import working_size
+
+COUNTED_HW = (480, 854)
+"""Frame whose work is counted, in the bundle's working size: 16 to 9."""
 
 
 def export_bundle(
@@ -92,10 +97,21 @@ def _write_graphs(
         on_stage(graph)
         path = folder / f"{graph}.onnx"
         export_onnx(model.written.get(graph, module), model.lengths, path)
-        pixels = model.lengths["H"] * model.lengths["W"]
-        macs = module.count_macs(model.lengths) / pixels if graph in model.counted else 0.0
-        graphs[graph] = GraphFile(module.spec, path.name, sha256_of(path), "fp32", macs)
+        macs = _count_work(model, module) if graph in model.counted else (0.0, 0.0)
+        graphs[graph] = GraphFile(module.spec, path.name, sha256_of(path), "fp32", *macs)
     return Bundle(folder, name, model.profile, model.composition, graphs, facts)
+
+
+def _count_work(model: ExportedModel, module: GraphModule) -> tuple[float, float]:
+    """Multiply-accumulates per pixel, and per pixel and object, at the bundle's working size."""
+    parts = model.composition
+    work_hw = working_size(COUNTED_HW, parts.size, parts.stride)
+    lengths, pixels = model.lengths_at(work_hw), work_hw[0] * work_hw[1]
+    one = module.count_macs({**lengths, "objects": 1}) / pixels
+    if not any("objects" in tensor.shape for tensor in module.spec.tensors):
+        return one, 0.0
+    two = module.count_macs({**lengths, "objects": 2}) / pixels
+    return 2 * one - two, two - one
 
 
 def _refuse_loss(bundle: Bundle, quantisers: Mapping[str, Quantiser], max_drop: float) -> None:

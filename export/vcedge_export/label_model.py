@@ -62,7 +62,7 @@ def plan_label_model(network: KeyNetwork, options: ExportOptions) -> ExportedMod
         whole,
         modules,
         lengths,
-        ("encoder",),
+        tuple(name for name in ("encoder", "value_extraction") if name in modules),
     )
 
 

@@ -12,8 +12,15 @@ SIZE = 480
 """Default working size."""
 CELLS = 7 * 9
 """Of the example's grid."""
-COUNTED = ("query_encoder",)
-"""Graphs whose work grows as the image does, whatever the objects and the memory."""
+COUNTED = (
+    "query_encoder",
+    "value_encoder",
+    "feature_alignment",
+    "readout_mix",
+    "prototype_transformer",
+    "mask_decoder",
+)
+"""Graphs whose work grows as the image does, or as image and objects do, whatever the memory."""
 TOP_K = 20
 """Cells of memory that take part in a readout (STCN)."""
 

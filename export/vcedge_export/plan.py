@@ -84,7 +84,8 @@ class ExportedModel:
         whole: the same with everything switched on that the network has: it is what is proven.
         modules: every graph by its name, in evaluation mode.
         lengths: an example of each named length of the graphs; all differ.
-        counted: graphs whose work grows as the image does; it is counted.
+        counted: graphs whose work grows as the image does, or as image and objects do; it is
+            counted.
         written: graphs that are written otherwise than they run in PyTorch, with the same tensors.
     """
 
@@ -95,3 +96,13 @@ class ExportedModel:
     lengths: Mapping[str, int]
     counted: tuple[str, ...]
     written: Mapping[str, GraphModule] = field(default_factory=dict)
+
+    def lengths_at(self, work_hw: tuple[int, int]) -> dict[str, int]:
+        """Return the example's lengths with an image of another size, in whole key cells."""
+        example = {"h": self.lengths["H"], "w": self.lengths["W"]}
+        wanted = dict(zip("hw", work_hw, strict=True))
+        axes = {name: name[0].lower() for name in self.lengths if name[0].lower() in "hw"}
+        scaled = {
+            name: self.lengths[name] * wanted[axis] // example[axis] for name, axis in axes.items()
+        }
+        return {**self.lengths, **scaled}

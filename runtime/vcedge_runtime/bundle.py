@@ -31,7 +31,9 @@ class GraphFile:
         file: name within the bundle's folder.
         sha256: of the file.
         precision: of its layers, one of ``PRECISIONS``.
-        macs_per_pixel: multiply-accumulates per pixel of its image; 0 for a graph without one.
+        macs_per_pixel: multiply-accumulates of a run per pixel of the working size; 0 where they
+            do not grow with it alone.
+        macs_per_object: likewise, per pixel and object.
         islands: names of the nodes that compute in FP32 in a lower precision's bundle, by why.
     """
 
@@ -40,6 +42,7 @@ class GraphFile:
     sha256: str
     precision: str
     macs_per_pixel: float = 0.0
+    macs_per_object: float = 0.0
     islands: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import importlib
-import importlib.metadata
 import os
 import platform
 import re
-import shutil
-import subprocess
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -17,35 +14,19 @@ from typing import Any
 import cv2
 import numpy as np
 
-COMMAND_SECONDS = 10.0
-"""How long a vendor's tool may take; a driver that hangs must not hang the report."""
-JETPACK_OF_L4T = {"35": "5", "36": "6", "38": "7"}
-PARTS = (
-    ("track, demo, bench, eval", "cpu", ("onnxruntime",)),
-    ("export", "export", ("torch", "onnx", "onnxscript", "onnxruntime", "safetensors")),
-    ("train", "train", ("torch", "safetensors")),
+from vcedge_runtime.clocks import Clock, describe_clocks, read_clocks
+from vcedge_runtime.nvidia import (
+    ask_driver_cuda,
+    ask_gpus,
+    ask_power_mode,
+    find_cuda,
+    find_tensorrt,
+    find_tensorrt_library,
+    judge_tensorrt,
+    read_jetpack,
 )
-"""Commands, the extra that installs what they need, and what that is."""
-
-
-@dataclass(frozen=True)
-class Part:
-    """Whether some commands work here.
-
-    Attributes:
-        commands: their names.
-        missing: what is not installed or cannot be imported; empty where they work.
-        install: the command line that mends it; empty where they work.
-    """
-
-    commands: str
-    missing: tuple[str, ...]
-    install: str
-
-    @property
-    def works(self) -> bool:
-        """Nothing is missing."""
-        return not self.missing
+from vcedge_runtime.parts import BackEnds, Part, check_parts
+from vcedge_runtime.probing import find_version, read_text
 
 
 @dataclass(frozen=True)
@@ -65,12 +46,16 @@ class MachineReport:
         onnxruntime: its version.
         onnxruntime_error: why it is installed and cannot be imported.
         providers: ONNX Runtime's execution providers; one that is listed may still lack a driver.
-        tensorrt: its version.
+        tensorrt: version of its Python package.
+        tensorrt_library: version of the system's library.
         torch: its version; it is not imported for this.
         gpus: each NVIDIA GPU's name, driver and memory.
+        cuda_driver: newest CUDA that the driver runs.
+        cuda: CUDA's own version, of the toolkit or of its run-time library.
         jetpack: the Jetson's software release.
         power_mode: the Jetson's power mode.
-        parts: which commands work.
+        clocks: of CPU, GPU and memory.
+        parts: which commands and back-ends work.
     """
 
     python: str
@@ -86,16 +71,21 @@ class MachineReport:
     onnxruntime_error: str | None
     providers: tuple[str, ...]
     tensorrt: str | None
+    tensorrt_library: str | None
     torch: str | None
     gpus: tuple[str, ...]
+    cuda_driver: str | None
+    cuda: str | None
     jetpack: str | None
     power_mode: str | None
+    clocks: tuple[Clock, ...]
     parts: tuple[Part, ...]
 
     @property
     def line(self) -> str:
         """The machine in one line, to stand beside a measurement."""
-        named = (("JetPack", self.jetpack), ("power mode", self.power_mode))
+        held = describe_clocks(self.clocks) if self.jetpack else None
+        named = (("JetPack", self.jetpack), ("power mode", self.power_mode), ("clocks", held))
         versions = (("Python", self.python), ("OpenCV", self.opencv))
         graphs = (("ONNX Runtime", self.onnxruntime), ("TensorRT", self.tensorrt))
         memory = None if self.memory_bytes is None else f"{_gib(self.memory_bytes)} memory"
@@ -114,12 +104,14 @@ class MachineReport:
             ("processor", f"{self.cpu}, {self.cores} cores"),
             ("memory", total + free),
             ("NVIDIA GPU", "; ".join(self.gpus) or "none"),
+            ("CUDA", self._cuda_text()),
             *((name, value) for name, value in jetson if value),
+            *([("clocks", self._clocks_text())] if self.clocks else []),
             ("Python", self.python),
             ("NumPy", self.numpy),
             ("OpenCV", f"{self.opencv}; video: {', '.join(self.video_backends) or 'none'}"),
             ("ONNX Runtime", self._onnxruntime_text()),
-            ("TensorRT", self.tensorrt or "not installed"),
+            ("TensorRT", self._tensorrt_text()),
             ("PyTorch", self.torch or "not installed (only training and export need it)"),
         ]
 
@@ -134,6 +126,25 @@ class MachineReport:
             return "not installed"
         return f"{self.onnxruntime}; {', '.join(self.providers)}"
 
+    def _cuda_text(self) -> str:
+        driver = f"the driver runs up to {self.cuda_driver}" if self.cuda_driver else ""
+        return "; ".join(filter(None, (self.cuda or "not installed", driver)))
+
+    def _clocks_text(self) -> str:
+        state = describe_clocks(self.clocks)
+        mend = ""
+        if self.jetpack and any(clock.held is False for clock in self.clocks):
+            mend = "; `sudo jetson_clocks` holds them while you measure"
+        moving = f"; {state}{mend}" if state else ""
+        return ", ".join(clock.text for clock in self.clocks) + moving
+
+    def _tensorrt_text(self) -> str:
+        if self.tensorrt:
+            return f"{self.tensorrt}; {judge_tensorrt(self.tensorrt)}"
+        if self.tensorrt_library:
+            return f"library {self.tensorrt_library}, but no Python package"
+        return "not installed"
+
 
 def describe_machine(*, root: Path = Path("/")) -> MachineReport:
     """Look at this machine; what is missing is left out, never an error.
@@ -145,6 +156,9 @@ def describe_machine(*, root: Path = Path("/")) -> MachineReport:
     """
     version, providers, error = _ask_onnxruntime()
     memory, free = _read_memory(root)
+    tensorrt, gpus, jetpack = find_tensorrt(), ask_gpus(), read_jetpack(root)
+    jetson = jetpack is not None
+    back_ends = BackEnds(providers, tensorrt, gpu=bool(gpus) or jetson, jetson=jetson)
     return MachineReport(
         python=platform.python_version(),
         system=f"{platform.system()} {platform.release()} {platform.machine()}",
@@ -158,26 +172,17 @@ def describe_machine(*, root: Path = Path("/")) -> MachineReport:
         onnxruntime=version,
         onnxruntime_error=error,
         providers=providers,
-        tensorrt=_find_version("tensorrt", "tensorrt-cu12", "tensorrt-cu13"),
-        torch=_find_version("torch"),
-        gpus=_ask_gpus(),
-        jetpack=_read_jetpack(root),
-        power_mode=_ask_power_mode(),
-        parts=_check_parts(runs_graphs=version is not None),
+        tensorrt=tensorrt,
+        tensorrt_library=find_tensorrt_library(root),
+        torch=find_version("torch"),
+        gpus=gpus,
+        cuda_driver=ask_driver_cuda(),
+        cuda=find_cuda(root),
+        jetpack=jetpack,
+        power_mode=ask_power_mode(),
+        clocks=read_clocks(root),
+        parts=check_parts(back_ends),
     )
-
-
-def _check_parts(*, runs_graphs: bool) -> tuple[Part, ...]:
-    parts = []
-    for commands, extra, needs in PARTS:
-        missing = tuple(
-            name
-            for name in needs
-            if not (runs_graphs if name == "onnxruntime" else _find_version(name))
-        )
-        install = f'pip install "vcedge[{extra}]"' if missing else ""
-        parts.append(Part(commands, missing, install))
-    return tuple(parts)
 
 
 def _ask_onnxruntime() -> tuple[str | None, tuple[str, ...], str | None]:
@@ -192,16 +197,6 @@ def _ask_onnxruntime() -> tuple[str | None, tuple[str, ...], str | None]:
         return None, (), str(exc).partition("\n")[0] or type(exc).__name__
 
 
-def _find_version(*distributions: str) -> str | None:
-    """Version of the first of these that is installed, without importing it."""
-    for name in distributions:
-        try:
-            return importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return None
-
-
 def _list_video_backends() -> tuple[str, ...]:
     registry = cv2.videoio_registry
     found = (b for b in registry.getBackends() if registry.hasBackend(b))
@@ -209,8 +204,8 @@ def _list_video_backends() -> tuple[str, ...]:
 
 
 def _read_cpu(root: Path) -> str:
-    board = _read_text(root / "proc/device-tree/model").rstrip("\0\n")
-    model = re.search(r"^model name\s*:\s*(.+)$", _read_text(root / "proc/cpuinfo"), re.MULTILINE)
+    board = read_text(root / "proc/device-tree/model").rstrip("\0\n")
+    model = re.search(r"^model name\s*:\s*(.+)$", read_text(root / "proc/cpuinfo"), re.MULTILINE)
     return board or (model[1].strip() if model else "") or platform.processor() or "unknown"
 
 
@@ -221,59 +216,10 @@ def _count_cores() -> int:
 
 
 def _read_memory(root: Path) -> tuple[int | None, int | None]:
-    text = _read_text(root / "proc/meminfo")
+    text = read_text(root / "proc/meminfo")
     found = dict(re.findall(r"^(MemTotal|MemAvailable):\s+(\d+) kB$", text, re.MULTILINE))
     size = {name: 1024 * int(kilobytes) for name, kilobytes in found.items()}
     return size.get("MemTotal"), size.get("MemAvailable")
-
-
-def _read_jetpack(root: Path) -> str | None:
-    """JetPack's generation and the L4T release that it stands on, on a Jetson."""
-    text = _read_text(root / "etc/nv_tegra_release")
-    found = re.search(r"R(\d+) \(release\), REVISION: ([\d.]+)", text)
-    if not found:
-        return None
-    generation = JETPACK_OF_L4T.get(found[1], "of an unknown generation")
-    return f"{generation} (L4T {found[1]}.{found[2]})"
-
-
-def _ask_power_mode() -> str | None:
-    found = re.search(r"NV Power Mode:\s*(\S+)", _run_tool(["nvpmodel", "-q"]))
-    return found[1] if found else None
-
-
-def _ask_gpus() -> tuple[str, ...]:
-    """Each GPU as ``name, driver x, y MiB``."""
-    fields = "--query-gpu=name,driver_version,memory.total"
-    text = _run_tool(["nvidia-smi", fields, "--format=csv,noheader"])
-    rows = [[cell.strip() for cell in line.split(",")] for line in text.splitlines()]
-    return tuple(f"{r[0]}, driver {r[1]}, {r[2]}" for r in rows if len(r) == 3)
-
-
-def _run_tool(command: Sequence[str]) -> str:
-    """Return a tool's output, nothing where it is not on the PATH or fails."""
-    path = shutil.which(command[0])
-    if path is None:
-        return ""
-    try:
-        done = subprocess.run(
-            [path, *command[1:]],
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=COMMAND_SECONDS,
-            check=False,
-        )
-    except (OSError, subprocess.SubprocessError):
-        return ""
-    return done.stdout if done.returncode == 0 else ""
-
-
-def _read_text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return ""
 
 
 def _gib(size: int) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
@@ -14,17 +15,27 @@ from numpy.typing import NDArray
 from vcedge_runtime.ceilings import Ceilings
 from vcedge_runtime.errors import SourceError
 from vcedge_runtime.object_composition import ObjectComposition
+from vcedge_runtime.power import PowerMeter, PowerReading
 from vcedge_runtime.session import SessionReport, track_frames
 from vcedge_runtime.tracker import STAGES as TRACKING_STAGES
 from vcedge_runtime.tracker import Tracker
 from vcedge_runtime.video.sinks import MaskFolder
 from vcedge_runtime.video.sources import Frame
+from vcedge_runtime.work import GraphWork, MeteredEngine, meter_engines
 
 TRACKING = TRACKING_STAGES
 """Stages from a decoded frame to its full-size mask."""
 STAGES = ("decode", *TRACKING, "write")
 HEAVY_SHARE = 0.1
 """A stage that takes this share of a frame's tracking is heavy (our choice)."""
+STAGES_OF_GRAPHS = {
+    "encode": ("encoder", "query_encoder"),
+    "values": ("value_extraction",),
+    "prototypes": ("prototype_transformer",),
+    "segment": ("mask_decoder",),
+    "remember": ("value_encoder",),
+}
+"""Stages whose arithmetic is that of a graph; the readout's is counted by the tracker."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +101,8 @@ class Profile:
         objects: how many were followed.
         memory_bytes: what the tracker held.
         stages: in the order of ``STAGES``.
+        graphs: what each graph that ran took for a frame, on average.
+        power: what the machine drew meanwhile; None where it cannot tell.
     """
 
     frame_hw: tuple[int, int]
@@ -98,6 +111,8 @@ class Profile:
     objects: int
     memory_bytes: int
     stages: tuple[StageProfile, ...]
+    graphs: tuple[GraphWork, ...] = ()
+    power: PowerReading | None = None
 
     @property
     def frames(self) -> int:
@@ -115,6 +130,12 @@ class Profile:
         return self._sum("end to end", STAGES)
 
     @property
+    def outside_graphs_ms(self) -> float:
+        """Milliseconds a frame of the tracking, on average, that no graph ran."""
+        inside = sum(graph.milliseconds for graph in self.graphs)
+        return self.tracking.total_ms / self.frames - inside
+
+    @property
     def heavy_stages(self) -> list[str]:
         """Stages of the tracking that take much of it."""
         limit = HEAVY_SHARE * self.tracking.total_ms
@@ -130,9 +151,17 @@ class Profile:
             stage.name: {**stage.to_json(), "share_of_ceiling": stage.share_of(ceilings)}
             for stage in self.stages
         }
+        plain = {
+            name: value
+            for name, value in vars(self).items()
+            if name not in ("stages", "graphs", "power")
+        }
         return {
-            **{name: value for name, value in asdict(self).items() if name != "stages"},
+            **plain,
             "frames": self.frames,
+            "graphs": {graph.name: asdict(graph) for graph in self.graphs},
+            "outside_graphs_ms": self.outside_graphs_ms,
+            "power": None if self.power is None else self.power.to_json(),
             "tracking_fps": self.frames_per_second(self.tracking),
             "end_to_end_fps": self.frames_per_second(self.end_to_end),
             "heavy_stages": self.heavy_stages,
@@ -152,6 +181,7 @@ def profile_tracker(
     count: int = 60,
     warm_up: int = 5,
     out: Path,
+    power: PowerMeter | None = None,
 ) -> Profile:
     """Track a clip and keep every frame's time of every stage.
 
@@ -164,6 +194,7 @@ def profile_tracker(
         count: frames to measure; fewer where the clip ends before.
         warm_up: frames to track before them, the first one, whose mask is given, not counted.
         out: folder for the masks, palette PNG.
+        power: samples what the machine draws; the caller closes it.
 
     Raises:
         SourceError: the clip ends within the warm-up.
@@ -171,32 +202,63 @@ def profile_tracker(
         OutputError: a mask cannot be written.
     """
     report = SessionReport()
-    with MaskFolder(out) as sink:
+    with MaskFolder(out) as sink, _metered(tracker) as engines:
+
+        def begin(report: SessionReport) -> None:
+            if report.frames == 1 + warm_up:
+                for engine in engines.values():
+                    engine.reset()
+                if power is not None:
+                    power.begin()
+
         clip = islice(frames, 1 + warm_up + count)
-        track_frames(tracker, clip, mask, [sink], report)
+        track_frames(tracker, clip, mask, [sink], report, begin)
     measured = report.frames - 1 - warm_up
     if measured < 1:
         raise SourceError(
             f"received a clip of {report.frames} frames; expected more than {1 + warm_up}: the "
             f"first and {warm_up} to warm up; pass a longer clip or a shorter warm-up"
         )
-    return _describe(tracker, {name: list(report.timings_ms[name])[-measured:] for name in STAGES})
+    drawn = power.read(measured) if power is not None else None
+    graphs = [engine.read(measured) for engine in engines.values()]
+    timings = {name: list(report.timings_ms[name])[-measured:] for name in STAGES}
+    return _describe(tracker, timings, [graph for graph in graphs if graph.runs], drawn)
 
 
-def _describe(tracker: Tracker, timings_ms: dict[str, list[float]]) -> Profile:
+@contextmanager
+def _metered(tracker: Tracker) -> Iterator[Mapping[str, MeteredEngine]]:
+    """Put a meter before each engine of a tracker, for the videos that begin meanwhile."""
+    plain = tracker._engines
+    metered = meter_engines(tracker.bundle, plain)
+    tracker._engines = {**metered}
+    try:
+        yield metered
+    finally:
+        tracker._engines = plain
+
+
+def _describe(
+    tracker: Tracker,
+    timings_ms: dict[str, list[float]],
+    graphs: Sequence[GraphWork],
+    power: PowerReading | None,
+) -> Profile:
     video, parts = tracker._current(), tracker.bundle.composition
     predictor = video.predictor
     work_pixels = video.work_hw[0] * video.work_hw[1]
     frame_pixels = video.frame_hw[0] * video.frame_hw[1]
     grid_hw, objects = predictor.grid_hw, len(predictor.object_ids)
-    encoder = "query_encoder" if "query_encoder" in tracker.bundle.graphs else "encoder"
     # SRNet decodes masks in the working size, the others propagate labels on the key grid.
     masks = isinstance(parts, ObjectComposition)
     label_bytes = 4 * (work_pixels if masks else grid_hw[0] * grid_hw[1]) * objects
     guide_bytes = 3 * frame_pixels if parts.edges else 0
+    macs = {graph.name: graph.macs or 0.0 for graph in graphs}
     work = {
+        stage: Work(flops=2 * sum(macs.get(name, 0.0) for name in names))
+        for stage, names in STAGES_OF_GRAPHS.items()
+    }
+    work |= {
         "resize": Work(moved_bytes=3 * frame_pixels + 3 * 4 * work_pixels),
-        "encode": Work(flops=2 * work_pixels * tracker.bundle.graphs[encoder].macs_per_pixel),
         "readout": Work(flops=2 * predictor.readout_macs / predictor.frame),
         "upsample": Work(moved_bytes=label_bytes + guide_bytes + frame_pixels),
     }
@@ -209,4 +271,6 @@ def _describe(tracker: Tracker, timings_ms: dict[str, list[float]]) -> Profile:
         stages=tuple(
             StageProfile(name, tuple(timings_ms[name]), work.get(name, Work())) for name in STAGES
         ),
+        graphs=tuple(graphs),
+        power=power,
     )

@@ -17,6 +17,7 @@ from vcedge_export import label_model
 from vcedge_export import proof as proof_module
 from vcedge_export.bundle import export_bundle
 from vcedge_export.plan import ExportOptions
+from vcedge_export.proof import plan_export
 from vcedge_export.verify import TruthClip
 from vcedge_runtime.bundle import MANIFEST, Bundle
 from vcedge_runtime.errors import BundleError, ExportError, OutputError
@@ -68,6 +69,17 @@ def test_a_bundle_holds_graphs_manifest_and_proof(tiny_bundle: Bundle) -> None:
     # 2.78 M weights at a stride of 8 and fewer, and a head: 21.8 GMAC and 1.0 at 480x864.
     cost = opened.graphs["encoder"].macs_per_pixel * 480 * 864
     assert cost == pytest.approx(22.8e9, rel=0.01)
+    assert all(graph.macs_per_object == 0 for graph in opened.graphs.values())
+
+
+def test_the_value_extraction_is_counted_at_the_bundles_size(mer_bundle: Bundle) -> None:
+    graph = mer_bundle.graphs["value_extraction"]
+    options = ExportOptions(size=64, radius=4)
+    module = plan_export(make_weights(value_extraction=True).network, options).modules[
+        "value_extraction"
+    ]
+    lengths = {"H": 64, "W": 112, "h": 8, "w": 14, "slots": 8}
+    assert graph.macs_per_pixel == module.count_macs(lengths) / (64 * 112)
 
 
 def test_stages_are_told_in_their_order(

@@ -52,6 +52,24 @@ def test_the_bundle_says_what_it_is_made_of(srnet_bundle: Bundle) -> None:
     assert cost == pytest.approx(12.3e9, rel=0.01)
 
 
+def test_the_work_of_an_object_is_counted_apart(srnet_bundle: Bundle, weights: Weights) -> None:
+    model = plan_export(weights.network, ExportOptions(size=96))
+    # 96 pixels of a frame of 16 to 9.
+    lengths = {**model.lengths_at((96, 176)), "objects": 3}
+    for name in GRAPHS - {"memory_read"}:
+        graph = srnet_bundle.graphs[name]
+        cost = graph.macs_per_pixel + 3 * graph.macs_per_object
+        assert 96 * 176 * cost == pytest.approx(model.modules[name].count_macs(lengths)), name
+        assert (graph.macs_per_object > 0) == (name != "query_encoder")
+
+
+def test_lengths_of_an_image_grow_with_it_and_no_others(weights: Weights) -> None:
+    model = plan_export(weights.network, ExportOptions())
+    lengths = model.lengths_at((480, 864))
+    grown = {"H": 480, "W": 864, "h": 30, "w": 54, "h8": 60, "w8": 108, "h4": 120, "w4": 216}
+    assert lengths == {**model.lengths, **grown}
+
+
 def test_sixty_frames_in_a_closed_loop_are_the_models(srnet_bundle: Bundle) -> None:
     found = srnet_bundle.verification
     assert found["passes"] is True

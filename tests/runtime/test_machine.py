@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.metadata
 import json
 import os
 import subprocess
@@ -11,7 +12,7 @@ from types import ModuleType, SimpleNamespace
 import cv2
 import pytest
 
-from vcedge_runtime import machine
+from vcedge_runtime import machine, probing
 from vcedge_runtime.machine import describe_machine
 
 TEGRA = "# R36 (release), REVISION: 4.3, GCID: 38968081, BOARD: generic, EABI: aarch64\n"
@@ -70,6 +71,7 @@ def test_an_empty_machine_is_described_without_an_error(tmp_path: Path, tools: P
     report = describe_machine(root=tmp_path)
     assert (report.memory_bytes, report.memory_free_bytes) == (None, None)
     assert (report.jetpack, report.power_mode, report.gpus) == (None, None, ())
+    assert (report.cuda_driver, report.tensorrt_library, report.clocks) == (None, None, ())
     assert report.cpu
     assert dict(report.rows)["memory"] == "unknown"
     assert "None" not in report.line
@@ -102,37 +104,110 @@ def test_every_gpu_is_named_with_its_driver(tmp_path: Path, tools: Path) -> None
 def test_a_tool_that_fails_hangs_or_babbles_is_as_if_it_were_not_there(
     tmp_path: Path, tools: Path, monkeypatch: pytest.MonkeyPatch, script: str
 ) -> None:
-    monkeypatch.setattr(machine, "COMMAND_SECONDS", 0.2)
+    monkeypatch.setattr(probing, "COMMAND_SECONDS", 0.2)
     (tools / "sleep").symlink_to("/bin/sleep")
     _put_tool(tools, "nvidia-smi", script)
     _put_tool(tools, "nvpmodel", script)
     report = describe_machine(root=tmp_path)
-    assert (report.gpus, report.power_mode) == ((), None)
+    assert (report.gpus, report.power_mode, report.cuda_driver) == ((), None, None)
+    assert report.clocks == ()
 
 
+def _install_only(monkeypatch: pytest.MonkeyPatch, version: str | None) -> None:
+    """Make every package be there in a version, or none."""
+
+    def fake(name: str) -> str:
+        if version is None:
+            raise importlib.metadata.PackageNotFoundError(name)
+        return version
+
+    monkeypatch.setattr(importlib.metadata, "version", fake)
+
+
+@pytest.mark.usefixtures("tools")
 def test_a_part_that_is_missing_comes_with_the_line_that_installs_it(
-    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _import_onnxruntime_as(monkeypatch, ModuleNotFoundError("no", name="onnxruntime"))
-    monkeypatch.setattr(machine, "_find_version", lambda *names: None)
-    report = describe_machine()
-    assert [part.works for part in report.parts] == [False, False, False]
+    _install_only(monkeypatch, None)
+    report = describe_machine(root=tmp_path)
+    assert [part.works for part in report.parts] == [False] * 5
     assert [part.install for part in report.parts] == [
         'pip install "vcedge[cpu]"',
+        'pip install "vcedge[gpu]"',
+        'pip install "vcedge[tensorrt]"',
         'pip install "vcedge[export]"',
         'pip install "vcedge[train]"',
     ]
-    assert report.parts[2].missing == ("torch", "safetensors")
-    assert dict(report.rows)["ONNX Runtime"] == "not installed"
+    assert report.parts[1].missing[0] == "an NVIDIA GPU with its driver"
+    assert report.parts[4].missing == ("torch", "safetensors")
+    rows = dict(report.rows)
+    assert [rows[name] for name in ("ONNX Runtime", "TensorRT", "CUDA")] == ["not installed"] * 3
 
 
-def test_a_part_whose_packages_are_there_works(monkeypatch: pytest.MonkeyPatch) -> None:
-    found = SimpleNamespace(__version__="1.25.0", get_available_providers=lambda: ["CPU", "CUDA"])
+def test_a_part_whose_packages_are_there_works(
+    tmp_path: Path, tools: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    providers = ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    found = SimpleNamespace(__version__="1.25.0", get_available_providers=lambda: providers)
     _import_onnxruntime_as(monkeypatch, found)
-    monkeypatch.setattr(machine, "_find_version", lambda *names: "1.0")
-    report = describe_machine()
+    _install_only(monkeypatch, "10.16.1.11")
+    _put_tool(tools, "nvidia-smi", "echo 'NVIDIA L4, 570.86.15, 23034 MiB'")
+    report = describe_machine(root=tmp_path)
     assert all(part.works and not part.install for part in report.parts)
-    assert dict(report.rows)["ONNX Runtime"] == "1.25.0; CPU, CUDA"
+    assert dict(report.rows)["ONNX Runtime"] == f"1.25.0; {', '.join(providers)}"
+    assert dict(report.rows)["TensorRT"] == "10.16.1.11; supported"
+
+
+def test_onnxruntime_for_cpus_has_to_go_before_the_one_for_gpus(
+    tmp_path: Path, tools: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = SimpleNamespace(__version__="1.25.0", get_available_providers=lambda: ["CPU"])
+    _import_onnxruntime_as(monkeypatch, found)
+    _put_tool(tools, "nvidia-smi", "echo 'NVIDIA L4, 570.86.15, 23034 MiB'")
+    part = describe_machine(root=tmp_path).parts[1]
+    assert part.missing == ("ONNX Runtime's CUDAExecutionProvider",)
+    assert part.install == 'pip uninstall -y onnxruntime && pip install "vcedge[gpu]"'
+
+
+@pytest.mark.usefixtures("tools")
+def test_on_a_jetson_tensorrt_comes_with_jetpack_and_not_with_pip(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _write(tmp_path / "etc/nv_tegra_release", TEGRA)
+    _write(tmp_path / "usr/lib/aarch64-linux-gnu/libnvinfer.so.10", "")
+    _write(tmp_path / "usr/lib/aarch64-linux-gnu/libnvinfer.so.10.3.0", "")
+    _install_only(monkeypatch, None)
+    report = describe_machine(root=tmp_path)
+    cuda, tensorrt = report.parts[1:3]
+    assert tensorrt.missing == ("tensorrt",)
+    assert tensorrt.install.startswith("sudo apt install python3-libnvinfer")
+    assert "no onnxruntime-gpu for Jetson" in cuda.install
+    assert dict(report.rows)["TensorRT"] == "library 10.3.0, but no Python package"
+
+
+def test_a_tensorrt_that_is_too_old_does_not_work(
+    tmp_path: Path, tools: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _install_only(monkeypatch, "10.2.0")
+    _put_tool(tools, "nvidia-smi", "echo 'NVIDIA L4, 570.86.15, 23034 MiB'")
+    report = describe_machine(root=tmp_path)
+    assert report.parts[2].missing == ("TensorRT 10.3 or newer",)
+    assert report.parts[2].install == 'pip install "vcedge[tensorrt]"'
+    assert "known bad: GridSample" in dict(report.rows)["TensorRT"]
+
+
+def test_the_clocks_of_a_jetson_are_told_with_what_holds_them(tmp_path: Path, tools: Path) -> None:
+    _write(tmp_path / "etc/nv_tegra_release", TEGRA)
+    device = tmp_path / "sys/class/devfreq/17000000.gpu"
+    for what, value in (("cur", 306), ("min", 306), ("max", 1020)):
+        _write(device / f"{what}_freq", f"{value}000000\n")
+    report = describe_machine(root=tmp_path)
+    assert dict(report.rows)["clocks"] == (
+        "GPU 306 of 1020 MHz; moving with the load; `sudo jetson_clocks` holds them while you "
+        "measure"
+    )
+    assert "clocks moving with the load" in report.line
 
 
 @pytest.mark.parametrize(

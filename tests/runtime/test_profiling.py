@@ -16,9 +16,11 @@ from numpy.typing import NDArray
 from vcedge_runtime.bundle import Bundle
 from vcedge_runtime.ceilings import Ceilings
 from vcedge_runtime.errors import SourceError
+from vcedge_runtime.power import PolledSource, PowerMeter
 from vcedge_runtime.profiling import STAGES, TRACKING, Profile, StageProfile, Work, profile_tracker
 from vcedge_runtime.tracker import Tracker
 from vcedge_runtime.video.sources import Frame
+from vcedge_runtime.work import GraphWork
 
 CEILINGS = Ceilings(threads=2, matmul_gflops=100.0, copy_gbs=10.0)
 HEIGHT, WIDTH = 66, 98
@@ -116,6 +118,65 @@ def test_a_profile_knows_the_work_of_a_frame(
     assert work["decode"] == work["write"] == Work()
 
 
+@pytest.mark.parametrize(
+    ("model", "parts"),
+    [
+        ("base-edge", {}),
+        ("mer-edge", {"sampler": "clusters", "fusion": "vote"}),
+        ("srnet-edge", {}),
+    ],
+)
+def test_graphs_are_counted_over_the_frames_after_the_warm_up(
+    model: str,
+    parts: dict[str, str],
+    clip: list[Frame],
+    make_mask: MakeImage,
+    tmp_path: Path,
+) -> None:
+    pytest.importorskip("onnxruntime")
+    mask = make_mask(HEIGHT, WIDTH, 3, 9)
+    with Tracker.open(model, size=96, threads=1, **parts) as tracker:  # type: ignore[arg-type]
+        bundle = tracker.bundle
+        found = profile_tracker(tracker, clip[:3], mask, count=2, warm_up=0, out=tmp_path)
+        counted = tracker._current().predictor.readout_macs
+    graphs = {graph.name: graph for graph in found.graphs}
+    # Where all cells have second windows, the plain readout is opened and does not run.
+    idle = {"label_readout"} if "cluster_readout" in graphs else set()
+    assert set(graphs) == bundle.composition.graphs - idle
+    # Both count the readout: the tracker where it calls it, the meter from what it is called with.
+    readers = {"label_readout", "cluster_readout", "column_total", "memory_read"} & set(graphs)
+    assert 2 * sum(graphs[name].macs or 0 for name in readers) == counted
+    assert all(graph.macs and graph.values and graph.milliseconds for graph in found.graphs)
+    work = {stage.name: stage.work.flops for stage in found.stages}
+    assert work["readout"] == counted
+    if model == "srnet-edge":
+        decoder, pixels = bundle.graphs["mask_decoder"], found.work_hw[0] * found.work_hw[1]
+        cost = decoder.macs_per_pixel + 2 * decoder.macs_per_object
+        assert work["segment"] == pytest.approx(2 * pixels * cost)
+        assert graphs["memory_read"].runs == 2
+
+
+def test_power_is_of_the_frames_after_the_warm_up(
+    tracker: Tracker, clip: list[Frame], make_mask: MakeImage, tmp_path: Path
+) -> None:
+    mask = make_mask(HEIGHT, WIDTH, 1)
+    with PowerMeter(PolledSource("a sensor", lambda: 7.0)) as power:
+        began: list[bool] = []
+        power.begin = lambda: began.append(True)  # type: ignore[method-assign]
+        found = profile_tracker(
+            tracker, clip, mask, count=4, warm_up=2, out=tmp_path, power=power
+        ).power
+    assert began == [True]
+    assert found is not None
+    assert (found.source, found.mean_watts, found.frames) == ("a sensor", 7.0, 4)
+
+
+def test_what_no_graph_ran_is_the_rest_of_the_tracking() -> None:
+    graphs = (GraphWork("encoder", 1.0, 1e9, 1e6, 20.0), GraphWork("other", 1.0, None, 1.0, 5.0))
+    profile = replace(make_profile(encode=[40.0, 20.0]), graphs=graphs)
+    assert profile.outside_graphs_ms == pytest.approx(30 + len(TRACKING) - 1 - 25)
+
+
 def test_a_model_that_does_not_say_its_work_has_no_share(
     tracker: Tracker, clip: list[Frame], make_mask: MakeImage, tmp_path: Path
 ) -> None:
@@ -147,4 +208,5 @@ def test_a_profile_becomes_plain_json() -> None:
     assert set(value["stages"]) == set(STAGES)
     assert value["stages"]["encode"]["times_ms"] == [10.0, 30.0]
     assert value["stages"]["encode"]["p50_ms"] == 20.0
+    assert (value["graphs"], value["power"]) == ({}, None)
     assert value["tracking_fps"] == pytest.approx(1000 * 2 / (2 * (len(TRACKING) - 1) + 40))

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -16,6 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.table import Table
 
+from vcedge.commands.bench_tables import (
+    describe_limits,
+    describe_power,
+    prediction_table,
+    predictions_to_json,
+)
 from vcedge.commands.options import EDGES, THREADS
 from vcedge.commands.tables import make_fact_list, make_table, open_console
 from vcedge_runtime.bundle import DEFAULT_MODEL, Bundle
@@ -23,6 +30,7 @@ from vcedge_runtime.ceilings import Ceilings, measure_ceilings
 from vcedge_runtime.demo_clip import DemoClip, render_demo_clip
 from vcedge_runtime.errors import MaskError, OutputError, TrackerError
 from vcedge_runtime.machine import MachineReport, describe_machine
+from vcedge_runtime.power import open_power_meter
 from vcedge_runtime.profiling import Profile, StageProfile, profile_tracker
 from vcedge_runtime.tracker import Tracker
 from vcedge_runtime.video.masks import read_mask
@@ -40,10 +48,10 @@ INCLUDED = (
     "encoder), upsample (to a mask in the frame's own pixels), each where the model has it. End to "
     "end adds decode and write (the mask as palette PNG), one after the other; `vcedge track` "
     "decodes ahead. Not included: opening the model, the first frame, the warm-up, "
-    "overlay and log."
+    "overlay and log. Graphs run on the CPU: nothing is copied to a device or back."
 )
 CEILING_NOTE = (
-    "of ceiling: the stage's least time over its median. Encode and readout: their mean "
+    "of ceiling: the stage's least time over its median. Graphs and readout: their mean "
     "multiply-accumulates at the speed of a float32 matrix product (numpy's or ONNX Runtime's, the "
     "faster); resize and upsample: input read once and output written once at the speed of a copy. "
     "* takes a tenth of tracking or more."
@@ -87,7 +95,13 @@ class Measurement:
             "warm_up": self.warm_up,
             "machine": self.machine.to_json(),
             "ceilings": asdict(self.ceilings),
-            "sizes": {str(s): p.to_json(self.ceilings) for s, p in self.profiles.items()},
+            "sizes": {
+                str(size): {
+                    **profile.to_json(self.ceilings),
+                    "predicted": predictions_to_json(profile),
+                }
+                for size, profile in self.profiles.items()
+            },
         }
 
 
@@ -148,13 +162,15 @@ def command(
         with opened.video as video:
             click.echo("measuring the machine's ceilings", err=True)
             ceilings = measure_ceilings(threads or machine.cores)
-            profiles = {}
-            for size in wanted:
-                click.echo(f"tracking at working size {size}", err=True)
-                with Tracker.open(bundle, size=size, threads=threads) as tracker:
-                    profiles[size] = profile_tracker(
-                        tracker, video, opened.mask, count=frames, warm_up=warm_up, out=scratch
-                    )
+            tracked = partial(
+                profile_tracker,
+                frames=video,
+                mask=opened.mask,
+                count=frames,
+                warm_up=warm_up,
+                out=scratch,
+            )
+            profiles = _profile_sizes(bundle, wanted, threads, tracked)
     found = Measurement(bundle, opened.label, warm_up, machine, ceilings, profiles)
     _print(found, markdown)
     if report is not None:
@@ -206,6 +222,19 @@ def _open_demo_clip(clip: DemoClip, scratch: Path) -> _Clip:
     return _Clip("the demo clip", open_source(path), first)
 
 
+def _profile_sizes(
+    bundle: Bundle, sizes: Iterable[int], threads: int, profile: Callable[..., Profile]
+) -> dict[int, Profile]:
+    """Profile a tracker of each working size, with the power it draws where that can be told."""
+    profiles = {}
+    with open_power_meter() or nullcontext() as power:
+        for size in sizes:
+            click.echo(f"tracking at working size {size}", err=True)
+            with Tracker.open(bundle, size=size, threads=threads) as tracker:
+                profiles[size] = profile(tracker, power=power)
+    return profiles
+
+
 @contextmanager
 def _limited_opencv(threads: int) -> Iterator[None]:
     """Give OpenCV as many threads as the engines; 0 leaves it all of them."""
@@ -227,6 +256,9 @@ def _print(found: Measurement, markdown: bool) -> None:
     console.print(CEILING_NOTE)
     console.print("\nworking sizes (short side), by the whole tracking:")
     console.print(_size_table(found.profiles, default, markdown))
+    console.print(f"\ngraphs at the default working size, {default}:")
+    console.print(prediction_table(found.profiles[default], markdown=markdown))
+    console.print(describe_limits(found.profiles[default]))
 
 
 def _facts(found: Measurement) -> list[tuple[str, str]]:
@@ -247,6 +279,7 @@ def _facts(found: Measurement) -> list[tuple[str, str]]:
             f"{found.clip}, {_size(profile.frame_hw)} (height x width), {objects}, "
             f"{profile.frames} frames measured after {found.warm_up} of warm-up",
         ),
+        ("power", describe_power(found.profiles[found.bundle.composition.size].power)),
         ("included", INCLUDED),
     ]
 

@@ -117,11 +117,12 @@ def _graph_table(bundle: Bundle) -> Table:
             graph.precision,
             f"{bundle.path_of(name).stat().st_size / 1e6:.2f}",
             f"{graph.macs_per_pixel:,.0f}" if graph.macs_per_pixel else "",
+            f"{graph.macs_per_object:,.0f}" if graph.macs_per_object else "",
             graph.sha256[:12],
         )
         for name, graph in bundle.graphs.items()
     ]
-    columns = ("graph", "file", "precision", "MB", "MAC/pixel", "sha256")
+    columns = ("graph", "file", "precision", "MB", "MAC/pixel", "and object", "sha256")
     return make_table(columns, rows, left=3)
 
 

@@ -19,6 +19,8 @@ from vcedge_runtime.bundle import Bundle
 from vcedge_runtime.ceilings import Ceilings
 from vcedge_runtime.demo_clip import render_demo_clip
 from vcedge_runtime.errors import MaskError, OutputError, TrackerError
+from vcedge_runtime.power import PolledSource, PowerMeter
+from vcedge_runtime.prediction import BOARDS, PRECISIONS
 from vcedge_runtime.profiling import STAGES
 
 CEILINGS = Ceilings(threads=1, matmul_gflops=100.0, copy_gbs=10.0)
@@ -67,6 +69,10 @@ def test_every_figure_is_written_for_every_size_and_the_default(
             encode["flops"] / 100e9 / (encode["p50_ms"] / 1000)
         )
         assert profile["tracking_fps"] > profile["end_to_end_fps"] > 0
+        predicted = profile["predicted"]
+        assert predicted["note"].startswith("predicted, not measured")
+        assert len(predicted["boards"]) == len(BOARDS) * len(PRECISIONS)
+        assert set(profile["graphs"]) == set(predicted["boards"][0]["predicted_graphs_ms"])
     assert found["model"]["default_size"] == 64
     assert found["machine"]
 
@@ -76,6 +82,8 @@ def test_the_tables_say_what_is_included_and_mark_the_default(
 ) -> None:
     found = run_bench(tiny_bundle, *clip.options, "--sizes", "48", "--frames", "2", "--markdown")
     lines = found.stdout.splitlines()
+    for text in ("predicted, not measured", "not predicted", "Graphs run on the CPU"):
+        assert text in found.stdout
     for text in ("Not included:", "100 GFLOP/s", "66x98 (height x width), 2 objects, 2 frames"):
         assert text in found.stdout
     rows = [[cell.strip(" *") for cell in line.strip("|").split("|")] for line in lines]
@@ -83,10 +91,40 @@ def test_the_tables_say_what_is_included_and_mark_the_default(
     shown = [row[0] for row in rows if row[0] in STAGES]
     assert set(STAGES) - set(shown) <= {"flow", "values", "prototypes", "segment", "remember"}
     assert shown == [stage for stage in STAGES if stage in shown]
-    assert [row[:3] for row in rows if len(row) == 8][2:] == [
+    sizes = rows[next(at for at, row in enumerate(rows) if row[0] == "size") + 2 :][:2]
+    assert [row[:3] for row in sizes] == [
         ["48", "48x72", "6x9"],
         ["64 (default)", "64x96", "8x12"],
     ]
+
+
+def test_every_graph_has_a_predicted_time_on_every_board(
+    tiny_bundle: Bundle, clip: SimpleNamespace
+) -> None:
+    found = run_bench(tiny_bundle, *clip.options, "--sizes", "", "--frames", "2", "--markdown")
+    rows = [line.strip("|").split("|") for line in found.stdout.splitlines()]
+    cells = [[cell.strip() for cell in row] for row in rows if len(row) == 4 + len(BOARDS)]
+    cells = cells[next(at for at, row in enumerate(cells) if row[0] == "graph") :]
+    assert cells[0][4:] == [f"{board.name} predicted" for board in BOARDS]
+    names = {row[0] for row in cells[2:]}
+    assert names == tiny_bundle.composition.graphs | {f"all in {each}" for each in PRECISIONS}
+    assert all(float(cell) >= 0 for row in cells[2:] for cell in row[4:])
+
+
+@pytest.mark.parametrize(
+    ("tells", "text"), [(True, "5.0 W on average, 5.0 W at most"), (False, "not measured")]
+)
+def test_power_is_told_where_the_machine_tells_it(
+    tiny_bundle: Bundle,
+    clip: SimpleNamespace,
+    monkeypatch: pytest.MonkeyPatch,
+    tells: bool,
+    text: str,
+) -> None:
+    sensor = PolledSource("a sensor", lambda: 5.0)
+    monkeypatch.setattr(bench, "open_power_meter", lambda: PowerMeter(sensor) if tells else None)
+    found = run_bench(tiny_bundle, *clip.options, "--sizes", "", "--frames", "5")
+    assert text in found.stdout
 
 
 def test_without_a_source_the_demo_clip_is_decoded_from_a_video(
