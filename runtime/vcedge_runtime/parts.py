@@ -16,6 +16,7 @@ COMMANDS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
 """Commands, the extra that installs what they need, and what that is."""
 CUDA_PROVIDER = "CUDAExecutionProvider"
 NO_GPU = "an NVIDIA GPU with its driver"
+NO_ENGINE = "vcedge's own engine for it, which is not written yet"
 JETSON_TENSORRT = "sudo apt install python3-libnvinfer (comes with JetPack; pip has none for it)"
 JETSON_CUDA = "pip has no onnxruntime-gpu for Jetson; track on TensorRT"
 
@@ -83,18 +84,20 @@ def _check_cuda(found: BackEnds) -> Part:
     if found.jetson:
         install = JETSON_CUDA
     listed = CUDA_PROVIDER in found.providers
-    gpu = () if found.gpu else (NO_GPU,)
-    missing = gpu if listed else (*gpu, f"ONNX Runtime's {CUDA_PROVIDER}")
-    return Part("track on ONNX Runtime CUDA", missing, "" if listed else install)
+    package = () if listed else (f"ONNX Runtime's {CUDA_PROVIDER}",)
+    return _lacking_engine("track on ONNX Runtime CUDA", found, package, "" if listed else install)
 
 
 def _check_tensorrt(found: BackEnds) -> Part:
     install = JETSON_TENSORRT if found.jetson else 'pip install "vcedge[tensorrt]"'
-    gpu = () if found.gpu else (NO_GPU,)
-    name = "track on TensorRT"
+    package: tuple[str, ...] = ()
     if found.tensorrt is None:
-        return Part(name, (*gpu, "tensorrt"), install)
-    if parse_version(found.tensorrt) < LEAST_TENSORRT:
-        least = ".".join(map(str, LEAST_TENSORRT))
-        return Part(name, (*gpu, f"TensorRT {least} or newer"), install)
-    return Part(name, gpu, "")
+        package = ("tensorrt",)
+    elif parse_version(found.tensorrt) < LEAST_TENSORRT:
+        package = (f"TensorRT {'.'.join(map(str, LEAST_TENSORRT))} or newer",)
+    return _lacking_engine("track on TensorRT", found, package, install if package else "")
+
+
+def _lacking_engine(name: str, found: BackEnds, package: tuple[str, ...], install: str) -> Part:
+    gpu = () if found.gpu else (NO_GPU,)
+    return Part(name, (*gpu, *package, NO_ENGINE), install)

@@ -1,43 +1,89 @@
-"""Every shipped graph through NVIDIA's own parser and builder, on a CPU."""
+"""Every shipped graph, in every precision, through NVIDIA's own parser and builder, on a CPU."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
+from shutil import copytree
 
+import numpy as np
 import onnx
 import pytest
+from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 from tests.rtx import build_with_rtx, choose_shapes
+from vcedge_calibration.recording import QUANTISED, CalibrationClip
+from vcedge_export.int8 import Int8Settings
+from vcedge_export.plan import ExportOptions
+from vcedge_export.precision import lower_precision
 from vcedge_runtime.bundle import Bundle, shipped_models
 
 pytest.importorskip(
     "tensorrt_rtx", reason="TensorRT-RTX parses and builds the graphs; pip install vcedge[rtx]"
 )
 
-BUNDLES = shipped_models()
-"""Names or folders of the bundles whose graphs are built."""
+
+@dataclass(frozen=True)
+class Case:
+    """One graph of a shipped bundle in one precision."""
+
+    bundle: Bundle
+    graph: str
+    precision: str
+
+    def __str__(self) -> str:
+        return f"{self.bundle.name}-{self.graph}-{self.precision}"
 
 
-def find_graphs() -> dict[str, tuple[Bundle, str]]:
-    """Find every graph of the bundles, a file that two of them share once."""
-    found: dict[str, tuple[str, tuple[Bundle, str]]] = {}
-    for bundle in map(Bundle.open, BUNDLES):
+def find_cases() -> list[Case]:
+    """Find every graph, a file that two bundles share once; only layers have other precisions."""
+    found = {}
+    for bundle in map(Bundle.open, shipped_models()):
         for name, graph in bundle.graphs.items():
-            found.setdefault(graph.sha256, (f"{bundle.name}-{name}", (bundle, name)))
-    return dict(found.values())
+            precisions = ("fp32", "fp16", "int8-fp16") if name in QUANTISED else ("fp32", "fp16")
+            for precision in precisions:
+                found.setdefault((graph.sha256, precision), Case(bundle, name, precision))
+    return list(found.values())
 
 
-GRAPHS = find_graphs()
+def make_inputs(case: Case, seed: int) -> dict[str, NDArray[np.float32]]:
+    rng = np.random.default_rng(seed)
+    shapes = choose_shapes(case.bundle.graphs[case.graph].spec, case.bundle.composition.stride)
+    return {name: rng.uniform(-1, 1, shape).astype(np.float32) for name, shape in shapes.items()}
 
 
-@pytest.mark.parametrize("graph", GRAPHS)
-def test_every_shipped_graph_is_parsed_and_built(graph: str) -> None:
-    bundle, name = GRAPHS[graph]
-    path = bundle.path_of(name)
-    shapes = choose_shapes(bundle.graphs[name].spec, bundle.composition.stride)
+def write_precision(case: Case, folder: Path) -> Path:
+    """Write the graph as export does."""
+    copytree(case.bundle.folder, folder)
+    graphs = {case.graph: case.bundle.graphs[case.graph]}
+    alone = Bundle(folder, "copy", case.bundle.profile, case.bundle.composition, graphs)
+    options = ExportOptions(
+        fp16="fp16" in case.precision,
+        int8=Int8Settings() if "int8" in case.precision else None,
+        samples={case.graph: [make_inputs(case, seed) for seed in range(2)]},
+    )
+    nothing = CalibrationClip("none", [], np.zeros((1, 1), np.uint8))
+    written, _ = lower_precision(alone, options, nothing)
+    return written.path_of(case.graph)
+
+
+@pytest.mark.parametrize("case", find_cases(), ids=str)
+def test_every_shipped_graph_is_parsed_and_built(case: Case, tmp_path: Path) -> None:
+    path = write_precision(case, tmp_path / "copy")
+    spec = case.bundle.graphs[case.graph].spec
+    plan = build_with_rtx(path, choose_shapes(spec, case.bundle.composition.stride))
     # The plan holds the weights; only what folds away is missing.
-    assert len(build_with_rtx(path, shapes)) > path.stat().st_size // 2
+    assert len(plan) > path.stat().st_size // 2
+
+
+def test_what_is_quantised_for_a_cpu_is_not_for_tensorrt(tmp_path: Path) -> None:
+    """Why there are two: unsigned activations have zero points, which TensorRT takes none of."""
+    case = next(case for case in find_cases() if case.precision == "int8-fp16")
+    path = write_precision(Case(case.bundle, case.graph, "int8"), tmp_path / "copy")
+    spec = case.bundle.graphs[case.graph].spec
+    with pytest.raises(ValueError, match="Non-zero zero point is not supported"):
+        build_with_rtx(path, choose_shapes(spec, case.bundle.composition.stride))
 
 
 def test_a_graph_that_cannot_be_parsed_is_refused_with_the_parsers_words(tmp_path: Path) -> None:
