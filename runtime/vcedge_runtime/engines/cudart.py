@@ -1,0 +1,155 @@
+"""CUDA's run time through ctypes: memory, copies, a stream and its graphs, and nothing else.
+
+A device needs no package for it: the library comes with TensorRT's or with JetPack.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import ctypes.util
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vcedge_runtime.errors import EngineError, MissingExtraError
+
+LIBRARIES = ("libcudart.so.12", "libcudart.so.13", "libcudart.so")
+_TO_DEVICE, _TO_HOST = 1, 2
+_MAJOR, _MINOR = 75, 76
+"""Attributes of a device: the two parts of its compute capability."""
+_THREAD_LOCAL = 1
+"""Mode of a capture: what other threads do meanwhile is not looked at."""
+_OUT_OF_MEMORY = 2
+
+
+class Cuda:
+    """One device and one stream.
+
+    Args:
+        libraries: names of the run time to look for, in order.
+
+    Attributes:
+        stream: its handle.
+
+    Raises:
+        MissingExtraError: there is no such library.
+        EngineError: there is no device, or its driver does not answer.
+    """
+
+    def __init__(self, libraries: Sequence[str] = LIBRARIES) -> None:
+        self._library = _load(libraries)
+        self._library.cudaGetErrorString.restype = ctypes.c_char_p
+        stream = ctypes.c_void_p()
+        self._call("cudaStreamCreate", ctypes.byref(stream))
+        self.stream = int(stream.value or 0)
+
+    @property
+    def compute_capability(self) -> tuple[int, int]:
+        """Major and minor number."""
+        found = []
+        for attribute in (_MAJOR, _MINOR):
+            value = ctypes.c_int()
+            self._call("cudaDeviceGetAttribute", ctypes.byref(value), attribute, 0)
+            found.append(value.value)
+        return found[0], found[1]
+
+    @property
+    def free_bytes(self) -> int:
+        """Device memory that is free."""
+        free, total = ctypes.c_size_t(), ctypes.c_size_t()
+        self._call("cudaMemGetInfo", ctypes.byref(free), ctypes.byref(total))
+        return free.value
+
+    def allocate(self, size: int) -> int:
+        """Allocate device memory: its address; ``free`` gives it back.
+
+        Raises:
+            EngineError: there is not so much.
+        """
+        pointer = ctypes.c_void_p()
+        self._call("cudaMalloc", ctypes.byref(pointer), ctypes.c_size_t(max(1, size)))
+        return int(pointer.value or 0)
+
+    def free(self, pointer: int) -> None:
+        """Give memory back."""
+        self._call("cudaFree", ctypes.c_void_p(pointer))
+
+    def copy_in(self, array: NDArray[Any], pointer: int) -> None:
+        """Copy a contiguous array to the device, in the stream's order."""
+        self._copy(pointer, array.ctypes.data, array.nbytes, _TO_DEVICE)
+
+    def copy_out(self, pointer: int, array: NDArray[Any]) -> None:
+        """Copy from the device into a contiguous array; ``synchronize`` before reading it."""
+        self._copy(array.ctypes.data, pointer, array.nbytes, _TO_HOST)
+
+    def synchronize(self) -> None:
+        """Wait for everything in the stream.
+
+        Raises:
+            EngineError: something in it failed.
+        """
+        self._call("cudaStreamSynchronize", ctypes.c_void_p(self.stream))
+
+    def begin_capture(self) -> None:
+        """From now on what goes into the stream is recorded instead of run."""
+        self._call("cudaStreamBeginCapture", ctypes.c_void_p(self.stream), _THREAD_LOCAL)
+
+    def end_capture(self) -> int:
+        """End the recording: the handle of a graph that ``launch`` runs."""
+        graph, made = ctypes.c_void_p(), ctypes.c_void_p()
+        self._call("cudaStreamEndCapture", ctypes.c_void_p(self.stream), ctypes.byref(graph))
+        flags = ctypes.c_ulonglong(0)
+        self._call("cudaGraphInstantiate", ctypes.byref(made), graph, flags)
+        self._call("cudaGraphDestroy", graph)
+        return int(made.value or 0)
+
+    def launch(self, graph: int) -> None:
+        """Queue a recorded graph."""
+        self._call("cudaGraphLaunch", ctypes.c_void_p(graph), ctypes.c_void_p(self.stream))
+
+    def drop(self, graph: int) -> None:
+        """Release a recorded graph."""
+        self._call("cudaGraphExecDestroy", ctypes.c_void_p(graph))
+
+    def close(self) -> None:
+        """Release the stream; memory is given back by who allocated it."""
+        if self.stream:
+            self._call("cudaStreamDestroy", ctypes.c_void_p(self.stream))
+            self.stream = 0
+
+    def _copy(self, target: int, source: int, size: int, kind: int) -> None:
+        self._call(
+            "cudaMemcpyAsync",
+            ctypes.c_void_p(target),
+            ctypes.c_void_p(source),
+            ctypes.c_size_t(size),
+            kind,
+            ctypes.c_void_p(self.stream),
+        )
+
+    def _call(self, name: str, *arguments: Any) -> None:
+        code = getattr(self._library, name)(*arguments)
+        if code:
+            text = self._library.cudaGetErrorString(code).decode()
+            mend = "; close other programs or lower --size" if code == _OUT_OF_MEMORY else ""
+            raise EngineError(f"CUDA's {name} failed: {text} (code {code}){mend}")
+
+
+def _load(libraries: Sequence[str]) -> ctypes.CDLL:
+    reasons = []
+    for name in libraries:
+        try:
+            return ctypes.CDLL(name)
+        except OSError as exc:
+            reasons.append(str(exc))
+    raise MissingExtraError(
+        f"CUDA's run time is not installed ({'; '.join(reasons)}); it comes with JetPack, or run: "
+        'pip install "vcedge[tensorrt]"'
+    )
+
+
+def count_bytes(shape: Sequence[int], dtype: str) -> int:
+    """Bytes of an array."""
+    return int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize

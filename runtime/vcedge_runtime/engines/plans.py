@@ -1,0 +1,126 @@
+"""Engines on disk: a plan beside its facts, found again only where every fact is the same."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vcedge_runtime.errors import OutputError
+
+Facts = Mapping[str, Any]
+"""Everything that can make a plan wrong, as plain JSON values: the graph's sha256, TensorRT's
+version, the compute capability, precision, sizes and flags."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a cache has for a graph.
+
+    Attributes:
+        plan: the engine; None where it must be built.
+        reason: why it must, in words; empty otherwise.
+    """
+
+    plan: bytes | None
+    reason: str = ""
+
+
+class PlanCache:
+    """A folder of plans, ``GRAPH.KEY.plan``, each with its facts in ``GRAPH.KEY.json``.
+
+    Args:
+        folder: made when the first plan is stored.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def find(self, graph: str, facts: Facts) -> Found:
+        """Look for a plan.
+
+        Args:
+            graph: its name.
+            facts: what it must have been built with.
+        """
+        plan, beside = self._paths(graph, facts)
+        known = _read_facts(beside)
+        if known is not None and plan.is_file():
+            content = plan.read_bytes()
+            if hashlib.sha256(content).hexdigest() == known.get("sha256"):
+                return Found(content)
+            return Found(None, f"{plan} is damaged")
+        return Found(None, self._explain(graph, facts))
+
+    def store(self, graph: str, facts: Facts, plan: bytes, findings: Mapping[str, Any]) -> Path:
+        """Keep a plan; nothing stands under its name before it is whole.
+
+        Args:
+            graph: its name.
+            facts: what it was built with.
+            plan: the engine.
+            findings: what else is known of it, for people.
+
+        Returns:
+            The plan's file.
+
+        Raises:
+            OutputError: the folder cannot be written.
+        """
+        path, beside = self._paths(graph, facts)
+        told = {"facts": dict(facts), "sha256": hashlib.sha256(plan).hexdigest(), **findings}
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            _write_whole(path, plan)
+            _write_whole(beside, (json.dumps(told, indent=1) + "\n").encode())
+        except OSError as exc:
+            raise OutputError(f"the engine {path} cannot be written: {exc}") from exc
+        return path
+
+    def keep(self, name: str, content: bytes) -> None:
+        """Keep another file beside the plans, whole.
+
+        Raises:
+            OutputError: the folder cannot be written.
+        """
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            _write_whole(self.folder / name, content)
+        except OSError as exc:
+            raise OutputError(f"{self.folder / name} cannot be written: {exc}") from exc
+
+    def _paths(self, graph: str, facts: Facts) -> tuple[Path, Path]:
+        text = json.dumps(facts, sort_keys=True)
+        key = hashlib.sha256(text.encode()).hexdigest()[:16]
+        return self.folder / f"{graph}.{key}.plan", self.folder / f"{graph}.{key}.json"
+
+    def _explain(self, graph: str, facts: Facts) -> str:
+        """Say how the nearest plan of the graph differs."""
+        differences = []
+        for path in sorted(self.folder.glob(f"{graph}.*.json")):
+            known = (_read_facts(path) or {}).get("facts")
+            if isinstance(known, dict):
+                names = sorted(name for name in facts if known.get(name) != facts[name])
+                differences.append((len(names), names, known))
+        if not differences:
+            return "there is none yet"
+        _, names, known = min(differences, key=lambda found: found[0])
+        told = ", ".join(f"{name} {known.get(name)} instead of {facts[name]}" for name in names)
+        return f"the nearest was built for {told}" if told else "its plan is missing"
+
+
+def _read_facts(path: Path) -> dict[str, Any] | None:
+    try:
+        value = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def _write_whole(path: Path, content: bytes) -> None:
+    partial = path.with_name(path.name + ".partial")
+    partial.write_bytes(content)
+    partial.replace(path)

@@ -1,0 +1,160 @@
+"""From an ONNX file to a TensorRT plan: parsed and built, strongly typed, for given sizes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import tensorrt as trt
+
+from vcedge_runtime.engines.plans import PlanCache
+from vcedge_runtime.errors import EngineError
+from vcedge_runtime.spec import GraphSpec, TensorSpec
+
+Ranges = Mapping[str, tuple[int, int]]
+"""The least and the most of named lengths."""
+
+
+@dataclass(frozen=True)
+class BuildSettings:
+    """How engines are built.
+
+    Attributes:
+        workspace_mb: most scratch memory that a layer may take, in 2^20 bytes.
+        level: TensorRT's optimisation level, 0 to 5.
+        tf32: whether FP32 products may be rounded to 10 bits; a proof against FP32 then fails.
+        cuda_graphs: whether a shape that comes again is recorded; no matter of the build.
+    """
+
+    workspace_mb: int = 1024
+    level: int = 3
+    tf32: bool = False
+    cuda_graphs: bool = field(default=True, compare=False)
+
+    def to_facts(self) -> dict[str, Any]:
+        """What of it a plan depends on."""
+        facts = asdict(self)
+        del facts["cuda_graphs"]
+        return facts
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a build is.
+
+    Attributes:
+        graph: what is built.
+        phase: TensorRT's name of what it does.
+        done: steps that are done.
+        steps: all of them.
+    """
+
+    graph: str
+    phase: str
+    done: int
+    steps: int
+
+
+class Log(trt.ILogger):  # type: ignore[misc]
+    """Keeps TensorRT's errors."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._lines: list[str] = []
+
+    @property
+    def said(self) -> str:
+        """The last errors, in one line."""
+        return "; ".join(" ".join(line.split()) for line in self._lines[-3:]) or "it says no more"
+
+    def log(self, severity: trt.ILogger.Severity, msg: str) -> None:
+        """Take a message."""
+        if severity in (trt.ILogger.Severity.INTERNAL_ERROR, trt.ILogger.Severity.ERROR):
+            self._lines.append(msg)
+
+
+class Monitor(trt.IProgressMonitor):  # type: ignore[misc]
+    """Hands the steps of a build on."""
+
+    def __init__(self, graph: str, report: Callable[[Progress], None]) -> None:
+        super().__init__()
+        self._graph = graph
+        self._report = report
+        self._steps: dict[str, int] = {}
+
+    def phase_start(self, phase_name: str, parent_phase: str | None, num_steps: int) -> None:
+        """Take the length of a phase."""
+        self._steps[phase_name] = num_steps
+
+    def step_complete(self, phase_name: str, step: int) -> bool:
+        """Report a step; the build goes on."""
+        self._report(Progress(self._graph, phase_name, step + 1, self._steps[phase_name]))
+        return True
+
+    def phase_finish(self, phase_name: str) -> None:
+        """Forget a phase."""
+        self._steps.pop(phase_name, None)
+
+
+def build_plan(
+    path: Path,
+    spec: GraphSpec,
+    sizes: Ranges,
+    settings: BuildSettings,
+    cache: PlanCache,
+    logger: Log,
+    on_progress: Callable[[Progress], None],
+) -> bytes:
+    """Build an engine; nothing of it is written but how long its layers took.
+
+    Args:
+        path: the ONNX file.
+        spec: of the graph.
+        sizes: of every named length; the engine is fastest at the most.
+        settings: of the build.
+        cache: where timings are kept for the next build.
+        logger: takes TensorRT's messages.
+        on_progress: told how far it is.
+
+    Raises:
+        EngineError: TensorRT cannot parse or build it.
+        OutputError: the timings cannot be written.
+    """
+    builder = trt.Builder(logger)
+    network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
+    parser = trt.OnnxParser(network, logger)
+    if not parser.parse(path.read_bytes()):
+        found = [parser.get_error(index) for index in range(parser.num_errors)]
+        told = "; ".join(f"{e.node_operator()} {e.node_name()}: {e.desc()}" for e in found)
+        raise EngineError(f"TensorRT {trt.__version__} cannot parse {path}: {told}")
+    config = builder.create_builder_config()
+    limit = settings.workspace_mb << 20
+    config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, limit)
+    config.builder_optimization_level = settings.level
+    config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
+    if not settings.tf32:
+        config.clear_flag(trt.BuilderFlag.TF32)
+    config.progress_monitor = Monitor(spec.name, on_progress)
+    profile = builder.create_optimization_profile()
+    for tensor in spec.inputs:
+        least, most = (shape_at(tensor, sizes, end) for end in (0, 1))
+        profile.set_shape(tensor.name, least, most, most)
+    config.add_optimization_profile(profile)
+    timing = cache.folder / f"timing.{trt.__version__}.cache"
+    known = timing.read_bytes() if timing.is_file() else b""
+    config.set_timing_cache(config.create_timing_cache(known), ignore_mismatch=False)
+    plan = builder.build_serialized_network(network, config)
+    if plan is None:
+        raise EngineError(
+            f"TensorRT {trt.__version__} cannot build {spec.name}: {logger.said}; a lower "
+            "--size or workspace needs less memory"
+        )
+    cache.keep(timing.name, bytes(config.get_timing_cache().serialize()))
+    return bytes(plan)
+
+
+def shape_at(tensor: TensorSpec, sizes: Ranges, end: int) -> tuple[int, ...]:
+    """Shape of a tensor at the least (0) or the most (1) of its lengths."""
+    return tuple(sizes[dim][end] if isinstance(dim, str) else dim for dim in tensor.shape)
