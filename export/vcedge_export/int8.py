@@ -7,9 +7,10 @@ there is a graph for each.
 
 from __future__ import annotations
 
+import io
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -194,11 +195,12 @@ def _find_kept(model: onnx.ModelProto) -> set[str]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """The quantiser advises through the root logger on what was done already."""
+    """The quantiser prints, and advises through the root logger on what was done already."""
     logger = logging.getLogger()
     before = logger.disabled
     logger.disabled = True
     try:
-        yield
+        with redirect_stdout(io.StringIO()):
+            yield
     finally:
         logger.disabled = before

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from vcedge_runtime.closing import Closing
 from vcedge_runtime.composition import Composition, Part
 from vcedge_runtime.engines.base import Engine
 from vcedge_runtime.engines.onnxruntime import engine_from_bundle
-from vcedge_runtime.errors import TrackerError
+from vcedge_runtime.errors import MissingExtraError, TrackerError
 from vcedge_runtime.object_composition import ObjectComposition
 from vcedge_runtime.object_predictor import ObjectPredictor
 from vcedge_runtime.predictor import LabelPredictor, takes_flow
@@ -29,6 +29,8 @@ from vcedge_runtime.timing import timed
 from vcedge_runtime.video.masks import check_mask
 
 MAX_OBJECTS = 255
+BACKENDS = ("onnxruntime", "tensorrt")
+"""What can run the graphs: ONNX Runtime on the CPU, TensorRT on an NVIDIA GPU."""
 STAGES = (
     "resize",
     "flow",
@@ -117,8 +119,10 @@ class Tracker(Closing):
         interval: int | None = None,
         prototypes: bool | None = None,
         threads: int = 0,
+        backend: str = "onnxruntime",
+        tell: Callable[[str], None] = lambda text: None,
     ) -> Tracker:
-        """Open a shipped model by name, or a bundle's folder, in ONNX Runtime.
+        """Open a shipped model by name, or a bundle's folder.
 
         Args:
             model: name, folder, or an opened bundle.
@@ -134,14 +138,16 @@ class Tracker(Closing):
             local: what becomes of SRNet's local memory, ``fam``, ``raw`` or ``off``, likewise.
             interval: distance of its frame, likewise.
             prototypes: whether SRNet's prototype transformer runs, likewise.
-            threads: threads of an engine; 0 lets it choose.
+            threads: threads of an engine on the CPU; 0 lets it choose.
+            backend: what runs the graphs, one of ``BACKENDS``.
+            tell: told in words what takes long, such as the build of an engine.
 
         Raises:
             BundleError: the bundle cannot be read, or there is no such kind.
             EngineError: a graph cannot be loaded.
             TrackerError: the size is smaller than two key cells, or the model lacks what is asked
                 of it.
-            MissingExtraError: onnxruntime is not installed.
+            MissingExtraError: the back-end is not installed.
         """
         bundle = model if isinstance(model, Bundle) else Bundle.open(model)
         parts = bundle.composition.exchange(
@@ -158,12 +164,8 @@ class Tracker(Closing):
         )
         bundle = replace(bundle, composition=parts)
         _require_graphs(bundle, {name: graph.spec for name, graph in bundle.graphs.items()})
-        engines = {
-            name: engine_from_bundle(bundle, name, threads=threads)
-            for name in bundle.graphs
-            if name in parts.graphs
-        }
-        return cls(bundle, engines, size=size)
+        names = [name for name in bundle.graphs if name in parts.graphs]
+        return cls(bundle, _open_engines(bundle, names, backend, threads, tell), size=size)
 
     def close(self) -> None:
         """Release the engines and the memory."""
@@ -342,6 +344,23 @@ class Tracker(Closing):
         if isinstance(parts, ObjectComposition):
             return ObjectPredictor(parts, self._engines, work_hw, objects)
         return LabelPredictor(parts, self._engines, work_hw, objects)
+
+
+def _open_engines(
+    bundle: Bundle, names: list[str], backend: str, threads: int, tell: Callable[[str], None]
+) -> Mapping[str, Engine]:
+    if backend == "onnxruntime":
+        return {name: engine_from_bundle(bundle, name, threads=threads) for name in names}
+    if backend != "tensorrt":
+        raise TrackerError(f"received back-end {backend!r}; expected one of {BACKENDS}")
+    try:
+        from vcedge_runtime.engines.tensorrt import engines_from_bundle
+    except ImportError as exc:
+        raise MissingExtraError(
+            "TensorRT is not installed; it comes with JetPack, or run: "
+            'pip install "vcedge[tensorrt]"'
+        ) from exc
+    return engines_from_bundle(bundle, names, tell=tell)
 
 
 def _require_graphs(bundle: Bundle, specs: Mapping[str, GraphSpec]) -> None:

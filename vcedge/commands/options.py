@@ -11,6 +11,7 @@ from vcedge_runtime.bundle import DEFAULT_MODEL
 from vcedge_runtime.composition import KINDS, Part, part_from_text
 from vcedge_runtime.errors import BundleError
 from vcedge_runtime.object_composition import LOCALS
+from vcedge_runtime.tracker import BACKENDS
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -32,6 +33,13 @@ THREADS = click.option(
     default=0,
     show_default=True,
     help="Threads of an engine; 0 lets it choose.",
+)
+BACKEND = click.option(
+    "--backend",
+    type=click.Choice(BACKENDS),
+    default="onnxruntime",
+    show_default=True,
+    help="What runs the graphs: ONNX Runtime on the CPU, or TensorRT on an NVIDIA GPU.",
 )
 EDGES = click.option(
     "--edges/--no-edges",
@@ -109,6 +117,6 @@ def tracked(function: Command) -> Command:
     """Give a command the options of a tracker; it takes them as keywords for ``Tracker.open``."""
     own = (PROTOTYPES, INTERVAL, LOCAL)
     parts = (EDGES, *own, VALUES, MOTION, ALIGNMENT, FUSION, SAMPLER, MEMORY)
-    for option in (THREADS, *parts, SIZE, MODEL):
+    for option in (BACKEND, THREADS, *parts, SIZE, MODEL):
         function = option(function)
     return function

@@ -44,6 +44,12 @@ class Cuda:
         stream = ctypes.c_void_p()
         self._call("cudaStreamCreate", ctypes.byref(stream))
         self.stream = int(stream.value or 0)
+        self._users = 1
+
+    def share(self) -> Cuda:
+        """One more user, who closes it too."""
+        self._users += 1
+        return self
 
     @property
     def compute_capability(self) -> tuple[int, int]:
@@ -114,8 +120,9 @@ class Cuda:
         self._call("cudaGraphExecDestroy", ctypes.c_void_p(graph))
 
     def close(self) -> None:
-        """Release the stream; memory is given back by who allocated it."""
-        if self.stream:
+        """Release the stream with the last user; memory is given back by who allocated it."""
+        self._users -= 1
+        if self._users == 0:
             self._call("cudaStreamDestroy", ctypes.c_void_p(self.stream))
             self.stream = 0
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from vcedge_runtime.bundle import Bundle
 from vcedge_runtime.errors import OutputError
 
 Facts = Mapping[str, Any]
@@ -110,6 +112,14 @@ class PlanCache:
         _, names, known = min(differences, key=lambda found: found[0])
         told = ", ".join(f"{name} {known.get(name)} instead of {facts[name]}" for name in names)
         return f"the nearest was built for {told}" if told else "its plan is missing"
+
+
+def choose_folder(bundle: Bundle) -> Path:
+    """Where a bundle's engines are kept: beside its graphs, or in the user's own cache."""
+    if os.access(bundle.folder, os.W_OK):
+        return bundle.folder / "engines"
+    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return home / "vcedge" / "engines" / bundle.name
 
 
 def _read_facts(path: Path) -> dict[str, Any] | None:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import tensorrt as trt
 
-from vcedge_runtime.bundle import GraphFile
+from vcedge_runtime.bundle import Bundle, GraphFile
 from vcedge_runtime.engines.base import Buffer
 from vcedge_runtime.engines.cudart import Cuda, count_bytes
-from vcedge_runtime.engines.plans import PlanCache
+from vcedge_runtime.engines.plans import PlanCache, choose_folder
+from vcedge_runtime.engines.ranges import find_ranges
 from vcedge_runtime.engines.tensorrt_build import (
     BuildSettings,
     Log,
@@ -46,7 +48,7 @@ class TensorRTEngine:
         path: the ONNX file.
         graph: what it must be.
         ranges: of named lengths, the least and the most.
-        cuda: the device; shared by engines, closed by its owner.
+        cuda: the device; closed with the engine, which is one of its users.
         cache: where engines are kept.
         settings: of the build.
         tell: told in words what takes long.
@@ -107,13 +109,17 @@ class TensorRTEngine:
         self._loaded.run(inputs, out, lengths)
 
     def close(self) -> None:
-        """Release the engine and its device memory."""
+        """Release the engine, its device memory and its share of the device."""
+        self._unload()
+        self._cuda.close()
+
+    def _unload(self) -> None:
         if self._loaded is not None:
             self._loaded.close()
         self._loaded = None
 
     def _open(self, lengths: Lengths) -> None:
-        self.close()
+        self._unload()
         ranges = {name: found for name, found in self._ranges(lengths).items() if name in lengths}
         sizes = {name: ranges.get(name, (length, length)) for name, length in lengths.items()}
         logger = Log()
@@ -308,3 +314,46 @@ def _precision_of(layer: Any) -> str:
         if any(name in told for name in names):
             return precision
     return "other"
+
+
+def engines_from_bundle(
+    bundle: Bundle,
+    names: Iterable[str],
+    *,
+    settings: BuildSettings | None = None,
+    tell: Callable[[str], None] = lambda text: None,
+    on_progress: Callable[[Progress], None] = lambda progress: None,
+) -> dict[str, TensorRTEngine]:
+    """Open graphs of a bundle on one device; they are built, or found, when they first run.
+
+    Engines are kept in the bundle's folder, or under ``~/.cache/vcedge`` where that is not
+    writable.
+
+    Args:
+        bundle: whose graphs.
+        names: which of them.
+        settings: of the builds.
+        tell: told in words what takes long.
+        on_progress: told how far a build is.
+
+    Raises:
+        MissingExtraError: CUDA's run time is not installed.
+        EngineError: there is no device.
+    """
+    cuda = Cuda()
+    cache = PlanCache(choose_folder(bundle))
+    engines = {
+        name: TensorRTEngine(
+            bundle.path_of(name),
+            bundle.graphs[name],
+            partial(find_ranges, bundle.composition),
+            cuda.share(),
+            cache,
+            settings=settings,
+            tell=tell,
+            on_progress=on_progress,
+        )
+        for name in names
+    }
+    cuda.close()
+    return engines

@@ -96,7 +96,7 @@ def tile_windows(grid_hw: tuple[int, int], radius: int, tile: int = 12) -> TileW
         tile: wanted tile side in cells; the true one divides the grid as evenly as it can.
     """
     sides = [_split_evenly(length, tile) for length in grid_hw]
-    counts = [-(-length // side) for length, side in zip(grid_hw, sides, strict=True)]
+    counts = _counts(grid_hw, tile)
     queries = [_positions(c, s, 0) for c, s in zip(counts, sides, strict=True)]
     patches = [_positions(c, s, radius) for c, s in zip(counts, sides, strict=True)]
     query_index, past_edge = _cells(queries, grid_hw)
@@ -116,6 +116,16 @@ def tile_windows(grid_hw: tuple[int, int], radius: int, tile: int = 12) -> TileW
         own=~past_edge,
         grid_hw=grid_hw,
     )
+
+
+def count_tiles(grid_hw: tuple[int, int], tile: int) -> int:
+    """How many tiles ``tile_windows`` cuts."""
+    rows, columns = _counts(grid_hw, tile)
+    return rows * columns
+
+
+def _counts(grid_hw: tuple[int, int], tile: int) -> list[int]:
+    return [-(-length // _split_evenly(length, tile)) for length in grid_hw]
 
 
 def _split_evenly(length: int, wanted: int) -> int:

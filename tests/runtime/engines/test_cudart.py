@@ -1,0 +1,135 @@
+"""CUDA through ctypes, on a library that is compiled here and works on the host's memory."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+from vcedge_runtime.engines.cudart import Cuda, count_bytes
+from vcedge_runtime.errors import EngineError, MissingExtraError
+
+SOURCE = r"""
+#include <stdlib.h>
+#include <string.h>
+typedef size_t n; typedef void *p;
+static int streams = 0, blocks = 0, graphs = 0, launched = 0, capturing = 0, broken = 0;
+int cudaStreamCreate(p *out) { *out = (p)0x51; streams++; return broken; }
+int cudaStreamDestroy(p s) { streams--; return s == (p)0x51 ? 0 : 400; }
+int cudaStreamSynchronize(p s) { return s == (p)0x51 ? broken : 400; }
+int cudaDeviceGetAttribute(int *out, int which, int device) {
+    *out = which == 75 ? 8 : which == 76 ? 7 : -1; return device ? 101 : 0; }
+int cudaMemGetInfo(n *freed, n *total) {
+    *freed = (n)5 << 30; *total = (n)8 << 30; return 0; }
+int cudaMalloc(p *out, n size) {
+    if (size > (n)1 << 33) return 2;
+    blocks++; *out = malloc(size); return 0; }
+int cudaFree(p what) { blocks--; free(what); return 0; }
+int cudaMemcpyAsync(p to, const void *from, n size, int kind, p s) {
+    if (kind != 1 && kind != 2) return 21;
+    memcpy(to, from, size); return s == (p)0x51 ? 0 : 400; }
+int cudaStreamBeginCapture(p s, int mode) { capturing = mode == 1; return 0; }
+int cudaStreamEndCapture(p s, p *graph) {
+    *graph = (p)0x61; return capturing ? (capturing = 0) : 901; }
+int cudaGraphInstantiate(p *made, p graph, unsigned long long flags) {
+    *made = (p)0x71; graphs++; return graph == (p)0x61 && flags == 0 ? 0 : 1; }
+int cudaGraphDestroy(p graph) { return graph == (p)0x61 ? 0 : 1; }
+int cudaGraphLaunch(p made, p s) { launched++; return made == (p)0x71 && s == (p)0x51 ? 0 : 1; }
+int cudaGraphExecDestroy(p made) { graphs--; return 0; }
+const char *cudaGetErrorString(int code) {
+    return code == 2 ? "out of memory" : code == 700 ? "an illegal memory access" : "other"; }
+int count(int which) {
+    return which == 0 ? streams : which == 1 ? blocks : which == 2 ? graphs : launched; }
+void break_it(int code) { broken = code; }
+"""
+
+
+@pytest.fixture(scope="module")
+def library(tmp_path_factory: pytest.TempPathFactory) -> str:
+    if shutil.which("cc") is None:
+        pytest.skip("there is no C compiler to make a CUDA of; install one as `cc`")
+    folder = tmp_path_factory.mktemp("cuda")
+    (folder / "cuda.c").write_text(SOURCE)
+    built = folder / "libcudart.so"
+    subprocess.run(["cc", "-shared", "-fPIC", "-w", "-o", built, folder / "cuda.c"], check=True)
+    return str(built)
+
+
+@pytest.fixture
+def cuda(library: str) -> Iterator[Cuda]:
+    opened = Cuda([library])
+    yield opened
+    opened._library.break_it(0)
+
+
+def counts(cuda: Cuda) -> list[int]:
+    """Streams, blocks of memory and graphs that are held, and launches so far."""
+    return [cuda._library.count(which) for which in range(4)]
+
+
+def test_arrays_go_to_the_device_and_come_back(cuda: Cuda) -> None:
+    array = np.arange(12, dtype=np.float32).reshape(3, 4)
+    pointer = cuda.allocate(array.nbytes)
+    cuda.copy_in(array, pointer)
+    back = np.zeros_like(array)
+    cuda.copy_out(pointer, back)
+    cuda.synchronize()
+    np.testing.assert_array_equal(back, array)
+    cuda.free(pointer)
+    assert counts(cuda)[1] == 0
+
+
+def test_addresses_of_64_bits_stay_whole(cuda: Cuda) -> None:
+    pointer = cuda.allocate(1 << 26)
+    assert pointer > 1 << 32
+    cuda.free(pointer)
+
+
+def test_the_device_is_described(cuda: Cuda) -> None:
+    assert cuda.compute_capability == (8, 7)
+    assert cuda.free_bytes == 5 << 30
+
+
+def test_a_recording_is_launched_and_dropped(cuda: Cuda) -> None:
+    before = counts(cuda)
+    cuda.begin_capture()
+    graph = cuda.end_capture()
+    cuda.launch(graph)
+    cuda.launch(graph)
+    assert counts(cuda)[2:] == [before[2] + 1, before[3] + 2]
+    cuda.drop(graph)
+    assert counts(cuda)[2] == before[2]
+
+
+def test_the_stream_goes_with_the_last_user(library: str) -> None:
+    cuda = Cuda([library])
+    held = counts(cuda)[0]
+    other = cuda.share()
+    cuda.close()
+    assert counts(cuda)[0] == held
+    other.close()
+    assert counts(cuda)[0] == held - 1
+
+
+def test_too_little_memory_comes_with_its_mend(cuda: Cuda) -> None:
+    with pytest.raises(EngineError, match=r"cudaMalloc failed: out of memory.*lower --size"):
+        cuda.allocate(1 << 40)
+
+
+def test_an_error_that_comes_late_is_told(cuda: Cuda) -> None:
+    cuda._library.break_it(700)
+    with pytest.raises(EngineError, match="an illegal memory access"):
+        cuda.synchronize()
+
+
+def test_a_library_that_is_missing_is_named() -> None:
+    with pytest.raises(MissingExtraError, match=r"libno\.so.*it comes with JetPack"):
+        Cuda(["libno.so"])
+
+
+def test_bytes_are_counted() -> None:
+    assert count_bytes((2, 3, 4), "int64") == 192
+    assert count_bytes((), "float32") == 4

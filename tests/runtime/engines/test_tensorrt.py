@@ -1,0 +1,463 @@
+"""TensorRT's engine, on a TensorRT made of ONNX Runtime and memory that stands for a GPU's."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from tests.runtime.engines import tensorrt_double as double
+from vcedge_runtime.bundle import Bundle
+from vcedge_runtime.engines.onnxruntime import OnnxRuntimeEngine
+from vcedge_runtime.engines.plans import PlanCache
+from vcedge_runtime.engines.ranges import find_ranges
+from vcedge_runtime.errors import EngineError, MissingExtraError, OutputError, TrackerError
+from vcedge_runtime.tracker import Tracker
+
+if TYPE_CHECKING:
+    from vcedge_export.verify import TruthClip
+
+MODULES = ("vcedge_runtime.engines.tensorrt", "vcedge_runtime.engines.tensorrt_build")
+
+
+class FakeCuda:
+    """A device of host memory, with the interface of ``Cuda``."""
+
+    compute_capability = (8, 7)
+    stream = 1
+
+    def __init__(self, room: int = 1 << 30) -> None:
+        self.room = room
+        self.held: dict[int, NDArray[np.uint8]] = {}
+        self.users = 1
+        self.bytes_in = self.bytes_out = self.launches = 0
+        self._graphs: dict[int, list[Callable[[], None]]] = {}
+
+    def share(self) -> FakeCuda:
+        self.users += 1
+        return self
+
+    def allocate(self, size: int) -> int:
+        if sum(block.size for block in self.held.values()) + size > self.room:
+            raise EngineError("CUDA's cudaMalloc failed: out of memory (code 2)")
+        block = np.full(max(1, size), 0xAB, np.uint8)
+        self.held[block.ctypes.data] = block
+        return int(block.ctypes.data)
+
+    def free(self, pointer: int) -> None:
+        del self.held[pointer]
+
+    def copy_in(self, array: NDArray[Any], pointer: int) -> None:
+        self.held[pointer][: array.nbytes] = array.reshape(-1).view(np.uint8)
+        self.bytes_in += array.nbytes
+
+    def copy_out(self, pointer: int, array: NDArray[Any]) -> None:
+        array.reshape(-1).view(np.uint8)[...] = self.held[pointer][: array.nbytes]
+        self.bytes_out += array.nbytes
+
+    def synchronize(self) -> None: ...
+
+    def begin_capture(self) -> None:
+        double.behaviour.captured = []
+
+    def end_capture(self) -> int:
+        recorded = double.behaviour.captured
+        assert recorded is not None
+        double.behaviour.captured = None
+        self._graphs[len(self._graphs) + 1] = recorded
+        return len(self._graphs)
+
+    def launch(self, graph: int) -> None:
+        self.launches += 1
+        for run in self._graphs[graph]:
+            run()
+
+    def drop(self, graph: int) -> None:
+        del self._graphs[graph]
+
+    def close(self) -> None:
+        self.users -= 1
+
+
+@pytest.fixture
+def engines(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
+    """The engine's module, which found the double as its TensorRT."""
+    monkeypatch.setitem(sys.modules, "tensorrt", double)
+    monkeypatch.setattr(double, "behaviour", double.Behaviour())
+    for name in MODULES:
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    yield importlib.import_module(MODULES[0])
+    for name in MODULES:
+        sys.modules.pop(name, None)
+
+
+@pytest.fixture
+def cuda() -> FakeCuda:
+    return FakeCuda()
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> PlanCache:
+    return PlanCache(tmp_path / "engines")
+
+
+@pytest.fixture
+def told() -> list[str]:
+    return []
+
+
+@pytest.fixture
+def open_engine(
+    engines: ModuleType, tiny_bundle: Bundle, cuda: FakeCuda, cache: PlanCache, told: list[str]
+) -> Callable[..., Any]:
+    """Open the tiny bundle's encoder, or another graph of it."""
+
+    def open_engine(name: str = "encoder", **settings: Any) -> Any:
+        return engines.TensorRTEngine(
+            tiny_bundle.path_of(name),
+            tiny_bundle.graphs[name],
+            lambda lengths: find_ranges(tiny_bundle.composition, lengths),
+            cuda.share(),
+            cache,
+            settings=engines.BuildSettings(**settings),
+            tell=told.append,
+        )
+
+    return open_engine
+
+
+def make_run(height: int = 64, width: int = 96, seed: int = 0) -> tuple[dict[str, Any], ...]:
+    """Inputs and outputs of the encoder."""
+    image = np.random.default_rng(seed).standard_normal((1, 3, height, width)).astype(np.float32)
+    return {"image": image}, {"key": np.zeros((height // 8, width // 8, 64), np.float32)}
+
+
+def run_encoder(engine: Any, **sizes: int) -> NDArray[np.float32]:
+    inputs, out = make_run(**sizes)
+    engine.run(inputs, out)
+    found: NDArray[np.float32] = out["key"]
+    return found
+
+
+def expected_key(bundle: Bundle, **sizes: int) -> NDArray[np.float32]:
+    engine = OnnxRuntimeEngine(bundle.path_of("encoder"), bundle.graphs["encoder"].spec, threads=1)
+    return run_encoder(engine, **sizes)
+
+
+def test_an_engine_gives_what_the_graph_gives(
+    open_engine: Callable[..., Any], tiny_bundle: Bundle, cuda: FakeCuda, told: list[str]
+) -> None:
+    engine = open_engine()
+    inputs, _ = make_run()
+    # Run by run at first, recorded then, and launched from there on.
+    for count in range(1, 6):
+        np.testing.assert_array_equal(
+            run_encoder(engine, seed=count), expected_key(tiny_bundle, seed=count)
+        )
+        assert cuda.launches == max(0, count - 2)
+    assert cuda.bytes_in == 5 * inputs["image"].nbytes
+    assert cuda.bytes_out == 5 * 8 * 12 * 64 * 4
+    assert len(double.behaviour.builds) == 1
+    assert told[0] == ("building an engine of encoder (there is none yet); it takes minutes")
+    assert told[1].startswith("wrote ")
+    assert len(told) == 2
+    assert engine.layers == {"fp32": 2, "other": 1}
+
+
+def test_without_cuda_graphs_every_run_is_queued(
+    open_engine: Callable[..., Any], cuda: FakeCuda
+) -> None:
+    engine = open_engine(cuda_graphs=False)
+    for _ in range(5):
+        run_encoder(engine)
+    assert cuda.launches == 0
+
+
+def test_a_build_is_strongly_typed_without_tf32_for_its_own_sizes(
+    open_engine: Callable[..., Any],
+) -> None:
+    run_encoder(open_engine(workspace_mb=64, level=2))
+    build = double.behaviour.builds[0]
+    size = (1, 3, 64, 96)
+    assert build["shapes"] == {"image": (size, size, size)}
+    assert (build["tf32"], build["workspace"], build["level"]) == (False, 64 << 20, 2)
+
+
+def test_everything_is_given_back(open_engine: Callable[..., Any], cuda: FakeCuda) -> None:
+    engine = open_engine()
+    for _ in range(4):
+        run_encoder(engine)
+    assert cuda.held
+    engine.close()
+    assert not cuda.held
+    assert not cuda._graphs
+    assert cuda.users == 1
+
+
+def test_a_plan_is_found_again(
+    open_engine: Callable[..., Any], tiny_bundle: Bundle, cache: PlanCache, told: list[str]
+) -> None:
+    run_encoder(open_engine())
+    told.clear()
+    np.testing.assert_array_equal(run_encoder(open_engine()), expected_key(tiny_bundle))
+    assert len(double.behaviour.builds) == 1
+    assert not told
+    assert {path.suffix for path in cache.folder.iterdir()} == {".plan", ".json", ".cache"}
+    facts = json.loads(next(cache.folder.glob("*.json")).read_text())
+    assert facts["layers"] == {"fp32": 2, "other": 1}
+    assert facts["facts"]["compute_capability"] == [8, 7]
+
+
+def test_another_video_size_is_another_engine_and_both_are_kept(
+    open_engine: Callable[..., Any], tiny_bundle: Bundle, cuda: FakeCuda
+) -> None:
+    engine = open_engine()
+    for height in (64, 80, 64):
+        found = run_encoder(engine, height=height)
+        np.testing.assert_array_equal(found, expected_key(tiny_bundle, height=height))
+    assert [build["shapes"]["image"][0][2] for build in double.behaviour.builds] == [64, 80]
+    assert len(cuda.held) == 2
+
+
+def test_timings_are_kept_for_the_next_build(open_engine: Callable[..., Any]) -> None:
+    run_encoder(open_engine())
+    run_encoder(open_engine(level=2))
+    assert [build["timing"] for build in double.behaviour.builds] == [b"", b"."]
+
+
+@pytest.mark.parametrize("changed", ["version", "gpu", "settings", "graph"])
+def test_what_was_built_for_something_else_is_built_anew_and_the_reason_told(
+    open_engine: Callable[..., Any],
+    cuda: FakeCuda,
+    told: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    changed: str,
+) -> None:
+    run_encoder(open_engine())
+    told.clear()
+    engine, reason = open_engine(), ""
+    if changed == "version":
+        monkeypatch.setattr(double, "__version__", "10.16.1.11")
+        reason = "tensorrt 10.3.0 instead of 10.16.1.11"
+    if changed == "gpu":
+        cuda.compute_capability = (8, 6)
+        reason = "compute_capability [8, 7] instead of [8, 6]"
+    if changed == "settings":
+        engine, reason = open_engine(tf32=True), "settings {'workspace_mb': 1024"
+    if changed == "graph":
+        engine._graph = replace(engine._graph, sha256="ab")
+        reason = " instead of ab"
+    run_encoder(engine)
+    assert len(double.behaviour.builds) == 2
+    assert told[0].startswith("building an engine of encoder (the nearest was built for ")
+    assert reason in told[0]
+
+
+def test_a_plan_that_was_damaged_is_built_anew(
+    open_engine: Callable[..., Any], cache: PlanCache, told: list[str]
+) -> None:
+    run_encoder(open_engine())
+    plan = next(cache.folder.glob("*.plan"))
+    whole = plan.read_bytes()
+    plan.write_bytes(whole[:-1])
+    told.clear()
+    run_encoder(open_engine())
+    assert f"{plan} is damaged" in told[0]
+    assert plan.read_bytes() == whole
+
+
+def test_a_plan_without_its_facts_is_built_anew(
+    open_engine: Callable[..., Any], cache: PlanCache
+) -> None:
+    run_encoder(open_engine())
+    next(cache.folder.glob("*.json")).unlink()
+    run_encoder(open_engine())
+    assert len(double.behaviour.builds) == 2
+
+
+def test_a_build_that_is_stopped_leaves_no_plan(
+    open_engine: Callable[..., Any], cache: PlanCache, cuda: FakeCuda
+) -> None:
+    double.behaviour.stops_after = 1
+    with pytest.raises(KeyboardInterrupt):
+        run_encoder(open_engine())
+    assert not cache.folder.exists()
+    double.behaviour.stops_after = None
+    run_encoder(open_engine())
+
+
+def test_a_write_that_is_stopped_leaves_no_plan_under_its_name(
+    open_engine: Callable[..., Any], cache: PlanCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replace_file = Path.replace
+
+    def stop(path: Path, target: Path) -> Path:
+        if target.suffix == ".plan":
+            raise KeyboardInterrupt
+        return replace_file(path, target)
+
+    monkeypatch.setattr(Path, "replace", stop)
+    with pytest.raises(KeyboardInterrupt):
+        run_encoder(open_engine())
+    monkeypatch.undo()
+    assert not list(cache.folder.glob("*.plan"))
+
+
+def test_progress_is_told(engines: ModuleType, open_engine: Callable[..., Any]) -> None:
+    steps: list[Any] = []
+    engine = open_engine()
+    engine._on_progress = steps.append
+    run_encoder(engine)
+    assert [(step.graph, step.phase, step.done, step.steps) for step in steps] == [
+        ("encoder", "Building Engine", done, 3) for done in (1, 2, 3)
+    ]
+
+
+def one_line(error: pytest.ExceptionInfo[EngineError]) -> str:
+    text = str(error.value)
+    assert "\n" not in text
+    return text
+
+
+def test_an_operator_that_is_not_known_is_named(open_engine: Callable[..., Any]) -> None:
+    double.behaviour.refuses = "MaxPool"
+    with pytest.raises(EngineError, match="cannot parse") as error:
+        run_encoder(open_engine())
+    assert "MaxPool node_" in one_line(error)
+    assert "Plugin not found" in one_line(error)
+
+
+def test_too_little_memory_for_a_build_is_told_with_its_mend(
+    open_engine: Callable[..., Any], cache: PlanCache
+) -> None:
+    double.behaviour.out_of_memory = True
+    with pytest.raises(EngineError, match="cannot build encoder") as error:
+        run_encoder(open_engine())
+    assert "Requested size was 4 GiB, out of memory" in one_line(error)
+    assert "a lower --size" in one_line(error)
+    assert not list(cache.folder.glob("*.plan"))
+
+
+def test_too_little_memory_for_buffers_gives_back_what_was_taken(
+    open_engine: Callable[..., Any], cuda: FakeCuda
+) -> None:
+    cuda.room = 64 * 96 * 3 * 4 + 1
+    with pytest.raises(EngineError, match="out of memory"):
+        run_encoder(open_engine())
+    assert not cuda.held
+
+
+def test_a_plan_of_something_else_is_refused(
+    open_engine: Callable[..., Any], cache: PlanCache
+) -> None:
+    run_encoder(open_engine())
+    facts = json.loads(next(cache.folder.glob("*.json")).read_text())
+    cache.store("encoder", facts["facts"], b"not a plan", {})
+    with pytest.raises(EngineError, match="cannot load the engine of encoder") as error:
+        run_encoder(open_engine())
+    assert "magicTag does not match" in one_line(error)
+
+
+def test_a_run_that_fails_is_told(open_engine: Callable[..., Any]) -> None:
+    engine = open_engine()
+    double.behaviour.fails = True
+    with pytest.raises(EngineError, match="failed in graph encoder") as error:
+        run_encoder(engine)
+    assert "an illegal memory access" in one_line(error)
+
+
+def test_a_length_beyond_the_engines_range_is_refused(
+    open_engine: Callable[..., Any], engines: ModuleType
+) -> None:
+    engine = open_engine()
+    run_encoder(engine)
+    engine._loaded._sizes = {**engine._loaded._sizes, "H": (32, 48), "W": (32, 48)}
+    with pytest.raises(EngineError, match="received 64 H; its engine was built for 32 to 48"):
+        engine._loaded.run(*make_run(), {"H": 64, "W": 40})
+
+
+def test_an_array_that_does_not_fit_the_spec_is_refused(open_engine: Callable[..., Any]) -> None:
+    inputs, out = make_run()
+    with pytest.raises(EngineError, match="expected image float32"):
+        open_engine().run({"image": inputs["image"].astype(np.float16)}, out)
+
+
+def test_an_engine_in_another_precision_than_its_graph_is_warned_of(
+    open_engine: Callable[..., Any], told: list[str]
+) -> None:
+    engine = open_engine()
+    engine._graph = replace(engine._graph, precision="fp16")
+    run_encoder(engine)
+    assert told[-1] == (
+        "WARNING: graph encoder is in fp16, and no layer of its engine is: {'fp32': 2, 'other': 1}"
+    )
+    double.behaviour.precision = "Half"
+    told.clear()
+    other = open_engine(level=1)
+    other._graph = replace(other._graph, precision="fp16")
+    run_encoder(other)
+    assert "WARNING" not in told[-1]
+    assert other.layers == {"fp16": 2, "other": 1}
+
+
+def test_a_folder_that_cannot_be_written_is_named(
+    open_engine: Callable[..., Any], cache: PlanCache
+) -> None:
+    cache.folder.write_text("a file")
+    with pytest.raises(OutputError, match=r"engines.* cannot be written"):
+        run_encoder(open_engine())
+
+
+def tracked_masks(tracker: Tracker, clip: TruthClip) -> list[NDArray[np.uint8]]:
+    with tracker:
+        tracker.start(clip.frames[0], clip.masks[0])
+        return [tracker.step(frame).mask for frame in clip.frames[1:]]
+
+
+@pytest.mark.parametrize("model", ["tiny_bundle", "srnet_bundle"])
+def test_a_clip_is_tracked_to_the_same_masks(
+    engines: ModuleType,
+    tiny_clip: TruthClip,
+    request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    model: str,
+) -> None:
+    bundle: Bundle = request.getfixturevalue(model)
+    device = FakeCuda()
+    monkeypatch.setattr(engines, "Cuda", lambda: device)
+    monkeypatch.setattr(engines, "choose_folder", lambda bundle: tmp_path / "engines")
+    size = 64
+    expected = tracked_masks(Tracker.open(bundle, size=size, threads=1), tiny_clip)
+    told: list[str] = []
+    for _ in range(2):
+        tracker = Tracker.open(bundle, size=size, backend="tensorrt", tell=told.append)
+        found = tracked_masks(tracker, tiny_clip)
+        for one, other in zip(found, expected, strict=True):
+            np.testing.assert_array_equal(one, other)
+        assert (device.users, device.held) == (0, {})
+        device.users = 1
+    # Each graph's engine was built once, for all frames of both runs.
+    built = [line for line in told if line.startswith("building")]
+    assert len(built) == len({line.split()[4] for line in built})
+
+
+def test_what_is_not_installed_is_named(
+    tiny_bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "tensorrt", None)
+    for name in MODULES:
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    with pytest.raises(MissingExtraError, match="TensorRT is not installed"):
+        Tracker.open(tiny_bundle, backend="tensorrt")
+    with pytest.raises(TrackerError, match="received back-end 'gpu'"):
+        Tracker.open(tiny_bundle, backend="gpu")
