@@ -16,7 +16,6 @@ COMMANDS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
 """Commands, the extra that installs what they need, and what that is."""
 CUDA_PROVIDER = "CUDAExecutionProvider"
 NO_GPU = "an NVIDIA GPU with its driver"
-NO_ENGINE = "vcedge's own engine for it, which is not written yet"
 JETSON_TENSORRT = "sudo apt install python3-libnvinfer (comes with JetPack; pip has none for it)"
 JETSON_CUDA = "pip has no onnxruntime-gpu for Jetson; track on TensorRT"
 
@@ -85,7 +84,7 @@ def _check_cuda(found: BackEnds) -> Part:
         install = JETSON_CUDA
     listed = CUDA_PROVIDER in found.providers
     package = () if listed else (f"ONNX Runtime's {CUDA_PROVIDER}",)
-    return _lacking_engine("track on ONNX Runtime CUDA", found, package, "" if listed else install)
+    return Part("track --backend cuda", (*_lacking_gpu(found), *package), "" if listed else install)
 
 
 def _check_tensorrt(found: BackEnds) -> Part:
@@ -95,9 +94,9 @@ def _check_tensorrt(found: BackEnds) -> Part:
         package = ("tensorrt",)
     elif parse_version(found.tensorrt) < LEAST_TENSORRT:
         package = (f"TensorRT {'.'.join(map(str, LEAST_TENSORRT))} or newer",)
-    return _lacking_engine("track on TensorRT", found, package, install if package else "")
+    missing = (*_lacking_gpu(found), *package)
+    return Part("track --backend tensorrt", missing, install if package else "")
 
 
-def _lacking_engine(name: str, found: BackEnds, package: tuple[str, ...], install: str) -> Part:
-    gpu = () if found.gpu else (NO_GPU,)
-    return Part(name, (*gpu, *package, NO_ENGINE), install)
+def _lacking_gpu(found: BackEnds) -> tuple[str, ...]:
+    return () if found.gpu else (NO_GPU,)

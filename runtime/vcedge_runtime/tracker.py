@@ -13,7 +13,7 @@ from vcedge_runtime.bundle import DEFAULT_MODEL, Bundle
 from vcedge_runtime.closing import Closing
 from vcedge_runtime.composition import Composition, Part
 from vcedge_runtime.engines.base import Engine
-from vcedge_runtime.engines.onnxruntime import engine_from_bundle
+from vcedge_runtime.engines.onnxruntime import CPU, CUDA, engine_from_bundle
 from vcedge_runtime.errors import MissingExtraError, TrackerError
 from vcedge_runtime.object_composition import ObjectComposition
 from vcedge_runtime.object_predictor import ObjectPredictor
@@ -29,8 +29,8 @@ from vcedge_runtime.timing import timed
 from vcedge_runtime.video.masks import check_mask
 
 MAX_OBJECTS = 255
-BACKENDS = ("onnxruntime", "tensorrt")
-"""What can run the graphs: ONNX Runtime on the CPU, TensorRT on an NVIDIA GPU."""
+BACKENDS = ("cpu", "cuda", "tensorrt")
+"""What can run the graphs: ONNX Runtime on the CPU or in CUDA, or TensorRT."""
 STAGES = (
     "resize",
     "flow",
@@ -119,7 +119,7 @@ class Tracker(Closing):
         interval: int | None = None,
         prototypes: bool | None = None,
         threads: int = 0,
-        backend: str = "onnxruntime",
+        backend: str = "cpu",
         tell: Callable[[str], None] = lambda text: None,
     ) -> Tracker:
         """Open a shipped model by name, or a bundle's folder.
@@ -349,8 +349,12 @@ class Tracker(Closing):
 def _open_engines(
     bundle: Bundle, names: list[str], backend: str, threads: int, tell: Callable[[str], None]
 ) -> Mapping[str, Engine]:
-    if backend == "onnxruntime":
-        return {name: engine_from_bundle(bundle, name, threads=threads) for name in names}
+    providers = {"cpu": CPU, "cuda": CUDA}
+    if backend in providers:
+        return {
+            name: engine_from_bundle(bundle, name, threads=threads, provider=providers[backend])
+            for name in names
+        }
     if backend != "tensorrt":
         raise TrackerError(f"received back-end {backend!r}; expected one of {BACKENDS}")
     try:

@@ -37,9 +37,9 @@ THREADS = click.option(
 BACKEND = click.option(
     "--backend",
     type=click.Choice(BACKENDS),
-    default="onnxruntime",
+    default="cpu",
     show_default=True,
-    help="What runs the graphs: ONNX Runtime on the CPU, or TensorRT on an NVIDIA GPU.",
+    help="What runs the graphs: ONNX Runtime on the CPU or in CUDA, or TensorRT.",
 )
 EDGES = click.option(
     "--edges/--no-edges",

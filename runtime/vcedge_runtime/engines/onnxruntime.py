@@ -19,22 +19,34 @@ WRONG_IN_HALF = "WeightBiasQuantization"
 """An optimiser of ONNX Runtime (1.31) that quantises biases anew, wrongly where scales are FP16."""
 
 
+CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
+_OPTIONS = {CPU: {}, CUDA: {"use_tf32": "0"}}
+
+
 class OnnxRuntimeEngine:
-    """One graph on the CPU.
+    """One graph on the CPU, or on an NVIDIA GPU; arrays are the host's.
 
     Args:
         model: the ONNX file.
         spec: what the graph must look like.
         threads: threads of one operator; 0 lets ONNX Runtime choose.
         disabled: names of ONNX Runtime's graph optimisers that are left out.
+        provider: ``CPU`` or ``CUDA``.
 
     Raises:
-        MissingExtraError: onnxruntime is not installed.
-        EngineError: the file cannot be loaded, or is not what the spec says.
+        MissingExtraError: onnxruntime is not installed, or lacks the provider.
+        EngineError: the file cannot be loaded, is not what the spec says, or would run elsewhere
+            than on the provider.
     """
 
     def __init__(
-        self, model: Path, spec: GraphSpec, *, threads: int = 0, disabled: Sequence[str] = ()
+        self,
+        model: Path,
+        spec: GraphSpec,
+        *,
+        threads: int = 0,
+        disabled: Sequence[str] = (),
+        provider: str = CPU,
     ) -> None:
         try:
             import onnxruntime
@@ -42,6 +54,11 @@ class OnnxRuntimeEngine:
             raise MissingExtraError(
                 'ONNX Runtime is not installed; run: pip install "vcedge[cpu]"'
             ) from exc
+        if provider not in onnxruntime.get_available_providers():
+            raise MissingExtraError(
+                f"ONNX Runtime {onnxruntime.__version__} has no {provider}; run: "
+                'pip uninstall -y onnxruntime && pip install "vcedge[gpu]"'
+            )
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.log_severity_level = 3
@@ -51,11 +68,18 @@ class OnnxRuntimeEngine:
             self._session = onnxruntime.InferenceSession(
                 str(model),
                 options,
-                providers=["CPUExecutionProvider"],
+                providers=[(provider, _OPTIONS[provider])],
                 disabled_optimizers=list(disabled),
             )
         except Exception as exc:
             raise EngineError(f"ONNX Runtime cannot load {model}: {exc}") from exc
+        # ONNX Runtime falls back to the CPU in silence where a driver or a library is missing.
+        used = self._session.get_providers()[0]
+        if used != provider:
+            raise EngineError(
+                f"ONNX Runtime runs {model} on {used} instead of {provider}; `vcedge doctor` tells "
+                "what is missing, --backend cpu runs it there"
+            )
         self._spec = spec
         self._check_names()
         self._binding: onnxruntime.IOBinding = self._session.io_binding()
@@ -97,8 +121,15 @@ class OnnxRuntimeEngine:
             )
 
 
-def engine_from_bundle(bundle: Bundle, name: str, *, threads: int = 0) -> OnnxRuntimeEngine:
+def engine_from_bundle(
+    bundle: Bundle, name: str, *, threads: int = 0, provider: str = CPU
+) -> OnnxRuntimeEngine:
     """Open a graph of a bundle; see ``OnnxRuntimeEngine``."""
     graph = bundle.graphs[name]
-    disabled = [WRONG_IN_HALF] if graph.has_half_scales else []
-    return OnnxRuntimeEngine(bundle.path_of(name), graph.spec, threads=threads, disabled=disabled)
+    return OnnxRuntimeEngine(
+        bundle.path_of(name),
+        graph.spec,
+        threads=threads,
+        disabled=[WRONG_IN_HALF] if graph.has_half_scales else [],
+        provider=provider,
+    )

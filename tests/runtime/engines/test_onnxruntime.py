@@ -7,10 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 import pytest
 
 from vcedge_runtime.bundle import Bundle
-from vcedge_runtime.engines.onnxruntime import OnnxRuntimeEngine
+from vcedge_runtime.engines.onnxruntime import CPU, CUDA, OnnxRuntimeEngine, engine_from_bundle
 from vcedge_runtime.errors import EngineError, MissingExtraError
 from vcedge_runtime.spec import GraphSpec, TensorSpec
 
@@ -112,3 +113,39 @@ def test_without_onnxruntime_the_mend_is_named(
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(MissingExtraError, match=r'pip install "vcedge\[cpu\]"'):
         OnnxRuntimeEngine(tmp_path / "encoder.onnx", GraphSpec("encoder", (), ()))
+
+
+def test_a_provider_that_is_not_there_comes_with_the_line_that_installs_it(
+    tiny_bundle: Bundle,
+) -> None:
+    if CUDA in onnxruntime.get_available_providers():
+        pytest.skip("this ONNX Runtime has CUDA")
+    with pytest.raises(MissingExtraError, match="has no CUDAExecutionProvider; run: pip uninstall"):
+        engine_from_bundle(tiny_bundle, "encoder", provider=CUDA)
+
+
+def test_a_silent_fall_to_the_cpu_is_an_error(
+    tiny_bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = onnxruntime.InferenceSession
+
+    def fall_back(*args: object, **kwargs: object) -> object:
+        return session(*args, **{**kwargs, "providers": [CPU]})
+
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [CUDA, CPU])
+    monkeypatch.setattr(onnxruntime, "InferenceSession", fall_back)
+    with pytest.raises(EngineError, match=f"on {CPU} instead of {CUDA}.*--backend cpu"):
+        engine_from_bundle(tiny_bundle, "encoder", provider=CUDA)
+
+
+@pytest.mark.gpu
+def test_a_gpu_gives_what_a_cpu_gives(tiny_bundle: Bundle) -> None:
+    if CUDA not in onnxruntime.get_available_providers():
+        pytest.skip("ONNX Runtime has no CUDA; pip install vcedge[gpu]")
+    image = np.random.default_rng(0).standard_normal((1, 3, 64, 96)).astype(np.float32)
+    keys = []
+    for provider in (CPU, CUDA):
+        out = {"key": np.zeros((8, 12, 64), np.float32)}
+        engine_from_bundle(tiny_bundle, "encoder", provider=provider).run({"image": image}, out)
+        keys.append(out["key"])
+    np.testing.assert_allclose(keys[1], keys[0], rtol=0, atol=1e-3 * np.abs(keys[0]).max())
