@@ -30,8 +30,9 @@ from vcedge_runtime.errors import ExportError
 METHODS = ("minmax", "percentile", "entropy")
 KEPT_OUTPUTS = ("key", "logits")
 """Outputs whose last layer is not quantised."""
-OPERATORS = ("Conv", "Add", "MaxPool")
-"""What is quantised: layers, and what stands between two of them in a residual network."""
+OPERATORS = ("Conv",)
+"""What is quantised. The sums between the layers of a residual network are not: with them, J&F on
+bmx-bumps falls by 9 points, without, the encoder is as fast (mer-edge)."""
 RANKED_SAMPLES = 2
 """Samples on which the cost of a layer is measured."""
 Sample = Mapping[str, NDArray[Any]]
@@ -93,8 +94,7 @@ class Quantiser:
         """Insert Q/DQ pairs.
 
         Args:
-            layers: only these convolutions, and nothing else; all of them, with what stands between
-                them, when None.
+            layers: only these convolutions; all of ``self.layers`` when None.
         """
         symmetric = self._settings.symmetric
         model = onnx.ModelProto()
