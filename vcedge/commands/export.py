@@ -88,13 +88,6 @@ from vcedge_runtime.errors import ExportError, MissingExtraError
     show_default=True,
     help="How the range of an activation follows from what was seen.",
 )
-@click.option(
-    "--max-drop",
-    type=click.FloatRange(0, 100),
-    default=1.0,
-    show_default=True,
-    help="Most points of J&F that INT8 may lose on the frames of the proof.",
-)
 @proven_on
 @click.option("--overwrite", is_flag=True, help="Replace a bundle that --out holds.")
 def command(

@@ -19,7 +19,7 @@ from vcedge_runtime.video.sources import open_source
 
 
 def proven_on(command: Callable[..., None]) -> Callable[..., None]:
-    """Add ``--clip``, ``--truth`` and ``--frames``; the command takes ``clip``, which reads it."""
+    """Add what a proof hangs on; the command takes ``max_drop`` and ``clip``, which reads it."""
 
     @wraps(command)
     def read(clip: str | None, truth: Path | None, frames: int, **others: Any) -> None:
@@ -38,6 +38,13 @@ def proven_on(command: Callable[..., None]) -> Callable[..., None]:
             help="With --clip: folder of the true masks, named as the frames are.",
         ),
         click.option("--frames", type=click.IntRange(min=3), default=30, show_default=True),
+        click.option(
+            "--max-drop",
+            type=click.FloatRange(0, 100),
+            default=1.0,
+            show_default=True,
+            help="Most points of J&F that INT8 may lose on these frames.",
+        ),
     )
     for option in reversed(options):
         read = option(read)

@@ -32,13 +32,6 @@ from vcedge_runtime.video.partial import write_whole
     "the model, in FP32. By default the shipped weights that the bundle was exported from.",
 )
 @proven_on
-@click.option(
-    "--max-drop",
-    type=click.FloatRange(0, 100),
-    default=1.0,
-    show_default=True,
-    help="Most points of J&F that INT8 may lose.",
-)
 @click.option("--json", "report", type=click.Path(path_type=Path), help="Write every figure here.")
 @click.option(
     "--dump",
