@@ -41,8 +41,8 @@ PRECISION_NAMES = {"fp16": ("FP16", "HALF"), "int8": ("INT8",), "fp32": ("FP32",
 class TensorRTEngine:
     """One graph, whose engine is built or found when it first runs.
 
-    Lengths that may differ from run to run have ranges; all others are those of the first run, and
-    another makes another engine.
+    Lengths that may differ from run to run have ranges; all others are those of the first run. A
+    length beyond makes another engine.
 
     Args:
         path: the ONNX file.
@@ -97,13 +97,13 @@ class TensorRTEngine:
         """Run once on host arrays; see ``Engine.run``.
 
         Raises:
-            EngineError: an array does not fit the spec or the engine's range, the engine cannot be
-                built or loaded, or CUDA failed.
+            EngineError: an array does not fit the spec, the engine cannot be built or loaded, or
+                TensorRT or CUDA failed.
         """
         arrays = {**inputs, **out}
         self.spec.check_arrays(arrays)
         lengths = _bind(self.spec, arrays)
-        if self._loaded is None or not self._loaded.has_sizes_of(lengths):
+        if self._loaded is None or not self._loaded.holds(lengths):
             self._open(lengths)
         assert self._loaded is not None
         self._loaded.run(inputs, out, lengths)
@@ -205,16 +205,15 @@ class _Loaded:
             if not self._context.set_tensor_address(name, pointer):
                 raise EngineError(f"TensorRT takes no address for {name}: {logger.said}")
 
-    def has_sizes_of(self, lengths: Lengths) -> bool:
-        """Whether every length without a range is that of this engine."""
-        fixed = {name: size[0] for name, size in self._sizes.items() if size[0] == size[1]}
-        return all(lengths[name] == length for name, length in fixed.items())
+    def holds(self, lengths: Lengths) -> bool:
+        """Whether every length is within what was built."""
+        ends = ((self._sizes[name], length) for name, length in lengths.items())
+        return all(least <= length <= most for (least, most), length in ends)
 
     def run(
         self, inputs: Mapping[str, Buffer], out: Mapping[str, Buffer], lengths: Lengths
     ) -> None:
         """Copy in, run, copy out, and wait."""
-        self._check_lengths(lengths)
         for name, array in inputs.items():
             if not self._context.set_input_shape(name, array.shape):
                 raise EngineError(
@@ -263,15 +262,6 @@ class _Loaded:
     def _queue(self) -> None:
         if not self._context.execute_async_v3(self._cuda.stream):
             raise EngineError(f"TensorRT failed in graph {self._spec.name}: {self._logger.said}")
-
-    def _check_lengths(self, lengths: Lengths) -> None:
-        for name, length in lengths.items():
-            least, most = self._sizes[name]
-            if not least <= length <= most:
-                raise EngineError(
-                    f"graph {self._spec.name} received {length} {name}; its engine was built for "
-                    f"{least} to {most}"
-                )
 
     def _check_tensors(self) -> None:
         """Refuse an engine whose tensors are not the spec's."""

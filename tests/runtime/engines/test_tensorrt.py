@@ -19,7 +19,7 @@ from tests.runtime.engines import tensorrt_double as double
 from vcedge_runtime.bundle import Bundle
 from vcedge_runtime.engines.onnxruntime import OnnxRuntimeEngine
 from vcedge_runtime.engines.plans import PlanCache
-from vcedge_runtime.engines.ranges import find_ranges
+from vcedge_runtime.engines.ranges import OBJECTS, find_ranges
 from vcedge_runtime.errors import EngineError, MissingExtraError, OutputError, TrackerError
 from vcedge_runtime.tracker import Tracker
 
@@ -375,14 +375,48 @@ def test_a_run_that_fails_is_told(open_engine: Callable[..., Any]) -> None:
     assert "an illegal memory access" in one_line(error)
 
 
-def test_a_length_beyond_the_engines_range_is_refused(
-    open_engine: Callable[..., Any], engines: ModuleType
+def test_a_length_beyond_the_range_makes_another_engine(
+    engines: ModuleType,
+    srnet_bundle: Bundle,
+    cuda: FakeCuda,
+    cache: PlanCache,
+    told: list[str],
+) -> None:
+    spec = srnet_bundle.graphs["readout_mix"].spec
+    engine = engines.TensorRTEngine(
+        srnet_bundle.path_of("readout_mix"),
+        srnet_bundle.graphs["readout_mix"],
+        lambda lengths: find_ranges(srnet_bundle.composition, lengths),
+        cuda,
+        cache,
+        tell=told.append,
+    )
+    for objects in (1, OBJECTS, OBJECTS + 1, 3):
+        arrays = {
+            tensor.name: np.ones(
+                [{"objects": objects, "h": 4, "w": 6}.get(d, d) for d in tensor.shape], np.float32
+            )
+            for tensor in spec.tensors
+        }
+        mixed = arrays.pop("mixed")
+        engine.run(arrays, {"mixed": mixed})
+        assert np.ptp(mixed, axis=0).max() < 1e-6
+        assert not (mixed == 1).all()
+    sizes = [build["shapes"]["readout"] for build in double.behaviour.builds]
+    ends = [[shape[0] for shape in size] for size in sizes]
+    assert ends == [[1, OBJECTS, OBJECTS], [1, OBJECTS + 1, OBJECTS + 1]]
+    assert "'objects': [1, 8]" in told[2]
+
+
+def test_a_shape_that_tensorrt_refuses_is_told(
+    open_engine: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     engine = open_engine()
     run_encoder(engine)
-    engine._loaded._sizes = {**engine._loaded._sizes, "H": (32, 48), "W": (32, 48)}
-    with pytest.raises(EngineError, match="received 64 H; its engine was built for 32 to 48"):
-        engine._loaded.run(*make_run(), {"H": 64, "W": 40})
+    engine._loaded._context._engine.shapes["image"] = [(1, 3, 8, 8)] * 3
+    with pytest.raises(EngineError, match=r"refuses image\(1, 3, 64, 96\) for encoder") as error:
+        run_encoder(engine)
+    assert "is outside the profile" in one_line(error)
 
 
 def test_an_array_that_does_not_fit_the_spec_is_refused(open_engine: Callable[..., Any]) -> None:
