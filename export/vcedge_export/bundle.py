@@ -120,6 +120,6 @@ def _refuse_loss(bundle: Bundle, quantisers: Mapping[str, Quantiser], max_drop: 
         raise ExportError(
             f"INT8 takes J&F from {before:.4f} to {after:.4f} on {bundle.verification['clip']}; "
             f"expected to lose {max_drop:.4f} at most. These layers cost most: "
-            f"{name_dearest(quantisers)}. Calibrate on more video or by another method, or allow "
-            "more"
+            f"{name_dearest(quantisers)}. Keep some of them (--keep-layer), calibrate on more "
+            "video or by another method, or allow more"
         )

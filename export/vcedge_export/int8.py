@@ -47,11 +47,13 @@ class Int8Settings:
             it, or the range of least relative entropy.
         percentile: of the activations that ``percentile`` keeps in range.
         symmetric: zero points are 0, for TensorRT; otherwise unsigned activations, for a CPU.
+        kept: layers that are not quantised, each as ``graph.layer``, as a refusal names them.
     """
 
     method: str = "minmax"
     percentile: float = 99.99
     symmetric: bool = False
+    kept: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.method not in METHODS or not 50 < self.percentile <= 100:
@@ -70,7 +72,7 @@ class Quantiser:
         settings: how.
 
     Raises:
-        ExportError: there is no sample.
+        ExportError: there is no sample, or no layer of a name in the settings.
     """
 
     def __init__(self, path: Path, samples: Sequence[Sample], settings: Int8Settings) -> None:
@@ -80,15 +82,21 @@ class Quantiser:
         self._samples = samples
         self._settings = settings
         self._model = onnx.load(path)
+        self._kept = _find_kept(self._model)
+        names = (name.partition(".") for name in settings.kept)
+        wanted = {layer for graph, _, layer in names if graph == path.stem}
+        unknown = wanted - {node.name for node in self._model.graph.node}
+        if unknown:
+            raise ExportError(f"{path.stem} has no layer {sorted(unknown)}; it has {self.layers}")
+        self._kept |= wanted
         with _quiet():
             self._ranges = self._find_ranges()
 
     @property
     def layers(self) -> list[str]:
         """Names of the convolutions that may be quantised, in order."""
-        kept = _find_kept(self._model)
         nodes = self._model.graph.node
-        return [n.name for n in nodes if n.op_type == "Conv" and n.name not in kept]
+        return [n.name for n in nodes if n.op_type == "Conv" and n.name not in self._kept]
 
     def quantise(self, layers: Sequence[str] | None = None) -> onnx.ModelProto:
         """Insert Q/DQ pairs.
@@ -108,7 +116,7 @@ class Quantiser:
                 activation_qType=QuantType.QInt8 if symmetric else QuantType.QUInt8,
                 tensors_range=self._ranges,
                 nodes_to_quantize=list(layers or ()),
-                nodes_to_exclude=sorted(_find_kept(self._model)),
+                nodes_to_exclude=sorted(self._kept),
                 op_types_to_quantize=list(OPERATORS),
                 # TensorRT wants biases as they are; ONNX Runtime quantises them when it loads.
                 extra_options={"ActivationSymmetric": symmetric, "QuantizeBias": False},

@@ -144,6 +144,16 @@ def test_layers_are_ranked_by_what_they_cost(tmp_path_factory: pytest.TempPathFa
     assert ranked[0][1] > ranked[1][1] > 0
 
 
+def test_a_layer_that_is_kept_is_as_it_was(path: object, samples: list[Sample]) -> None:
+    quantiser = quantise(path, samples, kept=("encoder.c", "other.a"))
+    assert quantiser.layers == ["a"]
+    made = producers_of(quantiser.quantise())
+    layer = next(node for node in made.values() if node.name == "c")
+    assert layer.input[1] == "v"
+    with pytest.raises(ExportError, match=r"encoder has no layer \['z'\]; it has \['a', 'c'\]"):
+        quantise(path, samples, kept=("encoder.z",))
+
+
 def test_nothing_to_calibrate_on_is_refused(path: object) -> None:
     with pytest.raises(ExportError, match="no sample of what encoder is given"):
         quantise(path, [])

@@ -88,6 +88,13 @@ from vcedge_runtime.errors import ExportError, MissingExtraError
     show_default=True,
     help="How the range of an activation follows from what was seen.",
 )
+@click.option(
+    "--keep-layer",
+    "kept",
+    multiple=True,
+    metavar="GRAPH.LAYER",
+    help="A layer that INT8 leaves as it is, as a refusal names it; may be given again.",
+)
 @proven_on
 @click.option("--overwrite", is_flag=True, help="Replace a bundle that --out holds.")
 def command(
@@ -111,6 +118,7 @@ def command(
     int8: bool,
     calibration: Path | None,
     calibrate_by: str,
+    kept: tuple[str, ...],
     max_drop: float,
     clip: Callable[[], TruthClip],
     overwrite: bool,
@@ -142,7 +150,7 @@ def command(
         prototypes=prototypes,
         deform_conv=deform_conv,
         fp16=fp16,
-        int8=Int8Settings(calibrate_by) if int8 else None,
+        int8=Int8Settings(calibrate_by, kept=kept) if int8 else None,
         samples=load_samples(calibration) if calibration else None,
         max_drop=max_drop / 100,
         overwrite=overwrite,
