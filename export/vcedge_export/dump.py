@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
+import onnx
+import onnxruntime
 from polygraphy.comparator import RunResults
 from polygraphy.comparator.struct import IterationResult
 from polygraphy.json import save_json
@@ -54,17 +57,14 @@ class Dump:
         Raises:
             OutputError: the folder cannot be written.
         """
-        written = []
-        try:
+        with _naming(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
-            for graph, runs in self._runs.items():
-                inputs, outputs = (self.path_of(graph, side) for side in ("inputs", "outputs"))
-                save_json([given for given, _ in runs], str(inputs))
-                found = [IterationResult(dict(out), runner_name=RUNNER) for _, out in runs]
-                RunResults([(RUNNER, found)]).save(str(outputs))
-                written += [inputs, outputs]
-        except OSError as exc:
-            raise OutputError(f"{self.folder} cannot be written: {exc}") from exc
+        written = []
+        for graph, runs in self._runs.items():
+            inputs, outputs = (self.path_of(graph, side) for side in ("inputs", "outputs"))
+            _save_inputs([given for given, _ in runs], inputs)
+            _save_outputs([out for _, out in runs], outputs)
+            written += [inputs, outputs]
         return written
 
     def path_of(self, graph: str, side: str) -> Path:
@@ -72,32 +72,63 @@ class Dump:
         return self.folder / f"{graph}.{side}.json"
 
     def command_for(self, bundle: Bundle, worst: OutputDifference, source: Path | None) -> str:
-        """The command that finds the nodes which make an output wrong.
+        """Write every tensor of a graph, and return the command that finds what makes it wrong.
 
-        Polygraphy runs the source with every tensor as an output, then cuts the graph smaller and
-        smaller while what is left still differs from it.
+        Polygraphy cuts the graph smaller and smaller while what is left still differs.
 
         Args:
             bundle: whose graph.
             worst: the output to look at.
             source: the same graph in FP32; where there is none, the graph itself, which TensorRT is
                 held against.
+
+        Raises:
+            OutputError: the folder cannot be written.
         """
         graph = worst.tensor.partition(".")[0]
-        path, inputs = bundle.path_of(graph), self.path_of(graph, "inputs")
-        golden, given = self.path_of(graph, "every-output"), self.path_of(graph, "every-input")
+        path = bundle.path_of(graph)
+        given, golden = self._write_every_tensor(graph, source or path)
         allowed = bounds_of(worst.tensor, worst.precision).largest * worst.magnitude
-        run = ["polygraphy", "run"]
-        backend = "--trt" if source is None else "--onnxrt"
-        golden_run = [*run, source or path, "--onnxrt", "--load-inputs", inputs]
-        golden_run += ["--onnx-outputs", "mark", "all", "--save-outputs", golden]
-        check = ["--check", *run, "polygraphy_debug.onnx", backend, "--load-inputs", given]
-        check += ["--load-outputs", golden, "--atol", f"{allowed:.3g}", "--rtol", "0"]
-        search = ["polygraphy", "debug", "reduce", path, "--mode", "bisect"]
-        search += ["--load-inputs", given, "--output", self.folder / f"{graph}.reduced.onnx"]
-        steps = [
-            golden_run,
-            ["polygraphy", "data", "to-input", inputs, golden, "-o", given],
-            [*search, *check],
-        ]
-        return " && ".join(shlex.join(map(str, step)) for step in steps)
+        command = ["polygraphy", "debug", "reduce", path, "--mode", "bisect"]
+        command += ["--load-inputs", given, "--output", self.folder / f"{graph}.reduced.onnx"]
+        command += ["--check", "polygraphy", "run", "polygraphy_debug.onnx"]
+        command += ["--trt" if source is None else "--onnxrt", "--load-inputs", given]
+        command += ["--load-outputs", golden, "--atol", f"{allowed:.3g}", "--rtol", "0"]
+        return shlex.join(map(str, command))
+
+    def _write_every_tensor(self, graph: str, source: Path) -> tuple[Path, Path]:
+        """Run the source on what was kept: every tensor as an input, and as an output."""
+        model = onnx.shape_inference.infer_shapes(onnx.load(source))
+        known = {value.name for value in model.graph.output}
+        model.graph.output.extend(v for v in model.graph.value_info if v.name not in known)
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3
+        session = onnxruntime.InferenceSession(
+            model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+        )
+        names = [value.name for value in model.graph.output]
+        inputs = [given for given, _ in self._runs[graph]]
+        outputs = [dict(zip(names, session.run(None, given), strict=True)) for given in inputs]
+        paths = self.path_of(graph, "every-input"), self.path_of(graph, "every-output")
+        _save_inputs([{**a, **b} for a, b in zip(inputs, outputs, strict=True)], paths[0])
+        _save_outputs(outputs, paths[1])
+        return paths
+
+
+def _save_inputs(runs: list[dict[str, Buffer]], path: Path) -> None:
+    with _naming(path):
+        save_json(runs, str(path))
+
+
+def _save_outputs(runs: list[dict[str, Buffer]], path: Path) -> None:
+    found = [IterationResult(outputs, runner_name=RUNNER) for outputs in runs]
+    with _naming(path):
+        save_json(RunResults([(RUNNER, found)]), str(path))
+
+
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as exc:
+        raise OutputError(f"{path} cannot be written: {exc}") from exc

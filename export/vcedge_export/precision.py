@@ -46,6 +46,12 @@ def lower_precision(
             name: Quantiser(bundle.path_of(name), samples, settings)
             for name, samples in _choose_samples(bundle, options, clip).items()
         }
+        strange = [n for n in options.int8.kept if n.partition(".")[0] not in quantisers]
+        if strange:
+            raise ExportError(
+                f"received layers {strange} to keep; expected GRAPH.LAYER with one of the graphs "
+                f"{sorted(quantisers)}"
+            )
     graphs = {
         name: _lower(bundle.path_of(name), graph, quantisers.get(name), half=options.fp16)
         for name, graph in bundle.graphs.items()
