@@ -173,6 +173,8 @@ def measure(model: str, names: list[str], arguments: argparse.Namespace) -> dict
     """Everything about one model."""
     source = Bundle.open(model)
     wanted = arguments.precisions.split(",")
+    if "int8" in wanted and not (arguments.videos and arguments.masks):
+        raise VcedgeError("INT8 is calibrated on video; pass --videos and --masks")
     samples = record(source, arguments) if arguments.videos else {}
     with TemporaryDirectory() as scratch:
         bundles = {"fp32": source}

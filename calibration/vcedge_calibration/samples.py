@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -62,12 +63,12 @@ def save_samples(
     try:
         partial.mkdir(parents=True)
         for graph, runs in samples.items():
-            arrays = {
+            arrays: dict[str, Any] = {
                 f"{number}.{name}": array
                 for number, run in enumerate(runs)
                 for name, array in run.items()
             }
-            np.savez(partial / f"{graph}.npz", allow_pickle=False, **arrays)
+            np.savez(partial / f"{graph}.npz", **arrays)
         facts = {"format": FORMAT, **asdict(recording)}
         (partial / FACTS).write_text(json.dumps(facts, indent=1) + "\n")
         shutil.rmtree(folder, ignore_errors=True)
@@ -92,7 +93,7 @@ def load_samples(folder: Path) -> dict[str, list[Sample]]:
         if facts["format"] != FORMAT:
             raise ValueError(f"format {facts['format']}, expected {FORMAT}")
         return {path.stem: _load(path) for path in sorted(folder.glob("*.npz"))}
-    except (OSError, ValueError, KeyError, TypeError) as exc:
+    except (OSError, EOFError, BadZipFile, ValueError, KeyError, TypeError) as exc:
         raise BundleError(
             f"{folder} holds no calibration that can be read: {exc!r}; run vcedge calibrate again"
         ) from exc
@@ -115,7 +116,7 @@ def graphs_of(bundle: Bundle) -> dict[str, str]:
 
 def _load(path: Path) -> list[Sample]:
     runs: dict[int, dict[str, Any]] = {}
-    with np.load(path, allow_pickle=False) as arrays:
+    with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
         for key in arrays.files:
             number, _, name = key.partition(".")
             runs.setdefault(int(number), {})[name] = arrays[key]

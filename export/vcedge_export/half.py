@@ -49,6 +49,8 @@ FOLLOWS = "between FP32 tensors"
 OTHER = "an operator that FP16 is not known to bear"
 FINAL_LOGITS = ("logits",)
 """Graph outputs that are formed in FP32."""
+SCALE_ERROR = 0.01
+"""Most relative change of a quantisation's scale (our choice): a step of 8 bits is 0.004 of all."""
 HALF = TensorProto.FLOAT16
 SINGLE = TensorProto.FLOAT
 _LARGEST = float(np.finfo(np.float16).max)
@@ -77,8 +79,8 @@ def to_half(model: onnx.ModelProto) -> HalfGraph:
         model: in FP32, or with Q/DQ pairs in it; it is not changed.
 
     Raises:
-        ExportError: a weight is not finite, a node holds graphs of its own, or a tensor's type
-            cannot be inferred.
+        ExportError: a weight is not finite, a node has no name or holds graphs of its own, or a
+            tensor's type cannot be inferred.
     """
     graph = _Graph(onnx.shape_inference.infer_shapes(model, strict_mode=True))
     reasons = _find_islands(graph)
@@ -111,6 +113,9 @@ class _Graph:
                 self.consumers[name].append(node)
         held = (*model.graph.value_info, *model.graph.input, *model.graph.output)
         self._types = {value.name: value.type.tensor_type.elem_type for value in held}
+        names = [node.name for node in self.nodes]
+        if not all(names) or len(set(names)) < len(names):
+            raise ExportError("received a graph whose nodes have no names of their own; name them")
         for node in self.nodes:
             _check_node(node, self._types)
         for name, value in self.constants.items():
@@ -137,6 +142,13 @@ class _Graph:
         fixed = FIXED_INPUTS.get(node.op_type, ())
         names = (name for place, name in enumerate(node.input) if place not in fixed)
         return [name for name in names if self.is_float(name)]
+
+    def is_constant(self, name: str) -> bool:
+        """Tell whether a tensor is a weight, quantised or not."""
+        made = self.producers.get(name)
+        if made is not None and made.op_type == "DequantizeLinear":
+            name = made.input[0]
+        return name in self.constants
 
     def origin(self, name: str) -> NodeProto | None:
         """What made a tensor, whatever its shape became since."""
@@ -174,7 +186,7 @@ def _find_islands(graph: _Graph) -> dict[str, str]:
     for node in graph.nodes:
         if _leaves_range(graph, node):
             reasons[node.name] = RANGE
-        elif node.op_type == "MatMul" and _multiplies_data(graph, node):
+        elif node.op_type in LAYERS and _multiplies_data(graph, node):
             reasons[node.name] = PRODUCT
     for node in graph.nodes:
         sampled = {"GridSample": node.input[1:2], "DeformConv": [*node.input[2:3], *node.input[4:]]}
@@ -190,21 +202,23 @@ def _find_islands(graph: _Graph) -> dict[str, str]:
 
 def _mark_back(graph: _Graph, name: str, reason: str, reasons: dict[str, str]) -> None:
     """Mark what a tensor comes from, up to the layers that made it, those included."""
-    waiting = [name]
+    waiting, seen = [name], set()
     while waiting:
         node = graph.producers.get(waiting.pop())
-        if node is None or node.name in reasons or not graph.is_floating(node):
+        if node is None or node.name in seen or not graph.is_floating(node):
             continue
-        reasons[node.name] = reason
+        seen.add(node.name)
+        reasons.setdefault(node.name, reason)
         if node.op_type not in LAYERS:
             waiting += graph.data(node)
 
 
 def _multiplies_data(graph: _Graph, node: NodeProto) -> bool:
     """Whether both factors are data, and none is a softmax, whose mean of values bears FP16."""
-    if any(name in graph.constants for name in node.input):
+    origins = [graph.origin(name) for name in node.input[:2]]
+    if any(graph.is_constant(name) for name in node.input[:2]):
         return False
-    return not any(_is_softmax(graph, graph.origin(name)) for name in node.input)
+    return not any(_is_softmax(graph, origin) for origin in origins)
 
 
 def _is_softmax(graph: _Graph, node: NodeProto | None) -> bool:
@@ -219,16 +233,23 @@ def _is_softmax(graph: _Graph, node: NodeProto | None) -> bool:
 def _leaves_range(graph: _Graph, node: NodeProto) -> bool:
     """Whether a constant of a node overflows in FP16, or is all below its normal numbers.
 
-    Small weights beside large ones may vanish; a scale of a quantisation may not.
+    Small weights beside large ones may vanish, and so may a bias beside its layer; a scale of a
+    quantisation may not change by more than ``SCALE_ERROR``.
     """
+    biased = node.input[2:3] if node.op_type in LAYERS else ()
     for name in graph.taken(node):
         if name not in graph.constants:
             continue
         sizes = np.abs(graph.constants[name])
         sizes = sizes[sizes > 0]
-        least = np.min if node.op_type.endswith("QuantizeLinear") else np.max
-        if sizes.size and (sizes.max() > _LARGEST or least(sizes) < _SMALLEST_NORMAL):
+        if not sizes.size:
+            continue
+        if sizes.max() > _LARGEST or (sizes.max() < _SMALLEST_NORMAL and name not in biased):
             return True
+        if node.op_type in ("QuantizeLinear", "DequantizeLinear"):
+            errors = np.abs(sizes.astype(np.float16).astype(np.float32) - sizes) / sizes
+            if errors.max() > SCALE_ERROR:
+                return True
     return False
 
 

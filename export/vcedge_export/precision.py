@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 
 import onnx
 
-from vcedge_calibration.recording import CalibrationClip, Sample, record_inputs
+from vcedge_calibration.recording import QUANTISED, CalibrationClip, Sample, record_inputs
 from vcedge_export.half import to_half
 from vcedge_export.half_rounding import round_like_half
 from vcedge_export.int8 import Quantiser
@@ -19,6 +19,7 @@ from vcedge_runtime.bundle import Bundle, GraphFile, sha256_of
 from vcedge_runtime.engines.base import Engine
 from vcedge_runtime.engines.onnxruntime import OnnxRuntimeEngine, engine_from_bundle
 from vcedge_runtime.errors import ExportError
+from vcedge_runtime.spec import TensorSpec
 
 SAMPLES = 24
 """Runs of each graph that INT8 is calibrated on (our choice)."""
@@ -46,6 +47,13 @@ def lower_precision(
             name: Quantiser(bundle.path_of(name), samples, settings)
             for name, samples in _choose_samples(bundle, options, clip).items()
         }
+        lacking = [n for n in QUANTISED if n in bundle.composition.graphs and n not in quantisers]
+        lacking += [name for name, quantiser in quantisers.items() if not quantiser.layers]
+        if lacking or not quantisers:
+            raise ExportError(
+                f"received no samples or no layer to quantise of {lacking or 'any graph'}; "
+                "calibrate on a bundle of this model"
+            )
         strange = [n for n in options.int8.kept if n.partition(".")[0] not in quantisers]
         if strange:
             raise ExportError(
@@ -65,28 +73,46 @@ def _choose_samples(
     if options.samples is None:
         return record_inputs(bundle, [clip], samples=SAMPLES)
     for name, runs in options.samples.items():
-        taken = {t.name for t in bundle.graphs[name].spec.inputs} if name in bundle.graphs else None
-        if any(set(run) != taken for run in runs):
+        inputs = bundle.graphs[name].spec.inputs if name in bundle.graphs else ()
+        if not all(_fits(run, inputs) for run in runs):
+            told = ", ".join(tensor.describe() for tensor in inputs) or "no such graph"
             raise ExportError(
-                f"received samples of a graph {name} with inputs {sorted(runs[0])}; the model's "
-                f"takes {taken and sorted(taken)}; calibrate on a bundle of this model"
+                f"received samples of a graph {name} that the model's does not take ({told}); "
+                "calibrate on a bundle of this model"
             )
     return options.samples
 
 
+def _fits(run: Sample, inputs: Sequence[TensorSpec]) -> bool:
+    """Whether names, dtypes and fixed lengths are those of a graph's inputs."""
+    if set(run) != {tensor.name for tensor in inputs}:
+        return False
+    return all(
+        run[tensor.name].dtype == tensor.dtype
+        and run[tensor.name].ndim == len(tensor.shape)
+        and all(
+            isinstance(dim, str) or dim == length
+            for dim, length in zip(tensor.shape, run[tensor.name].shape, strict=True)
+        )
+        for tensor in inputs
+    )
+
+
 def _lower(path: Path, graph: GraphFile, quantiser: Quantiser | None, *, half: bool) -> GraphFile:
-    precision, islands, model = "fp32", graph.islands, None
+    precision, islands, model, reached = "fp32", graph.islands, None, False
     if quantiser is not None:
         precision, model = "int8", quantiser.quantise()
     if half:
         written = to_half(model or onnx.load(path))
-        islands = written.islands
-        if written.layers:
+        islands, reached = written.islands, written.layers > 0
+        if reached:
             precision, model = precision if model else "fp16", written.model
     if model is None:
         return replace(graph, islands=islands)
     save_onnx(model, path)
-    return replace(graph, precision=precision, sha256=sha256_of(path), islands=islands)
+    return replace(
+        graph, precision=precision, sha256=sha256_of(path), islands=islands, half=reached
+    )
 
 
 def open_engines(

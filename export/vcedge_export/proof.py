@@ -18,6 +18,7 @@ from vcedge_runtime.bundle import Bundle
 from vcedge_runtime.composition import Composition
 from vcedge_runtime.engines.base import Engine
 from vcedge_runtime.errors import ExportError
+from vcedge_runtime.predictor import takes_flow
 
 
 def plan_export(network: Network, options: ExportOptions) -> ExportedModel:
@@ -50,6 +51,18 @@ def plan_bundle(network: Network, bundle: Bundle) -> ExportedModel:
             f"({model.profile}); pass the weights that it was exported from"
         )
     return model
+
+
+def switch_on(bundle: Bundle) -> Bundle:
+    """The bundle with optical flow and value extraction where it has them, as export proves it."""
+    parts = bundle.composition
+    if not isinstance(parts, Composition):
+        return bundle
+    whole = parts.exchange(
+        motion=takes_flow(bundle.graphs["encoder"].spec),
+        value_extraction="value_extraction" in bundle.graphs,
+    )
+    return replace(bundle, composition=whole)
 
 
 def open_modules(model: ExportedModel) -> dict[str, Engine]:
@@ -90,7 +103,7 @@ def prove(
         return found.to_json()
 
     found = verify(rounded=False)
-    if any(graph.islands for graph in bundle.graphs.values()):
+    if any(graph.half for graph in bundle.graphs.values()):
         unrounded, found = found, verify(rounded=True)
         found |= {"passes": found["passes"] and unrounded["passes"], "unrounded": unrounded}
     return found

@@ -125,6 +125,7 @@ class Verification:
         score_model: J&F of the model over the clip, in a closed loop.
         score_exported: J&F of the exported graphs, in a closed loop of their own.
         max_drop: most J&F that INT8 may lose; what other precisions may differ by is in ``BOUNDS``.
+        unreached: graphs that nothing of the composition runs, of which nothing is shown.
     """
 
     clip: str
@@ -134,6 +135,7 @@ class Verification:
     score_model: float
     score_exported: float
     max_drop: float = BOUNDS["int8"].score
+    unreached: tuple[str, ...] = ()
 
     @property
     def drop(self) -> float:
@@ -262,15 +264,17 @@ def verify_bundle(
     }
     masks = track_clip(Tracker(bundle, comparing, size=size), clip)
     expected = track_clip(Tracker(bundle, model, size=size), clip)
+    results = {name: engine.results() for name, engine in comparing.items()}
     overlaps = [_iou(a, b) for a, b in zip(masks, expected, strict=True)]
     return Verification(
         clip=clip.label,
         frames=len(masks),
-        outputs=tuple(row for engine in comparing.values() for row in engine.results()),
+        outputs=tuple(row for rows in results.values() for row in rows),
         mask_iou=(float(np.mean(overlaps)), float(np.min(overlaps))),
         score_model=score_sequence(clip.masks, expected).j_and_f,
         score_exported=score_sequence(clip.masks, masks).j_and_f,
         max_drop=max_drop,
+        unreached=tuple(name for name, rows in results.items() if not rows),
     )
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from vcedge_runtime.composition import Composition
-from vcedge_runtime.errors import BundleError
+from vcedge_runtime.errors import BundleError, OutputError
 from vcedge_runtime.object_composition import ObjectComposition
 from vcedge_runtime.spec import GraphSpec
 
@@ -35,6 +35,7 @@ class GraphFile:
             do not grow with it alone.
         macs_per_object: likewise, per pixel and object.
         islands: names of the nodes that compute in FP32 in a lower precision's bundle, by why.
+        half: whether the rest is in FP16, in a quantised graph too.
     """
 
     spec: GraphSpec
@@ -44,6 +45,7 @@ class GraphFile:
     macs_per_pixel: float = 0.0
     macs_per_object: float = 0.0
     islands: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    half: bool = False
 
     def __post_init__(self) -> None:
         named = isinstance(self.file, str) and Path(self.file).name == self.file
@@ -61,7 +63,7 @@ class GraphFile:
     @property
     def has_half_scales(self) -> bool:
         """Whether it is quantised and the rest of it is in FP16."""
-        return self.precision == "int8" and bool(self.islands)
+        return self.precision == "int8" and self.half
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON values."""
@@ -160,13 +162,20 @@ class Bundle:
                 )
 
     def save(self) -> None:
-        """Write the manifest; the graphs' files are there already."""
+        """Write the manifest; the graphs' files are there already.
+
+        Raises:
+            OutputError: the folder cannot be written.
+        """
         value = {**asdict(self), "composition": self.composition.to_json()}
         del value["folder"]
         value["graphs"] = {name: graph.to_json() for name, graph in self.graphs.items()}
         partial = self.folder / f"{MANIFEST}.partial"
-        partial.write_text(json.dumps({"format": FORMAT, **value}, indent=1) + "\n")
-        partial.replace(self.folder / MANIFEST)
+        try:
+            partial.write_text(json.dumps({"format": FORMAT, **value}, indent=1) + "\n")
+            partial.replace(self.folder / MANIFEST)
+        except OSError as exc:
+            raise OutputError(f"{self.folder / MANIFEST} cannot be written: {exc}") from exc
 
 
 def shipped_models() -> list[str]:

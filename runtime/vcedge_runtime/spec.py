@@ -113,3 +113,18 @@ class GraphSpec:
                 f"the spec of graph {name!r} in bundle.json is damaged: {exc}"
             ) from exc
         return cls(name, **sides)
+
+
+def bind_lengths(spec: GraphSpec, arrays: Mapping[str, NDArray[Any]]) -> dict[str, int]:
+    """Length of every named dimension of a run.
+
+    Args:
+        spec: of the graph.
+        arrays: its inputs and outputs, which fit it.
+    """
+    return {
+        dim: length
+        for tensor in spec.tensors
+        for dim, length in zip(tensor.shape, arrays[tensor.name].shape, strict=True)
+        if isinstance(dim, str)
+    }

@@ -92,12 +92,7 @@ class Tracker(Closing):
         self, bundle: Bundle, engines: Mapping[str, Engine], *, size: int | None = None
     ) -> None:
         self.bundle = bundle
-        self.size = bundle.composition.size if size is None else size
-        if self.size < 2 * bundle.composition.stride:
-            raise TrackerError(
-                f"received a working size of {self.size}; expected at least "
-                f"{2 * bundle.composition.stride} pixels"
-            )
+        self.size = _check_size(bundle, size)
         _require_graphs(bundle, {name: engine.spec for name, engine in engines.items()})
         self._engines = dict(engines)
         self._video: _Video | None = None
@@ -164,6 +159,7 @@ class Tracker(Closing):
         )
         bundle = replace(bundle, composition=parts)
         _require_graphs(bundle, {name: graph.spec for name, graph in bundle.graphs.items()})
+        _check_size(bundle, size)
         names = [name for name in bundle.graphs if name in parts.graphs]
         return cls(bundle, _open_engines(bundle, names, backend, threads, tell), size=size)
 
@@ -344,6 +340,14 @@ class Tracker(Closing):
         if isinstance(parts, ObjectComposition):
             return ObjectPredictor(parts, self._engines, work_hw, objects)
         return LabelPredictor(parts, self._engines, work_hw, objects)
+
+
+def _check_size(bundle: Bundle, size: int | None) -> int:
+    """The working size, the bundle's own where it is None."""
+    chosen, least = bundle.composition.size if size is None else size, 2 * bundle.composition.stride
+    if chosen < least:
+        raise TrackerError(f"received a working size of {chosen}; expected at least {least} pixels")
+    return chosen
 
 
 def _open_engines(

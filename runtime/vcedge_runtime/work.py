@@ -10,7 +10,7 @@ from typing import Any
 
 from vcedge_runtime.bundle import Bundle, GraphFile
 from vcedge_runtime.engines.base import Buffer, Engine
-from vcedge_runtime.spec import GraphSpec, TensorSpec
+from vcedge_runtime.spec import GraphSpec, TensorSpec, bind_lengths
 
 BYTES_OF = {"fp32": 4, "fp16": 2, "int8": 1}
 """Of one value at a precision."""
@@ -65,7 +65,7 @@ class MeteredEngine:
         began = time.perf_counter()
         self._engine.run(inputs, out)
         self._seconds += time.perf_counter() - began
-        lengths = bind_lengths(self.spec, {**inputs, **out})
+        lengths = bind_run(self.spec, {**inputs, **out})
         macs = count_macs(self._graph, lengths, self._stride)
         self._runs += 1
         self._macs = None if macs is None or self._macs is None else self._macs + macs
@@ -106,23 +106,17 @@ def meter_engines(bundle: Bundle, engines: Mapping[str, Engine]) -> dict[str, Me
     return metered
 
 
-def bind_lengths(spec: GraphSpec, arrays: Mapping[str, Any]) -> dict[str, int]:
+def bind_run(spec: GraphSpec, arrays: Mapping[str, Any]) -> dict[str, int]:
     """Length of every named dimension of a run, and ``read``: the slots of memory that it reads.
 
     Args:
         spec: of the graph.
         arrays: its inputs and outputs, which fit it.
     """
-    shapes = {tensor.name: tuple(arrays[tensor.name].shape) for tensor in spec.tensors}
-    lengths = {
-        dim: length
-        for tensor in spec.tensors
-        for dim, length in zip(tensor.shape, shapes[tensor.name], strict=True)
-        if isinstance(dim, str)
-    }
+    lengths = bind_lengths(spec, arrays)
     for chosen in ("slot_index", "slot_offset"):
-        if chosen in shapes:
-            lengths["read"] = shapes[chosen][0]
+        if chosen in arrays:
+            lengths["read"] = arrays[chosen].shape[0]
     return lengths
 
 
@@ -134,7 +128,7 @@ def count_macs(graph: GraphFile, lengths: Mapping[str, int], stride: int) -> flo
 
     Args:
         graph: of the bundle.
-        lengths: as ``bind_lengths`` gives them.
+        lengths: as ``bind_run`` gives them.
         stride: pixels per key cell.
     """
     if "references" in lengths:
@@ -153,7 +147,7 @@ def count_values(spec: GraphSpec, lengths: Mapping[str, int]) -> float:
 
     Args:
         spec: of the graph.
-        lengths: as ``bind_lengths`` gives them.
+        lengths: as ``bind_run`` gives them.
     """
     return float(sum(_count_tensor(tensor, lengths) for tensor in spec.tensors))
 

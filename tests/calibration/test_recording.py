@@ -176,6 +176,11 @@ def test_what_is_no_recording_is_refused(tmp_path: Path) -> None:
     assert find_recording(tmp_path) is None
     with pytest.raises(BundleError, match="holds no calibration that can be read"):
         load_samples(tmp_path)
+    save_samples(tmp_path / "cut", RECORDING, make_samples())
+    for content in (b"", (tmp_path / "cut" / "encoder.npz").read_bytes()[:-40]):
+        (tmp_path / "cut" / "encoder.npz").write_bytes(content)
+        with pytest.raises(BundleError, match="holds no calibration that can be read"):
+            load_samples(tmp_path / "cut")
     (tmp_path / FACTS).write_text('{"format": 99}')
     with pytest.raises(BundleError, match="format 99, expected 1"):
         load_samples(tmp_path)

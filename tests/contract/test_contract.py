@@ -18,8 +18,8 @@ MISTAKES = {
         'has no attribute "execute_async_v4"',
     ),
     "create_engine_inspector()": ("create_engine_inspector(0)", "Too many arguments"),
-    "set_tensor_address(name, pointer)": (
-        "set_tensor_address(pointer, name)",
+    "set_tensor_address(tensor.name, pointer)": (
+        "set_tensor_address(pointer, tensor.name)",
         'has incompatible type "int"; expected "str"',
     ),
     "trt.TensorIOMode.INPUT": ("trt.TensorIOMode.INWARD", 'has no attribute "INWARD"'),

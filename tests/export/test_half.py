@@ -114,7 +114,7 @@ def test_rounding_gives_what_half_holds() -> None:
     assert run(round_like_half(half), x=x)[0].item() == 1
     assert run(round_like_half(half), x=3 * x)[0].item() == 1 + 2.0**-9
     # What ONNX Runtime does itself on a CPU, and why the rounded graph exists.
-    assert run(model, x=x)[0].item() == 1 + 2.0**-11
+    assert run(half, x=x)[0].item() == 1 + 2.0**-11
 
 
 def test_overflow_is_seen() -> None:
@@ -187,6 +187,55 @@ def test_a_constant_that_half_cannot_hold_keeps_its_node(value: float, kept: boo
     }"""
     half = to_half(make_graph(text, w=random(4, 4, 1, 1), c=np.array(value, np.float32)))
     assert reasons_of(half) == ({"y": RANGE} if kept else {})
+
+
+@pytest.mark.parametrize("eps", [1.0, 1e-6])
+def test_what_cannot_be_half_does_not_hide_the_layer_behind_it(eps: float) -> None:
+    text = """g (float[1,4,H,W] x) => (float[1,1,H,W] logits) {
+        f = Conv(x, w)
+        last = Conv(f, v)
+        logits = Add(last, eps)
+    }"""
+    weights = {"w": random(4, 4, 1, 1), "v": random(1, 4, 1, 1), "eps": np.array(eps, np.float32)}
+    found = reasons_of(to_half(make_graph(text, **weights)))
+    assert found == {"last": LOGITS, "logits": LOGITS if eps == 1 else RANGE}
+
+
+def test_a_layer_whose_weight_is_data_is_a_product_of_data() -> None:
+    text = """g (float[n,8] q, float[m,8] k, float[1,4,H,W] x, float[2,4,1,1] v)
+    => (float[n,m] y, float[1,2,H,W] z) {
+        y = Gemm<transB=1>(q, k)
+        z = Conv(x, v)
+    }"""
+    assert reasons_of(to_half(make_graph(text))) == {"y": PRODUCT, "z": PRODUCT}
+
+
+def test_a_bias_may_vanish_beside_its_layer() -> None:
+    model = make_graph(CHAIN, w=random(4, 3, 3, 3), b=random(4, scale=1e-9), v=random(4, 4, 1, 1))
+    assert not to_half(model).islands
+
+
+@pytest.mark.parametrize(("scale", "kept"), [(4.5e-5, False), (1e-8, True)])
+def test_a_scale_that_half_would_change_stays_with_its_pair(scale: float, kept: bool) -> None:
+    text = """g (float[1,2,H,W] x) => (float[1,2,H,W] y) {
+        w = DequantizeLinear<axis=0>(q, s, z)
+        y = Conv(x, w)
+    }"""
+    weights = {
+        "q": np.ones((2, 2, 1, 1), np.int8),
+        "s": np.array([scale, 0.01], np.float32),
+        "z": np.zeros(2, np.int8),
+    }
+    half = to_half(make_graph(text, **weights))
+    assert reasons_of(half) == ({"w": RANGE} if kept else {})
+    assert half.layers == 1
+
+
+def test_nodes_without_names_are_refused() -> None:
+    model = make_chain()
+    model.graph.node[1].name = model.graph.node[0].name
+    with pytest.raises(ExportError, match="no names of their own"):
+        to_half(model)
 
 
 def test_small_weights_beside_large_ones_may_vanish() -> None:

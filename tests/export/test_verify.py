@@ -63,6 +63,7 @@ def test_a_bundle_is_the_model_that_it_was_made_from(
         assert output.cosine == pytest.approx(1, abs=1e-6)
         assert output.non_finite == 0
     assert found.mask_iou == (1, 1)
+    assert found.unreached == ("cluster_readout", "column_total")
     assert found.score_exported == pytest.approx(found.score_model, abs=1e-3)
     # The texture is easy: a model that lost its objects would prove nothing.
     assert found.score_model > 0.5

@@ -9,7 +9,7 @@ import numpy as np
 
 from vcedge_runtime.bundle import GraphFile
 from vcedge_runtime.spec import GraphSpec, TensorSpec
-from vcedge_runtime.work import MeteredEngine, bind_lengths, count_macs, count_values
+from vcedge_runtime.work import MeteredEngine, bind_run, count_macs, count_values
 
 ENCODER = GraphSpec(
     "encoder",
@@ -54,7 +54,7 @@ def arrays_of(spec: GraphSpec, lengths: Mapping[str, int]) -> dict[str, Any]:
 
 
 def test_lengths_are_those_of_the_arrays_and_the_slots_that_are_read() -> None:
-    assert bind_lengths(READOUT, arrays_of(READOUT, LENGTHS)) == {**LENGTHS, "read": 2}
+    assert bind_run(READOUT, arrays_of(READOUT, LENGTHS)) == {**LENGTHS, "read": 2}
 
 
 def test_an_image_costs_by_its_pixels() -> None:

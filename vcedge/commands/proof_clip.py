@@ -52,7 +52,10 @@ def proven_on(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def describe_proof(console: Console, found: Mapping[str, Any], source: str) -> None:
-    """Print what a proof found, in a line or two."""
+    """Print what a proof found, in a few lines."""
+    if found.get("unreached"):
+        names = ", ".join(found["unreached"])
+        console.out(f"not run by this composition, so not compared: {names}", highlight=False)
     if "unrounded" not in found:
         console.out(_headline("exported", source, found), highlight=False)
         return

@@ -16,7 +16,7 @@ from vcedge.commands.proof_clip import describe_proof, proven_on
 from vcedge.models.weights import Weights, load_weights, shipped_weights
 from vcedge_export.dump import Dump
 from vcedge_export.precision import open_engines
-from vcedge_export.proof import open_modules, plan_bundle, prove
+from vcedge_export.proof import open_modules, plan_bundle, prove, switch_on
 from vcedge_export.verify import OutputDifference, TruthClip
 from vcedge_runtime.bundle import MANIFEST, Bundle
 from vcedge_runtime.engines.base import Engine
@@ -52,9 +52,12 @@ def command(
     opened = Bundle.open(bundle)
     source = None if against is None else _open_bundle(against)
     kept = None if dump is None else Dump(dump)
+    open_source = (
+        _source_engines(opened, against) if source is None else _engines_of(opened, source)
+    )
     found = prove(
-        opened,
-        _source_engines(opened, against) if source is None else _engines_of(opened, source),
+        switch_on(opened),
+        open_source,
         clip(),
         max_drop=max_drop / 100,
         on_run=None if kept is None else kept.add,

@@ -6,8 +6,9 @@ A device needs no package for it: the library comes with TensorRT's or with JetP
 from __future__ import annotations
 
 import ctypes
-import ctypes.util
-from collections.abc import Sequence
+import importlib.util
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,8 +18,8 @@ from vcedge_runtime.errors import EngineError, MissingExtraError
 
 LIBRARIES = ("libcudart.so.12", "libcudart.so.13", "libcudart.so")
 _TO_DEVICE, _TO_HOST = 1, 2
-_MAJOR, _MINOR = 75, 76
-"""Attributes of a device: the two parts of its compute capability."""
+_MAJOR, _MINOR, _PROCESSORS = 75, 76, 16
+"""Attributes of a device: the two parts of its compute capability, and its multiprocessors."""
 _THREAD_LOCAL = 1
 """Mode of a capture: what other threads do meanwhile is not looked at."""
 _OUT_OF_MEMORY = 2
@@ -54,12 +55,12 @@ class Cuda:
     @property
     def compute_capability(self) -> tuple[int, int]:
         """Major and minor number."""
-        found = []
-        for attribute in (_MAJOR, _MINOR):
-            value = ctypes.c_int()
-            self._call("cudaDeviceGetAttribute", ctypes.byref(value), attribute, 0)
-            found.append(value.value)
-        return found[0], found[1]
+        return self._ask(_MAJOR), self._ask(_MINOR)
+
+    @property
+    def multiprocessors(self) -> int:
+        """How many it has: boards of one compute capability differ in it."""
+        return self._ask(_PROCESSORS)
 
     @property
     def free_bytes(self) -> int:
@@ -98,18 +99,37 @@ class Cuda:
         """
         self._call("cudaStreamSynchronize", ctypes.c_void_p(self.stream))
 
-    def begin_capture(self) -> None:
-        """From now on what goes into the stream is recorded instead of run."""
-        self._call("cudaStreamBeginCapture", ctypes.c_void_p(self.stream), _THREAD_LOCAL)
+    def record(self, work: Callable[[], None]) -> int:
+        """Record what some work puts into the stream, which does not run.
 
-    def end_capture(self) -> int:
-        """End the recording: the handle of a graph that ``launch`` runs."""
-        graph, made = ctypes.c_void_p(), ctypes.c_void_p()
-        self._call("cudaStreamEndCapture", ctypes.c_void_p(self.stream), ctypes.byref(graph))
-        flags = ctypes.c_ulonglong(0)
-        self._call("cudaGraphInstantiate", ctypes.byref(made), graph, flags)
-        self._call("cudaGraphDestroy", graph)
+        Args:
+            work: queues, and does nothing that waits.
+
+        Returns:
+            The handle of a graph that ``launch`` runs; ``drop`` releases it.
+
+        Raises:
+            EngineError: it cannot be recorded; the stream is as it was.
+        """
+        stream, graph, made = ctypes.c_void_p(self.stream), ctypes.c_void_p(), ctypes.c_void_p()
+        self._call("cudaStreamBeginCapture", stream, _THREAD_LOCAL)
+        try:
+            work()
+        except BaseException:
+            self._library.cudaStreamEndCapture(stream, ctypes.byref(graph))
+            self._destroy(graph)
+            raise
+        try:
+            self._call("cudaStreamEndCapture", stream, ctypes.byref(graph))
+            flags = ctypes.c_ulonglong(0)
+            self._call("cudaGraphInstantiate", ctypes.byref(made), graph, flags)
+        finally:
+            self._destroy(graph)
         return int(made.value or 0)
+
+    def _destroy(self, graph: ctypes.c_void_p) -> None:
+        if graph.value:
+            self._library.cudaGraphDestroy(graph)
 
     def launch(self, graph: int) -> None:
         """Queue a recorded graph."""
@@ -125,6 +145,11 @@ class Cuda:
         if self._users == 0:
             self._call("cudaStreamDestroy", ctypes.c_void_p(self.stream))
             self.stream = 0
+
+    def _ask(self, attribute: int) -> int:
+        value = ctypes.c_int()
+        self._call("cudaDeviceGetAttribute", ctypes.byref(value), attribute, 0)
+        return value.value
 
     def _copy(self, target: int, source: int, size: int, kind: int) -> None:
         self._call(
@@ -146,7 +171,7 @@ class Cuda:
 
 def _load(libraries: Sequence[str]) -> ctypes.CDLL:
     reasons = []
-    for name in libraries:
+    for name in (*libraries, *_find_installed()):
         try:
             return ctypes.CDLL(name)
         except OSError as exc:
@@ -155,6 +180,13 @@ def _load(libraries: Sequence[str]) -> ctypes.CDLL:
         f"CUDA's run time is not installed ({'; '.join(reasons)}); it comes with JetPack, or run: "
         'pip install "vcedge[tensorrt]"'
     )
+
+
+def _find_installed() -> Iterator[str]:
+    """Libraries that pip installed, which the system's loader does not look for."""
+    spec = importlib.util.find_spec("nvidia")
+    for folder in (spec and spec.submodule_search_locations) or ():
+        yield from map(str, sorted(Path(folder).glob("*/lib/libcudart.so.*")))
 
 
 def count_bytes(shape: Sequence[int], dtype: str) -> int:

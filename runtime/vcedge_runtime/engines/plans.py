@@ -50,8 +50,8 @@ class PlanCache:
         """
         plan, beside = self._paths(graph, facts)
         known = _read_facts(beside)
-        if known is not None and plan.is_file():
-            content = plan.read_bytes()
+        content = self.read(plan.name)
+        if known is not None and content:
             if hashlib.sha256(content).hexdigest() == known.get("sha256"):
                 return Found(content)
             return Found(None, f"{plan} is damaged")
@@ -81,6 +81,13 @@ class PlanCache:
         except OSError as exc:
             raise OutputError(f"the engine {path} cannot be written: {exc}") from exc
         return path
+
+    def read(self, name: str) -> bytes:
+        """Content of a file of the folder; nothing where it cannot be read."""
+        try:
+            return (self.folder / name).read_bytes()
+        except OSError:
+            return b""
 
     def keep(self, name: str, content: bytes) -> None:
         """Keep another file beside the plans, whole.

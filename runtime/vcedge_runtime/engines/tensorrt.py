@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import platform
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
@@ -14,7 +15,7 @@ import tensorrt as trt
 from vcedge_runtime.bundle import Bundle, GraphFile
 from vcedge_runtime.engines.base import Buffer
 from vcedge_runtime.engines.cudart import Cuda, count_bytes
-from vcedge_runtime.engines.plans import PlanCache, choose_folder
+from vcedge_runtime.engines.plans import Found, PlanCache, choose_folder
 from vcedge_runtime.engines.ranges import find_ranges
 from vcedge_runtime.engines.tensorrt_build import (
     BuildSettings,
@@ -23,17 +24,16 @@ from vcedge_runtime.engines.tensorrt_build import (
     Ranges,
     build_plan,
     shape_at,
+    timings_name,
 )
-from vcedge_runtime.errors import EngineError
-from vcedge_runtime.spec import GraphSpec
+from vcedge_runtime.errors import EngineError, OutputError
+from vcedge_runtime.spec import GraphSpec, bind_lengths
 
 DTYPES = {trt.float32: "float32", trt.int64: "int64"}
 """What a graph's inputs and outputs may be."""
 Lengths = Mapping[str, int]
 WARM_UP = 2
-"""Runs of a shape before it is recorded as a CUDA graph: TensorRT allocates in the first."""
-RECORDED = 8
-"""Shapes that are recorded; others are queued run by run."""
+"""Runs before they are recorded as a CUDA graph: TensorRT allocates in the first."""
 PRECISION_NAMES = {"fp16": ("FP16", "HALF"), "int8": ("INT8",), "fp32": ("FP32", "FLOAT")}
 """What TensorRT's inspector calls a precision, in its versions' words."""
 
@@ -102,11 +102,11 @@ class TensorRTEngine:
         """
         arrays = {**inputs, **out}
         self.spec.check_arrays(arrays)
-        lengths = _bind(self.spec, arrays)
+        lengths = bind_lengths(self.spec, arrays)
         if self._loaded is None or not self._loaded.holds(lengths):
             self._open(lengths)
         assert self._loaded is not None
-        self._loaded.run(inputs, out, lengths)
+        self._loaded.run(inputs, out)
 
     def close(self) -> None:
         """Release the engine, its device memory and its share of the device."""
@@ -126,24 +126,28 @@ class TensorRTEngine:
         trt.init_libnvinfer_plugins(logger, "")
         facts = self._facts(sizes)
         found = self._cache.find(self.spec.name, facts)
-        plan = found.plan
-        if plan is None:
-            self._tell(f"building an engine of {self.spec.name} ({found.reason}); it takes minutes")
-            plan = build_plan(
-                self._path,
-                self.spec,
-                sizes,
-                self._settings,
-                self._cache,
-                logger,
-                self._on_progress,
-            )
-        self._loaded = _Loaded(self.spec, plan, sizes, self._cuda, logger, self._settings)
-        if found.plan is None:
-            layers = self._loaded.count_layers()
-            path = self._cache.store(self.spec.name, facts, plan, {"layers": layers})
-            self._tell(f"wrote {path} ({len(plan) / 1e6:.1f} MB)")
-            self._check_precision(layers)
+        if found.plan is not None:
+            try:
+                self._loaded = self._load(found.plan, sizes, logger)
+                return
+            except EngineError as exc:
+                found = Found(None, str(exc))
+        self._tell(f"building an engine of {self.spec.name} ({found.reason}); it takes minutes")
+        built = build_plan(
+            self._path, self.spec, sizes, self._settings, self._cache, logger, self._on_progress
+        )
+        self._loaded = self._load(built.plan, sizes, logger)
+        layers = self._loaded.count_layers()
+        try:
+            path = self._cache.store(self.spec.name, facts, built.plan, {"layers": layers})
+            self._cache.keep(timings_name(), built.timings)
+            self._tell(f"wrote {path} ({len(built.plan) / 1e6:.1f} MB)")
+        except OutputError as exc:
+            self._tell(f"WARNING: {exc}; it will be built again")
+        self._check_precision(layers)
+
+    def _load(self, plan: bytes, sizes: Ranges, logger: Log) -> _Loaded:
+        return _Loaded(self.spec, plan, sizes, self._cuda, logger, self._settings, self._tell)
 
     def _facts(self, sizes: Ranges) -> dict[str, Any]:
         return {
@@ -151,6 +155,8 @@ class TensorRTEngine:
             "precision": self._graph.precision,
             "tensorrt": str(trt.__version__),
             "compute_capability": list(self._cuda.compute_capability),
+            "multiprocessors": self._cuda.multiprocessors,
+            "machine": platform.machine(),
             "sizes": {name: list(size) for name, size in sorted(sizes.items())},
             "settings": self._settings.to_facts(),
         }
@@ -176,12 +182,16 @@ class _Loaded:
         cuda: Cuda,
         logger: Log,
         settings: BuildSettings,
+        tell: Callable[[str], None],
     ) -> None:
         self._spec = spec
         self._sizes = sizes
         self._cuda = cuda
         self._logger = logger
-        self._settings = settings
+        self._tell = tell
+        # A context whose shapes change must not be recorded.
+        fixed = all(least == most for least, most in sizes.values())
+        self._records = settings.cuda_graphs and fixed
         self._runtime = trt.Runtime(logger)
         engine = self._runtime.deserialize_cuda_engine(plan)
         context = None if engine is None else engine.create_execution_context()
@@ -192,27 +202,24 @@ class _Loaded:
         self._engine, self._context = engine, context
         self._check_tensors()
         self._pointers: dict[str, int] = {}
-        self._graphs: dict[tuple[int, ...], int] = {}
-        self._runs: Counter[tuple[int, ...]] = Counter()
+        self._graph: int | None = None
+        self._runs = 0
         try:
             for tensor in spec.tensors:
                 size = count_bytes(shape_at(tensor, sizes, 1), tensor.dtype)
-                self._pointers[tensor.name] = cuda.allocate(size)
+                self._pointers[tensor.name] = pointer = cuda.allocate(size)
+                if not self._context.set_tensor_address(tensor.name, pointer):
+                    raise EngineError(f"TensorRT takes no address for {tensor.name}: {logger.said}")
         except EngineError:
             self.close()
             raise
-        for name, pointer in self._pointers.items():
-            if not self._context.set_tensor_address(name, pointer):
-                raise EngineError(f"TensorRT takes no address for {name}: {logger.said}")
 
     def holds(self, lengths: Lengths) -> bool:
         """Whether every length is within what was built."""
         ends = ((self._sizes[name], length) for name, length in lengths.items())
         return all(least <= length <= most for (least, most), length in ends)
 
-    def run(
-        self, inputs: Mapping[str, Buffer], out: Mapping[str, Buffer], lengths: Lengths
-    ) -> None:
+    def run(self, inputs: Mapping[str, Buffer], out: Mapping[str, Buffer]) -> None:
         """Copy in, run, copy out, and wait."""
         for name, array in inputs.items():
             if not self._context.set_input_shape(name, array.shape):
@@ -221,7 +228,14 @@ class _Loaded:
                     f"{self._logger.said}"
                 )
             self._cuda.copy_in(array, self._pointers[name])
-        self._execute(tuple(lengths.values()))
+        for name, array in out.items():
+            shape = tuple(self._context.get_tensor_shape(name))
+            if shape != array.shape:
+                raise EngineError(
+                    f"graph {self._spec.name} gives {name}{shape}; received an array of "
+                    f"{array.shape} for it"
+                )
+        self._execute()
         for name, array in out.items():
             self._cuda.copy_out(self._pointers[name], array)
         self._cuda.synchronize()
@@ -238,26 +252,28 @@ class _Loaded:
 
     def close(self) -> None:
         """Give everything back."""
-        for graph in self._graphs.values():
-            self._cuda.drop(graph)
+        if self._graph is not None:
+            self._cuda.drop(self._graph)
         for pointer in self._pointers.values():
             self._cuda.free(pointer)
-        self._graphs, self._pointers = {}, {}
+        self._graph, self._pointers = None, {}
 
-    def _execute(self, shape: tuple[int, ...]) -> None:
-        if shape in self._graphs:
-            self._cuda.launch(self._graphs[shape])
-            return
-        self._runs[shape] += 1
-        warm = self._runs[shape] > WARM_UP and len(self._graphs) < RECORDED
-        if not (self._settings.cuda_graphs and warm):
+    def _execute(self) -> None:
+        self._runs += 1
+        if self._graph is None and self._records and self._runs > WARM_UP:
+            self._record()
+        if self._graph is None:
             self._queue()
-            return
+        else:
+            self._cuda.launch(self._graph)
+
+    def _record(self) -> None:
         self._cuda.synchronize()
-        self._cuda.begin_capture()
-        self._queue()
-        self._graphs[shape] = self._cuda.end_capture()
-        self._cuda.launch(self._graphs[shape])
+        try:
+            self._graph = self._cuda.record(self._queue)
+        except EngineError as exc:
+            self._records = False
+            self._tell(f"graph {self._spec.name} runs without a CUDA graph: {exc}")
 
     def _queue(self) -> None:
         if not self._context.execute_async_v3(self._cuda.stream):
@@ -282,16 +298,6 @@ class _Loaded:
                     f"{'input' if is_input else 'output'} {found}; expected {tensor.describe()}; "
                     "remove it from the cache"
                 )
-
-
-def _bind(spec: GraphSpec, arrays: Mapping[str, Buffer]) -> dict[str, int]:
-    """Length of every name in the spec."""
-    return {
-        dim: length
-        for tensor in spec.tensors
-        for dim, length in zip(tensor.shape, arrays[tensor.name].shape, strict=True)
-        if isinstance(dim, str)
-    }
 
 
 def _precision_of(layer: Any) -> str:

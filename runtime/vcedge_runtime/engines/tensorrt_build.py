@@ -76,26 +76,48 @@ class Log(trt.ILogger):  # type: ignore[misc]
 
 
 class Monitor(trt.IProgressMonitor):  # type: ignore[misc]
-    """Hands the steps of a build on."""
+    """Hands the steps of a build on.
+
+    Attributes:
+        stopped: what the report raised, which ended the build.
+    """
 
     def __init__(self, graph: str, report: Callable[[Progress], None]) -> None:
         super().__init__()
         self._graph = graph
         self._report = report
         self._steps: dict[str, int] = {}
+        self.stopped: BaseException | None = None
 
     def phase_start(self, phase_name: str, parent_phase: str | None, num_steps: int) -> None:
         """Take the length of a phase."""
         self._steps[phase_name] = num_steps
 
     def step_complete(self, phase_name: str, step: int) -> bool:
-        """Report a step; the build goes on."""
-        self._report(Progress(self._graph, phase_name, step + 1, self._steps[phase_name]))
-        return True
+        """Report a step; whether the build goes on."""
+        try:
+            self._report(Progress(self._graph, phase_name, step + 1, self._steps[phase_name]))
+        except BaseException as exc:
+            # It would be lost on its way through the builder, Ctrl-C too.
+            self.stopped = exc
+        return self.stopped is None
 
     def phase_finish(self, phase_name: str) -> None:
         """Forget a phase."""
         self._steps.pop(phase_name, None)
+
+
+@dataclass(frozen=True)
+class Built:
+    """What a build gives.
+
+    Attributes:
+        plan: the engine.
+        timings: how long layers took, for the next build.
+    """
+
+    plan: bytes
+    timings: bytes
 
 
 def build_plan(
@@ -106,21 +128,21 @@ def build_plan(
     cache: PlanCache,
     logger: Log,
     on_progress: Callable[[Progress], None],
-) -> bytes:
-    """Build an engine; nothing of it is written but how long its layers took.
+) -> Built:
+    """Build an engine; nothing is written.
 
     Args:
         path: the ONNX file.
         spec: of the graph.
         sizes: of every named length; the engine is fastest at the most.
         settings: of the build.
-        cache: where timings are kept for the next build.
+        cache: where timings of former builds are kept.
         logger: takes TensorRT's messages.
         on_progress: told how far it is.
 
     Raises:
         EngineError: TensorRT cannot parse or build it.
-        OutputError: the timings cannot be written.
+        BaseException: what ``on_progress`` raised, Ctrl-C among it.
     """
     builder = trt.Builder(logger)
     network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
@@ -136,23 +158,32 @@ def build_plan(
     config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
     if not settings.tf32:
         config.clear_flag(trt.BuilderFlag.TF32)
-    config.progress_monitor = Monitor(spec.name, on_progress)
+    monitor = Monitor(spec.name, on_progress)
+    config.progress_monitor = monitor
     profile = builder.create_optimization_profile()
     for tensor in spec.inputs:
         least, most = (shape_at(tensor, sizes, end) for end in (0, 1))
         profile.set_shape(tensor.name, least, most, most)
     config.add_optimization_profile(profile)
-    timing = cache.folder / f"timing.{trt.__version__}.cache"
-    known = timing.read_bytes() if timing.is_file() else b""
-    config.set_timing_cache(config.create_timing_cache(known), ignore_mismatch=False)
+    known = config.create_timing_cache(cache.read(timings_name()))
+    # Those of another device, or a damaged file, are no reason to stop.
+    if known is None or not config.set_timing_cache(known, ignore_mismatch=False):
+        config.set_timing_cache(config.create_timing_cache(b""), ignore_mismatch=False)
     plan = builder.build_serialized_network(network, config)
+    if monitor.stopped is not None:
+        raise monitor.stopped
     if plan is None:
         raise EngineError(
             f"TensorRT {trt.__version__} cannot build {spec.name}: {logger.said}; a lower "
             "--size or workspace needs less memory"
         )
-    cache.keep(timing.name, bytes(config.get_timing_cache().serialize()))
-    return bytes(plan)
+    timings = config.get_timing_cache()
+    return Built(bytes(plan), b"" if timings is None else bytes(timings.serialize()))
+
+
+def timings_name() -> str:
+    """File of the timings, beside the plans."""
+    return f"timing.{trt.__version__}.cache"
 
 
 def shape_at(tensor: TensorSpec, sizes: Ranges, end: int) -> tuple[int, ...]:

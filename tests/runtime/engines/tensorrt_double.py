@@ -6,6 +6,7 @@ TensorRT's own. Addresses are the host's: a test gives it memory that stands for
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import enum
 import json
@@ -63,7 +64,8 @@ class Behaviour:
     Attributes:
         refuses: words that stand for an operator that the parser does not know.
         out_of_memory: the builder finds no memory.
-        stops_after: the builder's process is stopped after so many steps.
+        refuses_timings: the timings are another device's.
+        refuses_recording: runs cannot be recorded.
         fails: runs fail.
         precision: what the inspector says of each layer.
         builds: settings of every build.
@@ -72,7 +74,8 @@ class Behaviour:
 
     refuses: str = ""
     out_of_memory: bool = False
-    stops_after: int | None = None
+    refuses_timings: bool = False
+    refuses_recording: bool = False
     fails: bool = False
     precision: str = "FP32"
     builds: list[dict[str, Any]] = field(default_factory=list)
@@ -141,7 +144,7 @@ class IBuilderConfig:
         self.limits: dict[MemoryPoolType, int] = {}
         self.flags = {BuilderFlag.TF32}
         self.profiles: list[IOptimizationProfile] = []
-        self.timing = ITimingCache(b"")
+        self.timing: ITimingCache | None = None
 
     def set_memory_pool_limit(self, pool: MemoryPoolType, pool_size: int) -> None:
         self.limits[pool] = pool_size
@@ -157,10 +160,12 @@ class IBuilderConfig:
         return ITimingCache(serialized_timing_cache)
 
     def set_timing_cache(self, cache: ITimingCache, ignore_mismatch: bool) -> bool:
+        if behaviour.refuses_timings and cache.content:
+            return False
         self.timing = cache
         return True
 
-    def get_timing_cache(self) -> ITimingCache:
+    def get_timing_cache(self) -> ITimingCache | None:
         return self.timing
 
 
@@ -188,9 +193,12 @@ class Builder:
         if monitor is not None:
             monitor.phase_start(phase, None, 3)
             for step in range(3):
-                if step == behaviour.stops_after:
-                    raise KeyboardInterrupt
-                assert monitor.step_complete(phase, step)
+                # What a callback raises does not come through the builder.
+                goes_on = True
+                with contextlib.suppress(BaseException):
+                    goes_on = monitor.step_complete(phase, step)
+                if not goes_on:
+                    return None
             monitor.phase_finish(phase)
         facts = {
             "version": __version__,
@@ -203,7 +211,7 @@ class Builder:
                 "tf32": BuilderFlag.TF32 in config.flags,
                 "workspace": config.limits[MemoryPoolType.WORKSPACE],
                 "level": config.builder_optimization_level,
-                "timing": config.timing.content,
+                "timing": None if config.timing is None else config.timing.content,
             }
         )
         return MAGIC + json.dumps(facts).encode() + b"\n" + network.model
@@ -274,7 +282,18 @@ class IExecutionContext:
         self._addresses[name] = memory
         return True
 
+    def get_tensor_shape(self, name: str) -> tuple[int, ...]:
+        session, shapes = self._engine.session, self._shapes
+        inputs = {
+            tensor.name: np.zeros(shapes[tensor.name], _TYPES[tensor.type].value)
+            for tensor in session.get_inputs()
+        }
+        return tuple(session.run([name], inputs)[0].shape)
+
     def execute_async_v3(self, stream_handle: int) -> bool:
+        if behaviour.captured is not None and behaviour.refuses_recording:
+            self._logger.log(ILogger.Severity.ERROR, "operation not permitted when capturing")
+            return False
         if behaviour.fails or set(self._addresses) != set(self._engine.names):
             self._logger.log(ILogger.Severity.ERROR, "Cuda failure: an illegal memory access")
             return False

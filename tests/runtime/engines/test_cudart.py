@@ -5,10 +5,12 @@ from __future__ import annotations
 import shutil
 import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from vcedge_runtime.engines import cudart
 from vcedge_runtime.engines.cudart import Cuda, count_bytes
 from vcedge_runtime.errors import EngineError, MissingExtraError
 
@@ -21,7 +23,7 @@ int cudaStreamCreate(p *out) { *out = (p)0x51; streams++; return broken; }
 int cudaStreamDestroy(p s) { streams--; return s == (p)0x51 ? 0 : 400; }
 int cudaStreamSynchronize(p s) { return s == (p)0x51 ? broken : 400; }
 int cudaDeviceGetAttribute(int *out, int which, int device) {
-    *out = which == 75 ? 8 : which == 76 ? 7 : -1; return device ? 101 : 0; }
+    *out = which == 75 ? 8 : which == 76 ? 7 : which == 16 ? 14 : -1; return device ? 101 : 0; }
 int cudaMemGetInfo(n *freed, n *total) {
     *freed = (n)5 << 30; *total = (n)8 << 30; return 0; }
 int cudaMalloc(p *out, n size) {
@@ -31,7 +33,9 @@ int cudaFree(p what) { blocks--; free(what); return 0; }
 int cudaMemcpyAsync(p to, const void *from, n size, int kind, p s) {
     if (kind != 1 && kind != 2) return 21;
     memcpy(to, from, size); return s == (p)0x51 ? 0 : 400; }
-int cudaStreamBeginCapture(p s, int mode) { capturing = mode == 1; return 0; }
+int cudaStreamBeginCapture(p s, int mode) {
+    if (capturing) return 900;
+    capturing = mode == 1; return 0; }
 int cudaStreamEndCapture(p s, p *graph) {
     *graph = (p)0x61; return capturing ? (capturing = 0) : 901; }
 int cudaGraphInstantiate(p *made, p graph, unsigned long long flags) {
@@ -89,19 +93,29 @@ def test_addresses_of_64_bits_stay_whole(cuda: Cuda) -> None:
 
 
 def test_the_device_is_described(cuda: Cuda) -> None:
-    assert cuda.compute_capability == (8, 7)
+    assert (cuda.compute_capability, cuda.multiprocessors) == ((8, 7), 14)
     assert cuda.free_bytes == 5 << 30
 
 
 def test_a_recording_is_launched_and_dropped(cuda: Cuda) -> None:
-    before = counts(cuda)
-    cuda.begin_capture()
-    graph = cuda.end_capture()
+    before, worked = counts(cuda), []
+    graph = cuda.record(lambda: worked.append(1))
+    assert worked == [1]
     cuda.launch(graph)
     cuda.launch(graph)
     assert counts(cuda)[2:] == [before[2] + 1, before[3] + 2]
     cuda.drop(graph)
     assert counts(cuda)[2] == before[2]
+
+
+def test_work_that_fails_while_it_is_recorded_ends_the_recording(cuda: Cuda) -> None:
+    def fail() -> None:
+        raise EngineError("cannot be queued")
+
+    for _ in range(2):
+        with pytest.raises(EngineError, match="cannot be queued"):
+            cuda.record(fail)
+    cuda.drop(cuda.record(lambda: None))
 
 
 def test_the_stream_goes_with_the_last_user(library: str) -> None:
@@ -125,9 +139,22 @@ def test_an_error_that_comes_late_is_told(cuda: Cuda) -> None:
         cuda.synchronize()
 
 
-def test_a_library_that_is_missing_is_named() -> None:
+def test_a_library_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cudart, "_find_installed", lambda: ())
     with pytest.raises(MissingExtraError, match=r"libno\.so.*it comes with JetPack"):
         Cuda(["libno.so"])
+
+
+def test_a_library_that_pip_installed_is_found(
+    library: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "nvidia" / "cuda_runtime" / "lib"
+    folder.mkdir(parents=True)
+    shutil.copy(library, folder / "libcudart.so.12")
+    monkeypatch.syspath_prepend(tmp_path)
+    found = Cuda(["libno.so"])
+    assert found.compute_capability == (8, 7)
+    found.close()
 
 
 def test_bytes_are_counted() -> None:
