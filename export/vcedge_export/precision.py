@@ -47,7 +47,8 @@ def lower_precision(
             name: Quantiser(bundle.path_of(name), samples, settings)
             for name, samples in _choose_samples(bundle, options, clip).items()
         }
-        lacking = [n for n in QUANTISED if n in bundle.composition.graphs and n not in quantisers]
+        run = bundle.composition.graphs & set(bundle.graphs)
+        lacking = [name for name in QUANTISED if name in run and name not in quantisers]
         lacking += [name for name, quantiser in quantisers.items() if not quantiser.layers]
         if lacking or not quantisers:
             raise ExportError(
@@ -74,7 +75,7 @@ def _choose_samples(
         return record_inputs(bundle, [clip], samples=SAMPLES)
     for name, runs in options.samples.items():
         inputs = bundle.graphs[name].spec.inputs if name in bundle.graphs else ()
-        if not all(_fits(run, inputs) for run in runs):
+        if not inputs or not all(_fits(run, inputs) for run in runs):
             told = ", ".join(tensor.describe() for tensor in inputs) or "no such graph"
             raise ExportError(
                 f"received samples of a graph {name} that the model's does not take ({told}); "

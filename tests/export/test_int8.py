@@ -9,9 +9,13 @@ from numpy.typing import NDArray
 from onnx import TensorProto, numpy_helper
 
 from tests.export.test_half import make_graph, random, run
+from vcedge_calibration.recording import CalibrationClip
 from vcedge_export.half import to_half
 from vcedge_export.half_rounding import round_like_half
 from vcedge_export.int8 import METHODS, Int8Settings, Quantiser, Sample
+from vcedge_export.plan import ExportOptions
+from vcedge_export.precision import lower_precision
+from vcedge_runtime.bundle import Bundle
 from vcedge_runtime.errors import ExportError
 
 TEXT = """g (float[1,3,H,W] x) => (float[1,4,H,W] key, float[1,4,H,W] side) {
@@ -163,3 +167,22 @@ def test_nothing_to_calibrate_on_is_refused(path: object) -> None:
 def test_settings_that_cannot_be_are_refused(settings: dict[str, object]) -> None:
     with pytest.raises(ExportError, match="received calibration by"):
         Int8Settings(**settings)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("given", [{}, {"mask_decoder": []}])
+def test_an_int8_bundle_without_samples_is_refused(
+    given: dict[str, list[Sample]], tiny_bundle: Bundle
+) -> None:
+    """It would be one in FP32 under another name."""
+    options = ExportOptions(int8=Int8Settings(), samples=given)
+    clip = CalibrationClip("none", [], np.zeros((1, 1), np.uint8))
+    with pytest.raises(ExportError, match="calibrate on a bundle of this model"):
+        lower_precision(tiny_bundle, options, clip)
+
+
+def test_samples_of_another_shape_are_refused(tiny_bundle: Bundle) -> None:
+    sample = {"image": np.zeros((1, 5, 64, 96), np.float32)}
+    options = ExportOptions(int8=Int8Settings(), samples={"encoder": [sample]})
+    clip = CalibrationClip("none", [], np.zeros((1, 1), np.uint8))
+    with pytest.raises(ExportError, match=r"the model's does not take \(image float32"):
+        lower_precision(tiny_bundle, options, clip)
