@@ -9,15 +9,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vcedge_runtime.bundle import Bundle
+from vcedge_runtime.bundle import QUANTISED, Bundle
 from vcedge_runtime.engines.base import Buffer, Engine
 from vcedge_runtime.engines.onnxruntime import engine_from_bundle
 from vcedge_runtime.errors import SourceError
 from vcedge_runtime.spec import GraphSpec
 from vcedge_runtime.tracker import Tracker
 
-QUANTISED = ("encoder", "query_encoder", "value_encoder", "mask_decoder")
-"""Graphs whose convolutions INT8 takes: encoders and decoders, where the work is."""
 Sample = Mapping[str, NDArray[Any]]
 """The inputs of one run of a graph, by name."""
 

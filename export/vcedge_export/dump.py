@@ -8,11 +8,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import onnx
-import onnxruntime
 from polygraphy.comparator import RunResults
 from polygraphy.comparator.struct import IterationResult
 from polygraphy.json import save_json
 
+from vcedge_export.onnx import run_onnx
 from vcedge_export.verify import OutputDifference, bounds_of
 from vcedge_runtime.bundle import Bundle
 from vcedge_runtime.engines.base import Buffer
@@ -101,14 +101,8 @@ class Dump:
         model = onnx.shape_inference.infer_shapes(onnx.load(source))
         known = {value.name for value in model.graph.output}
         model.graph.output.extend(v for v in model.graph.value_info if v.name not in known)
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = 3
-        session = onnxruntime.InferenceSession(
-            model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-        )
-        names = [value.name for value in model.graph.output]
         inputs = [given for given, _ in self._runs[graph]]
-        outputs = [dict(zip(names, session.run(None, given), strict=True)) for given in inputs]
+        outputs = run_onnx(model, inputs)
         paths = self.path_of(graph, "every-input"), self.path_of(graph, "every-output")
         _save_inputs([{**a, **b} for a, b in zip(inputs, outputs, strict=True)], paths[0])
         _save_outputs(outputs, paths[1])

@@ -18,13 +18,13 @@ from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime
 from numpy.typing import NDArray
 from onnx import NodeProto
 from onnxruntime.quantization import QuantType
 from onnxruntime.quantization.calibrate import CalibrationMethod, create_calibrator
 from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 
+from vcedge_export.onnx import run_onnx
 from vcedge_runtime.errors import ExportError
 
 METHODS = ("minmax", "percentile", "entropy")
@@ -133,17 +133,21 @@ class Quantiser:
         Returns:
             Names, each with the mean error of the outputs as a share of their mean magnitude.
         """
-        samples = self._samples[:RANKED_SAMPLES]
-        exact = _run_all(self._model, samples)
+        exact = self._outputs(self._model)
         costs = []
         for layer in self.layers:
-            found = _run_all(self.quantise([layer]), samples)
+            found = self._outputs(self.quantise([layer]))
             shares = [
                 np.abs(a - b).mean() / max(float(np.abs(a).mean()), 1e-12)
                 for a, b in zip(exact, found, strict=True)
             ]
             costs.append((layer, float(np.mean(shares))))
         return sorted(costs, key=lambda pair: -pair[1])
+
+    def _outputs(self, model: onnx.ModelProto) -> list[NDArray[Any]]:
+        """Every output of the first samples."""
+        runs = run_onnx(model, self._samples[:RANKED_SAMPLES])
+        return [output for run in runs for output in run.values()]
 
     def _find_ranges(self) -> Any:
         methods = {
@@ -174,16 +178,6 @@ class _Reader:
 
     def get_next(self) -> dict[str, NDArray[Any]] | None:
         return self._waiting.pop() if self._waiting else None
-
-
-def _run_all(model: onnx.ModelProto, samples: Sequence[Sample]) -> list[NDArray[Any]]:
-    """Every output of every sample, whatever its shape."""
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(
-        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-    )
-    return [output for sample in samples for output in session.run(None, dict(sample))]
 
 
 def _find_kept(model: onnx.ModelProto) -> set[str]:

@@ -18,6 +18,9 @@ FORMAT = 2
 MANIFEST = "bundle.json"
 MODELS = Path(__file__).parent / "models"
 PRECISIONS = ("fp32", "fp16", "int8")
+"""Of a graph's layers, the finest first."""
+QUANTISED = ("encoder", "query_encoder", "value_encoder", "mask_decoder")
+"""Graphs whose convolutions INT8 takes: encoders and decoders, where the work is."""
 DEFAULT_MODEL = "mer-edge"
 """The bundle, of those that came with the package, that is used where none is named."""
 

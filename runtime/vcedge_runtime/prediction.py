@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from vcedge_runtime.bundle import QUANTISED
 from vcedge_runtime.work import BYTES_OF, GraphWork
 
 COMPUTE_SHARE = 0.4
@@ -17,9 +18,6 @@ COMPUTE_SHARE = 0.4
 one, with few channels, seldom reach half)."""
 MEMORY_SHARE = 0.7
 """Share of the memory's bandwidth, likewise (our choice)."""
-PRECISIONS = ("fp32", "fp16", "int8")
-QUANTISED = frozenset({"encoder", "query_encoder", "value_encoder", "mask_decoder"})
-"""Graphs that INT8 is for; the others are FP16 beside it."""
 LIMITS = (
     "predicted, not measured: no vcedge has run on these boards for this table. Each graph takes "
     f"its arithmetic at {COMPUTE_SHARE:.0%} of the board's dense peak or its traffic at "

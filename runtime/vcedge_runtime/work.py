@@ -101,7 +101,7 @@ def meter_engines(bundle: Bundle, engines: Mapping[str, Engine]) -> dict[str, Me
     metered = {}
     for name, engine in engines.items():
         graph, size = bundle.graphs[name], bundle.path_of(name).stat().st_size
-        weights = size / BYTES_OF.get(graph.precision, 4)
+        weights = size / BYTES_OF[graph.precision]
         metered[name] = MeteredEngine(engine, graph, bundle.composition.stride, weights)
     return metered
 

@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 from tests.rtx import build_with_rtx, choose_shapes
-from vcedge_calibration.recording import QUANTISED, CalibrationClip
+from vcedge_calibration.recording import CalibrationClip
 from vcedge_export.int8 import Int8Settings
 from vcedge_export.plan import ExportOptions
 from vcedge_export.precision import lower_precision
-from vcedge_runtime.bundle import Bundle, shipped_models
+from vcedge_runtime.bundle import QUANTISED, Bundle, shipped_models
 
 if "rtx" not in os.environ.get("VCEDGE_REQUIRE", "").split(","):
     pytest.importorskip(

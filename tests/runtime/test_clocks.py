@@ -9,15 +9,6 @@ import pytest
 from vcedge_runtime.clocks import Clock, describe_clocks, read_clocks
 
 
-@pytest.fixture
-def tools(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder that is the whole PATH."""
-    folder = tmp_path / "bin"
-    folder.mkdir()
-    monkeypatch.setenv("PATH", str(folder))
-    return folder
-
-
 def put_core(root: Path, number: int, now: int, low: int, top: int) -> None:
     """Put a core's frequencies, in kHz."""
     folder = root / f"sys/devices/system/cpu/cpu{number}/cpufreq"

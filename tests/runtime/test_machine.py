@@ -32,15 +32,6 @@ def _put_tool(folder: Path, name: str, script: str) -> None:
     (folder / name).chmod(0o755)
 
 
-@pytest.fixture
-def tools(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder that is the whole PATH."""
-    folder = tmp_path / "bin"
-    folder.mkdir()
-    monkeypatch.setenv("PATH", str(folder))
-    return folder
-
-
 def _import_onnxruntime_as(
     monkeypatch: pytest.MonkeyPatch, result: SimpleNamespace | Exception
 ) -> None:

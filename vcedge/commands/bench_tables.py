@@ -7,8 +7,9 @@ from typing import Any
 from rich.table import Table
 
 from vcedge.commands.tables import make_table
+from vcedge_runtime.bundle import PRECISIONS
 from vcedge_runtime.power import PowerReading
-from vcedge_runtime.prediction import BOARDS, LIMITS, PRECISIONS, predict
+from vcedge_runtime.prediction import BOARDS, LIMITS, predict
 from vcedge_runtime.profiling import Profile
 from vcedge_runtime.work import BYTES_OF
 

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import click
 from rich.console import Console
@@ -33,7 +34,6 @@ from vcedge_export.label_model import RADIUS, TEMPERATURE
 from vcedge_export.plan import ExportOptions
 from vcedge_export.verify import TruthClip
 from vcedge_runtime.bundle import DEFAULT_MODEL
-from vcedge_runtime.composition import Part
 from vcedge_runtime.errors import ExportError, MissingExtraError
 
 
@@ -100,20 +100,6 @@ from vcedge_runtime.errors import ExportError, MissingExtraError
 def command(
     weights: str,
     out: Path | None,
-    size: int | None,
-    radius: int | None,
-    top_k: int | None,
-    temperature: float | None,
-    memory: str | Part | None,
-    sampler: str | Part | None,
-    fusion: str | Part | None,
-    alignment: str | Part | None,
-    motion: bool | None,
-    value_extraction: bool | None,
-    local: str | None,
-    interval: int | None,
-    prototypes: bool | None,
-    deform_conv: bool,
     fp16: bool,
     int8: bool,
     calibration: Path | None,
@@ -121,7 +107,7 @@ def command(
     kept: tuple[str, ...],
     max_drop: float,
     clip: Callable[[], TruthClip],
-    overwrite: bool,
+    **chosen: Any,
 ) -> None:
     """Export WEIGHTS (a shipped name or a .safetensors file) to a bundle, and verify it.
 
@@ -135,25 +121,11 @@ def command(
     folder = out or Path("vcedge-out") / "bundles" / name
     began = time.monotonic()
     options = ExportOptions(
-        size=size,
-        radius=radius,
-        top_k=top_k,
-        temperature=temperature,
-        memory=memory,
-        sampler=sampler,
-        fusion=fusion,
-        alignment=alignment,
-        motion=motion,
-        value_extraction=value_extraction,
-        local=local,
-        interval=interval,
-        prototypes=prototypes,
-        deform_conv=deform_conv,
+        **chosen,
         fp16=fp16,
         int8=Int8Settings(calibrate_by, kept=kept) if int8 else None,
         samples=load_samples(calibration) if calibration else None,
         max_drop=max_drop / 100,
-        overwrite=overwrite,
     )
     with console.status("export") as status:
         bundle = export_bundle(

@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 
 from vcedge.commands import bench
 from vcedge_runtime import power
-from vcedge_runtime.bundle import Bundle
+from vcedge_runtime.bundle import PRECISIONS, Bundle
 from vcedge_runtime.ceilings import Ceilings
 from vcedge_runtime.demo_clip import render_demo_clip
 from vcedge_runtime.errors import MaskError, OutputError, TrackerError
 from vcedge_runtime.power import PolledSource, PowerMeter
-from vcedge_runtime.prediction import BOARDS, PRECISIONS
+from vcedge_runtime.prediction import BOARDS
 from vcedge_runtime.profiling import STAGES
 
 CEILINGS = Ceilings(threads=1, matmul_gflops=100.0, copy_gbs=10.0)
