@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -102,8 +103,13 @@ def find_port() -> int:
 
 
 @pytest.fixture(scope="module")
-def two(moving_videos: list[CachedVideo], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder where two processes left their states after runs of every method."""
+def two(
+    moving_videos: list[CachedVideo], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Path]:
+    """The folder where two processes left their states after runs of every method.
+
+    It takes a gigabyte, and goes with the last test that reads it.
+    """
     folder = tmp_path_factory.mktemp("two")
     for number, video in enumerate(moving_videos):
         np.save(folder / f"{number}.npy", video.frames)
@@ -130,7 +136,8 @@ def two(moving_videos: list[CachedVideo], tmp_path_factory: pytest.TempPathFacto
         for process in processes:
             process.kill()
     assert [process.returncode for process in processes] == [0, 0], said
-    return folder
+    yield folder
+    shutil.rmtree(folder)
 
 
 def load(folder: Path, method: str) -> list[dict[str, Any]]:
