@@ -45,7 +45,12 @@ def parse_arguments() -> argparse.Namespace:
 def name_lengths(work_hw: tuple[int, int], model: ExportedModel, objects: int) -> dict[str, int]:
     """Every length of the graphs at a working size, with memory full."""
     stride, memory = model.composition.stride, model.composition.memory
-    lengths = {"objects": objects, "references": memory.references, "slots": memory.slots + 1}
+    lengths = {
+        "objects": objects,
+        "labels": objects + 1,
+        "references": memory.references,
+        "slots": memory.slots + 1,
+    }
     for axis, length in zip("hw", work_hw, strict=True):
         lengths |= {axis.upper(): length, axis: length // stride}
         lengths |= {f"{axis}8": length // 8, f"{axis}4": length // 4}

@@ -24,8 +24,9 @@ from vcedge_calibration.recording import CalibrationClip, Sample, record_inputs
 from vcedge_export.int8 import METHODS, Int8Settings
 from vcedge_export.plan import ExportOptions
 from vcedge_export.precision import lower_precision, open_engines
+from vcedge_runtime.buffers import Buffer
 from vcedge_runtime.bundle import PRECISIONS, QUANTISED, Bundle
-from vcedge_runtime.engines.base import Buffer, Engine
+from vcedge_runtime.engines.base import Engine
 from vcedge_runtime.engines.onnxruntime import engine_from_bundle
 from vcedge_runtime.errors import VcedgeError
 from vcedge_runtime.machine import describe_machine

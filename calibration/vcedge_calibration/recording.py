@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from vcedge_runtime.buffers import Buffer, host_arrays
 from vcedge_runtime.bundle import QUANTISED, Bundle
-from vcedge_runtime.engines.base import Buffer, Engine
+from vcedge_runtime.engines.base import Engine
 from vcedge_runtime.engines.onnxruntime import engine_from_bundle
 from vcedge_runtime.errors import SourceError
 from vcedge_runtime.spec import GraphSpec
@@ -76,7 +77,7 @@ class RecordingEngine:
 
     def run(self, inputs: Mapping[str, Buffer], out: Mapping[str, Buffer]) -> None:
         """Run once; see ``Engine.run``."""
-        self._reservoir.offer(inputs)
+        self._reservoir.offer(host_arrays(self.spec.name, inputs))
         self._engine.run(inputs, out)
 
     def close(self) -> None:

@@ -14,8 +14,8 @@ from polygraphy.json import save_json
 
 from vcedge_export.onnx import run_onnx
 from vcedge_export.verify import OutputDifference, bounds_of
+from vcedge_runtime.buffers import HostArray
 from vcedge_runtime.bundle import Bundle
-from vcedge_runtime.engines.base import Buffer
 from vcedge_runtime.errors import OutputError
 
 RUNS = 2
@@ -32,9 +32,11 @@ class Dump:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._runs: dict[str, list[tuple[dict[str, Buffer], dict[str, Buffer]]]] = {}
+        self._runs: dict[str, list[tuple[dict[str, HostArray], dict[str, HostArray]]]] = {}
 
-    def add(self, graph: str, inputs: Mapping[str, Buffer], outputs: Mapping[str, Buffer]) -> None:
+    def add(
+        self, graph: str, inputs: Mapping[str, HostArray], outputs: Mapping[str, HostArray]
+    ) -> None:
         """Keep a run of the model, unless there are enough.
 
         Args:
@@ -109,12 +111,12 @@ class Dump:
         return paths
 
 
-def _save_inputs(runs: list[dict[str, Buffer]], path: Path) -> None:
+def _save_inputs(runs: list[dict[str, HostArray]], path: Path) -> None:
     with _naming(path):
         save_json(runs, str(path))
 
 
-def _save_outputs(runs: list[dict[str, Buffer]], path: Path) -> None:
+def _save_outputs(runs: list[dict[str, HostArray]], path: Path) -> None:
     found = [IterationResult(outputs, runner_name=RUNNER) for outputs in runs]
     with _naming(path):
         save_json(RunResults([(RUNNER, found)]), str(path))

@@ -69,7 +69,8 @@ def plan_object_model(network: SRNet, options: ExportOptions) -> ExportedModel:
     stride = composition.stride
     # More cells than a readout takes, whatever it takes.
     references = 3 + (composition.top_k or 0) // CELLS
-    lengths = {"slots": 8 + references, "references": references, "objects": 2, "channels": 5}
+    lengths = {"slots": 8 + references, "references": references, "objects": 2}
+    lengths |= {"labels": lengths["objects"] + 1, "channels": 5}
     for axis, cells in (("h", 7), ("w", 9)):
         at8, at4 = cells * stride // 8, cells * stride // 4
         lengths |= {axis: cells, f"{axis}8": at8, f"{axis}4": at4, axis.upper(): cells * stride}

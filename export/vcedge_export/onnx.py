@@ -61,6 +61,9 @@ def export_onnx(module: GraphModule, lengths: Mapping[str, int], path: Path) -> 
         reason = f"{type(cause).__name__}: {cause}".splitlines()[0]
         raise ExportError(f"graph {spec.name} cannot be exported: {reason}") from exc
     model = program.model_proto if program is not None else onnx.ModelProto()
+    for node in model.graph.node:
+        # Where in the source it comes from: a file would change with every line above.
+        del node.metadata_props[:]
     _check_model(model, spec)
     save_onnx(model, path)
 

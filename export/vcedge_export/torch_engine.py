@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import nn
 
-from vcedge_runtime.engines.base import Buffer
+from vcedge_runtime.buffers import Buffer, host_arrays
 from vcedge_runtime.spec import GraphSpec
 
 
@@ -32,11 +32,12 @@ class TorchEngine:
     def run(self, inputs: Mapping[str, Buffer], out: Mapping[str, Buffer]) -> None:
         """Run once; see ``Engine.run``."""
         self._spec.check_arrays({**inputs, **out})
+        given, written = (host_arrays(self._spec.name, arrays) for arrays in (inputs, out))
         with torch.inference_mode():
-            found = self._module(*(torch.from_numpy(inputs[t.name]) for t in self._spec.inputs))
+            found = self._module(*(torch.from_numpy(given[t.name]) for t in self._spec.inputs))
         outputs = found if isinstance(found, tuple) else (found,)
         for tensor, output in zip(self._spec.outputs, outputs, strict=True):
-            out[tensor.name][...] = output.numpy()
+            written[tensor.name][...] = output.numpy()
 
     def close(self) -> None:
         """Hold nothing."""

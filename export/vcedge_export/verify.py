@@ -10,14 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vcedge.evaluation.davis_sequence import score_sequence
+from vcedge_runtime.buffers import Buffer, HostArray, host_arrays
 from vcedge_runtime.bundle import Bundle
-from vcedge_runtime.engines.base import Buffer, Engine
+from vcedge_runtime.engines.base import Engine
 from vcedge_runtime.errors import ExportError
 from vcedge_runtime.propagation.reader import EMPTY_LOGIT
 from vcedge_runtime.spec import GraphSpec
 from vcedge_runtime.tracker import Tracker
 
-OnRun = Callable[[str, Mapping[str, Buffer], Mapping[str, Buffer]], None]
+OnRun = Callable[[str, Mapping[str, HostArray], Mapping[str, HostArray]], None]
 
 
 @dataclass(frozen=True)
@@ -167,7 +168,7 @@ class _Difference:
         self._largest = self._magnitude = self._median = 0.0
         self._non_finite = 0
 
-    def add(self, output: Buffer, model_output: Buffer) -> None:
+    def add(self, output: HostArray, model_output: HostArray) -> None:
         """Compare; where both are masked logits, their values mean nothing."""
         masked = (output < EMPTY_LOGIT) & (model_output < EMPTY_LOGIT)
         found, expected = (a[~masked].astype(np.float64) for a in (output, model_output))
@@ -217,13 +218,14 @@ class _ComparingEngine:
         return self._exported.spec
 
     def run(self, inputs: Mapping[str, Buffer], out: Mapping[str, Buffer]) -> None:
-        self._exported.run(inputs, out)
-        reference = {name: np.empty_like(array) for name, array in out.items()}
-        self._model.run(inputs, reference)
+        given, written = (host_arrays(self.spec.name, arrays) for arrays in (inputs, out))
+        self._exported.run(given, written)
+        reference = {name: np.empty_like(array) for name, array in written.items()}
+        self._model.run(given, reference)
         if self._on_run is not None:
-            self._on_run(self.spec.name, inputs, reference)
+            self._on_run(self.spec.name, given, reference)
         for name, difference in self._outputs.items():
-            difference.add(out[name], reference[name])
+            difference.add(written[name], reference[name])
 
     def results(self) -> list[OutputDifference]:
         found = [difference.result() for difference in self._outputs.values()]

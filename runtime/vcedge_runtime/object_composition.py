@@ -70,6 +70,7 @@ class ObjectComposition:
     def graphs(self) -> set[str]:
         """Names of the graphs that it runs."""
         own = {"query_encoder", "value_encoder", "memory_read", "readout_mix", "mask_decoder"}
+        own |= {"soft_aggregation"}
         aligned = {"feature_alignment"} if self.local == "fam" else set()
         return own | aligned | ({"prototype_transformer"} if self.prototypes else set())
 

@@ -3,59 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from copy import deepcopy
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from vcedge_runtime.engines.base import Buffer, Engine
+from vcedge_runtime.buffers import Buffer, Device, fetch_block, push_blocks, share_array, zeros_for
+from vcedge_runtime.engines.base import Engine
 from vcedge_runtime.errors import TrackerError
 from vcedge_runtime.memory.bank import MemoryBank
 from vcedge_runtime.memory.objects import ObjectBank
 from vcedge_runtime.object_composition import ObjectComposition
+from vcedge_runtime.object_frames import EncodedFrame, FoundObjects
 from vcedge_runtime.propagation.labels import MaskDecision, assign_share, mask_from_labels
-from vcedge_runtime.propagation.prototypes import aggregate_softly, sine_positions
+from vcedge_runtime.propagation.prototypes import sine_positions
 from vcedge_runtime.propagation.upsample import open_upsampler
 from vcedge_runtime.timing import Timings, timed
 
 Planes = NDArray[np.float32]
 TOGETHER = 4
 """Objects whose masks are encoded or decoded in one run of a graph: it bounds what a run takes."""
-
-
-class _Encoded:
-    """One frame as its encoder takes and gives it, but for the key, which memory has.
-
-    Args:
-        encoder: of queries.
-        stride: pixels per key cell.
-        work_hw: height and width in which frames are encoded.
-
-    Attributes:
-        image: (1, 3, H, W) float32 normalised Lab.
-        features: the encoder's other outputs, by name.
-    """
-
-    def __init__(self, encoder: Engine, stride: int, work_hw: tuple[int, int]) -> None:
-        lengths = {
-            axis + name: length // cell
-            for cell, name in ((stride, ""), (8, "8"), (4, "4"))
-            for axis, length in zip("hw", work_hw, strict=True)
-        }
-        self.image = np.zeros((1, 3, *work_hw), np.float32)
-        self.features = {
-            tensor.name: np.zeros(
-                [lengths[dim] if isinstance(dim, str) else dim for dim in tensor.shape], np.float32
-            )
-            for tensor in encoder.spec.outputs
-            if tensor.name != "key"
-        }
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of all arrays."""
-        return self.image.nbytes + sum(each.nbytes for each in self.features.values())
 
 
 class ObjectPredictor:
@@ -66,6 +33,7 @@ class ObjectPredictor:
         engines: by name; the caller closes them.
         work_hw: height and width in which frames are encoded, whole key cells.
         objects: how many are followed to begin with.
+        device: of the engines; None where they run on the host.
 
     Attributes:
         bank: keys, and shares at the key grid.
@@ -83,6 +51,7 @@ class ObjectPredictor:
         engines: Mapping[str, Engine],
         work_hw: tuple[int, int],
         objects: int,
+        device: Device | None = None,
     ) -> None:
         grid_hw = (work_hw[0] // parts.stride, work_hw[1] // parts.stride)
         if parts.top_k is not None and grid_hw[0] * grid_hw[1] < parts.top_k:
@@ -94,19 +63,22 @@ class ObjectPredictor:
         self.frame = 0
         self.readout_macs = 0
         self._engines = engines
+        self._device = device
         self._place_of: dict[int, int] = {}
         self._drawn_in: dict[int, int] = {}
         slots = parts.slots
         self.memory = parts.memory.begin()
-        self.bank = MemoryBank(slots, grid_hw, parts.key_dim, objects + 1)
-        self.values = ObjectBank(slots, grid_hw, parts.value_dim, objects)
+        self.bank = MemoryBank(slots, grid_hw, parts.key_dim, objects + 1, device=device)
+        self.values = ObjectBank(slots, grid_hw, parts.value_dim, objects, device)
         # The last frame and the next: where the next one fails, the last can still be drawn in.
         self._last, self._next = (
-            _Encoded(engines["query_encoder"], parts.stride, work_hw) for _ in range(2)
+            EncodedFrame(engines["query_encoder"], parts.stride, work_hw, objects, device)
+            for _ in range(2)
         )
-        self._shares = np.zeros((objects + 1, *work_hw), np.float32)
-        self._positions = sine_positions(grid_hw, parts.value_dim)
-        self._aligned_key = np.zeros((1, *grid_hw, parts.key_dim), np.float32)
+        self._positions = share_array(sine_positions(grid_hw, parts.value_dim), device)
+        self._aligned_key = zeros_for((1, *grid_hw, parts.key_dim), device)
+        self._found = self._make_room()
+        self._groups: dict[int, Buffer] = {}
 
     @property
     def object_ids(self) -> list[int]:
@@ -121,8 +93,8 @@ class ObjectPredictor:
     @property
     def nbytes(self) -> int:
         """Bytes of all arrays that outlive a frame; only ``draw`` and ``forget`` change it."""
-        held = (self.bank, self.values, self._last, self._next)
-        arrays = (self._shares, self._positions, self._aligned_key)
+        held = (self.bank, self.values, self._last, self._next, self._found)
+        arrays = (self._positions, self._aligned_key, *self._groups.values())
         kept = self.parts.memory.count_bytes(self.parts.key_dim)
         return kept + sum(each.nbytes for each in (*held, *arrays))
 
@@ -138,10 +110,11 @@ class ObjectPredictor:
         self._drawn_in = dict.fromkeys(objects, 0)
         slot = self.bank.claim(0, lambda stored: True)
         self._encode(slot, lab, {})
-        drawn = [_cover(mask == object_id, lab.shape[:2]) for object_id in objects]
-        self._shares[1:] = drawn
-        self._shares[0] = 1 - self._shares[1:].sum(axis=0)
-        self._remember(0, slot, self._next, self._shares)
+        shares = self._next.shares
+        shares.host[1:] = [_cover(mask == object_id, lab.shape[:2]) for object_id in objects]
+        shares.host[0] = 1 - shares.host[1:].sum(axis=0)
+        shares.push()
+        self._remember(0, slot, self._next)
         self._last, self._next = self._next, self._last
 
     def advance(self, lab: Planes, timings: Timings) -> None:
@@ -154,19 +127,24 @@ class ObjectPredictor:
         frame = self.frame + 1
         slot = self.bank.claim(frame, self._keeps)
         self._encode(slot, lab, timings)
+        if self.parts.memory.reads_keys:
+            fetch_block(self.bank.key_block, timings, slot)
         with timed(timings, "memory"):
             chosen = self.memory.select(frame, self.bank.keys[slot], self._coarse_read(slot))
             slots = [self.bank.slot_of(past) for past in chosen]
-        shares = np.ones((1, *lab.shape[:2]), np.float32)
+        shares = self._next.shares
         if self._place_of:
-            mixed, local = self._read(frame, slot, slots, timings)
+            local = self._read(frame, slot, slots, timings)
             with timed(timings, "prototypes"):
-                features = self._follow_prototypes(mixed, [*slots, local])
+                features = self._follow_prototypes([*slots, local])
             with timed(timings, "segment"):
-                shares = self._decode(features)
+                self._decode(features)
+            fetch_block(shares, timings)
+        else:
+            shares.host[...] = 1
         with timed(timings, "remember"):
-            self._remember(frame, slot, self._next, shares)
-        self.frame, self._shares = frame, shares
+            self._remember(frame, slot, self._next)
+        self.frame = frame
         self._last, self._next = self._next, self._last
 
     def decide(self, frame: NDArray[np.uint8]) -> MaskDecision:
@@ -175,7 +153,7 @@ class ObjectPredictor:
         Args:
             frame: (H', W', 3) uint8 BGR, that frame in its own pixels.
         """
-        labels = np.moveaxis(self._shares, 0, -1)
+        labels = np.moveaxis(self._last.shares.host, 0, -1)
         channel_of = {object_id: 1 + place for object_id, place in self._place_of.items()}
         upsampler = open_upsampler(frame, labels.shape[:2], edges=self.parts.edges)
         return mask_from_labels(labels, channel_of, upsampler)
@@ -191,20 +169,24 @@ class ObjectPredictor:
             object_id: 1 to 255.
             mask: (H', W') uint8, 1 where the object is, in the frame's own pixels.
         """
-        before = (self._place_of.copy(), self._shares.copy(), deepcopy(self.values))
-        labels = self.bank.values.copy()
+        shares = self._last.shares.host.copy()
+        places, values, labels = self._place_of.copy(), self.values.copy(), self.bank.values.copy()
         if object_id not in self._place_of:
             self._add(object_id)
         place = self._place_of[object_id]
-        covered = _cover(mask > 0, self._shares.shape[1:])
-        assign_share(np.moveaxis(self._shares, 0, -1), 1 + place, covered)
+        drawn = self._last.shares
+        covered = _cover(mask > 0, drawn.host.shape[1:])
+        assign_share(np.moveaxis(drawn.host, 0, -1), 1 + place, covered)
+        drawn.push()
         slot = self.bank.slot_of(self.frame)
         try:
-            self._remember(self.frame, slot, self._last, self._shares)
+            self._remember(self.frame, slot, self._last)
             self._read_back(place, self._drawn_in.get(object_id, -1))
         except Exception:
-            self._place_of, self._shares, self.values = before
-            self.bank.values = labels
+            self._place_of = places
+            self.values.restore(values)
+            self.bank.restore_values(labels)
+            self._exchange_shares(shares)
             self._tell_memory()
             raise
         self._drawn_in[object_id] = self.frame
@@ -217,8 +199,9 @@ class ObjectPredictor:
         self._place_of = {other: at - (at > place) for other, at in self._place_of.items()}
         self.values.remove(place)
         self.bank.drop(1 + place)
-        self._shares[0] += self._shares[1 + place]
-        self._shares = np.delete(self._shares, 1 + place, axis=0)
+        shares = self._last.shares.host
+        shares[0] += shares[1 + place]
+        self._exchange_shares(np.delete(shares, 1 + place, axis=0))
         self._tell_memory()
 
     def _tell_memory(self) -> None:
@@ -230,7 +213,22 @@ class ObjectPredictor:
         self._place_of[object_id] = len(self._place_of)
         self.values.add()
         self.bank.widen(self.bank.channels + 1)
-        self._shares = np.concatenate([self._shares, np.zeros_like(self._shares[:1])])
+        shares = self._last.shares.host
+        self._exchange_shares(np.concatenate([shares, np.zeros_like(shares[:1])]))
+
+    def _exchange_shares(self, shares: Planes) -> None:
+        """Make room for as many objects as the last frame's shares are now of."""
+        self._last.exchange_shares(shares)
+        self._next.exchange_shares(np.zeros_like(shares))
+        self._found = self._make_room()
+        self._groups = {}
+
+    def _make_room(self) -> FoundObjects:
+        objects, *work_hw = self._last.shares.host.shape
+        height, width = work_hw
+        return FoundObjects(
+            objects - 1, (height, width), self.grid_hw, self.parts.value_dim, self._device
+        )
 
     def _done(self) -> list[tuple[int, int]]:
         """Frames that may still be read, each with its slot."""
@@ -245,43 +243,44 @@ class ObjectPredictor:
     def _encode(self, slot: int, lab: Planes, timings: Timings) -> None:
         """Write the next frame's key into its slot, and keep its features."""
         with timed(timings, "resize"):
-            self._next.image[0] = lab.transpose(2, 0, 1)
+            self._next.image.host[0] = lab.transpose(2, 0, 1)
+        push_blocks([self._next.image], timings)
         with timed(timings, "encode"):
-            out = {"key": self.bank.keys[slot], **self._next.features}
-            self._engines["query_encoder"].run({"image": self._next.image}, out)
+            out = {"key": self.bank.key_block.shared[slot], **self._next.features}
+            self._engines["query_encoder"].run({"image": self._next.image.shared}, out)
 
-    def _read(
-        self, frame: int, slot: int, slots: Sequence[int], timings: Timings
-    ) -> tuple[Planes, int]:
-        """Read global and local memory; the mixture, (K, Cv, h, w), and the local slot."""
-        query, parts = self.bank.keys[slot], self.parts
+    def _read(self, frame: int, slot: int, slots: Sequence[int], timings: Timings) -> int:
+        """Read global and local memory, and mix them; return the local slot."""
+        keys, found, parts = self.bank.key_block.shared, self._found, self.parts
+        query, near = keys[slot], found.read
         local = self.bank.slot_of(max(0, frame - parts.interval))
         with timed(timings, "readout"):
-            read = near = self._attend(query, self.bank.keys, self.values.values, slots)
-        key, value = self.bank.keys[local][None], self.values.values[local][None]
+            self._attend(query, keys, self.values.values, slots, found.read)
+        key, value = keys[local][None], self.values.values[local][None]
         if parts.local == "fam":
             with timed(timings, "align"):
-                bent = np.empty_like(value)
-                aligned = {"aligned_key": self._aligned_key[0], "aligned_value": bent[0]}
+                aligned = {"aligned_key": self._aligned_key[0], "aligned_value": found.aligned[0]}
                 inputs = {"query": query, "key": key[0], "value": value[0]}
                 self._engines["feature_alignment"].run(inputs, aligned)
-                key, value = self._aligned_key, bent
+                key, value = self._aligned_key, found.aligned
         with timed(timings, "readout"):
             if parts.local == "off":
-                value = np.zeros_like(value)
+                # Nothing is ever aligned then, and these are zeros.
+                value = found.aligned
             else:
-                near = self._attend(query, key, value, [0])
-            mixed = np.empty_like(read)
-            inputs = {"readout": read, "local_readout": near, "local_value": value[0]}
-            self._engines["readout_mix"].run(inputs, {"mixed": mixed})
+                near = found.near
+                self._attend(query, key, value, [0], near)
+            inputs = {"readout": found.read, "local_readout": near, "local_value": value[0]}
+            self._engines["readout_mix"].run(inputs, {"mixed": found.mixed})
         frames = len(slots) + (parts.local != "off")
-        channels = parts.key_dim + read.shape[0] * parts.value_dim
+        channels = parts.key_dim + len(self._place_of) * parts.value_dim
         self.readout_macs += (query.shape[0] * query.shape[1]) ** 2 * frames * channels
-        return mixed, local
+        return local
 
-    def _attend(self, query: Planes, keys: Planes, values: Planes, slots: Sequence[int]) -> Planes:
-        """Read (S, h, w, K, C) values of some slots: (K, C, h, w)."""
-        found = np.empty((*values.shape[3:], *query.shape[:2]), np.float32)
+    def _attend(
+        self, query: Buffer, keys: Buffer, values: Buffer, slots: Sequence[int], out: Buffer
+    ) -> None:
+        """Read (S, h, w, K, C) values of some slots into ``out``, (K, C, h, w)."""
         inputs: dict[str, Buffer] = {
             "query": query,
             "keys": keys,
@@ -289,77 +288,98 @@ class ObjectPredictor:
             "slot_index": np.array(slots, np.int64),
             "slot_valid": np.ones(len(slots), np.float32),
         }
-        self._engines["memory_read"].run(inputs, {"readout": found})
-        return found
+        self._engines["memory_read"].run(inputs, {"readout": out})
 
-    def _follow_prototypes(self, mixed: Planes, slots: Sequence[int]) -> Planes:
+    def _follow_prototypes(self, slots: Sequence[int]) -> Buffer:
+        found = self._found
         if not self.parts.prototypes:
-            return mixed
+            return found.mixed
         sums, weights = self.values.sum_slots(slots)
-        inputs = {"mixed": mixed, "sums": sums, "weights": weights, "positions": self._positions}
-        features = np.empty_like(mixed)
-        self._engines["prototype_transformer"].run(inputs, {"features": features})
-        return features
+        inputs = {"mixed": found.mixed, "sums": sums, "weights": weights}
+        self._engines["prototype_transformer"].run(
+            {**inputs, "positions": self._positions}, {"features": found.features}
+        )
+        return found.features
 
-    def _decode(self, features: Planes) -> Planes:
-        """Decode (K, Cv, h, w) features of the next frame to (K + 1, H, W) shares."""
-        logits = np.empty((len(features), *self._next.image.shape[2:]), np.float32)
+    def _decode(self, features: Buffer) -> None:
+        """Decode (K, Cv, h, w) features of the next frame to its shares."""
+        logits, shares = self._found.logits, self._next.shares.shared
         frame = {name: self._next.features[name] for name in ("content", "f8", "f4")}
         for some in _in_groups(len(features)):
             inputs = {"features": features[some], **frame}
             self._engines["mask_decoder"].run(inputs, {"logits": logits[some]})
-        return aggregate_softly(logits)
+        self._engines["soft_aggregation"].run({"logits": logits}, {"shares": shares})
 
-    def _remember(self, frame: int, slot: int, encoded: _Encoded, shares: Planes) -> None:
-        """Encode a frame's objects, of (K + 1, H, W) shares, into its slot."""
-        bank, masks = self.values, shares[1:]
-        others = 1 - shares[:1] - masks
+    def _remember(self, frame: int, slot: int, encoded: EncodedFrame) -> None:
+        """Encode a frame's objects into its slot, by its shares."""
+        bank, shares, labels = self.values, encoded.shares.shared, self.bank.labels[slot]
+        masks = shares[1:]
         for some in _in_groups(len(masks)):
             count = len(masks[some])
-            value = np.empty((*self.grid_hw, count, self.parts.value_dim), np.float32)
-            inputs: dict[str, Planes] = {
-                "image": encoded.image,
+            value = bank.values[slot] if count == len(masks) else self._room_for(count)
+            coverage = np.empty((count, *self.grid_hw), np.float32)
+            inputs = {
+                "image": encoded.image.shared,
                 "f16": encoded.features["f16"],
                 "masks": masks[some],
-                "others": others[some],
+                "background": shares[:1],
             }
             sums = {"sums": bank.sums[slot, some], "weights": bank.weights[slot, some]}
-            self._engines["value_encoder"].run(inputs, {"value": value, **sums})
-            bank.values[slot, :, :, some] = value
-        for channel, share in enumerate(shares):
-            self.bank.labels[slot, ..., channel] = cv2.resize(
-                share, self.grid_hw[::-1], interpolation=cv2.INTER_AREA
-            )
-        self.memory.store(frame, self.bank.keys[slot], self.bank.labels[slot])
+            out = {"value": value, **sums, "coverage": coverage}
+            self._engines["value_encoder"].run(inputs, out)
+            if count < len(masks):
+                bank.put(slot, some, value)
+            labels[..., 1 + some.start : 1 + some.stop] = np.moveaxis(coverage, 0, -1)
+        labels[..., 0] = 1 - labels[..., 1:].sum(axis=-1)
+        self.memory.store(frame, self.bank.keys[slot], labels)
+
+    def _room_for(self, count: int) -> Buffer:
+        """Where the values of a part of the objects are written, (h, w, k, Cv)."""
+        if count not in self._groups:
+            shape = (*self.grid_hw, count, self.parts.value_dim)
+            self._groups[count] = zeros_for(shape, self._device)
+        return self._groups[count]
 
     def _coarse_read(self, slot: int) -> Callable[[Sequence[int]], Planes]:
         """Read labels at the key grid, for memories that ask."""
 
         def read(frames: Sequence[int]) -> Planes:
             slots = [self.bank.slot_of(past) for past in frames]
-            labels = self.bank.labels[..., None]
-            found = self._attend(self.bank.keys[slot], self.bank.keys, labels, slots)
+            labels, keys = self.bank.labels[..., None], self.bank.key_block.shared
+            found = np.empty((labels.shape[3], 1, *self.grid_hw), np.float32)
+            self._attend(keys[slot], keys, labels, slots, found)
             return np.ascontiguousarray(np.moveaxis(found[:, 0], 0, -1))
 
         return read
 
     def _read_back(self, place: int, drawn_in: int) -> None:
         """Give the frames since ``drawn_in`` an object's values, read from the last frame."""
-        last = self.bank.slot_of(self.frame)
-        values, labels = self.values.values, self.bank.labels
+        last, keys = self.bank.slot_of(self.frame), self.bank.key_block.shared
+        past = [(f, slot) for f, slot in self._done() if drawn_in < f < self.frame]
+        if past:
+            self.values.change(lambda values: self._read_past(values, keys, last, place, past))
+
+    def _read_past(
+        self,
+        values: Planes,
+        keys: Buffer,
+        last: int,
+        place: int,
+        past: Sequence[tuple[int, int]],
+    ) -> Planes:
+        labels = self.bank.labels
         both = np.concatenate([values[last, ..., place, :], labels[last, ..., 1 + place, None]], -1)
-        for frame, slot in self._done():
-            if drawn_in < frame < self.frame:
-                key = self.bank.keys[last][None]
-                found = self._attend(self.bank.keys[slot], key, both[None, ..., None, :], [0])[0]
-                values[slot, ..., place, :] = np.moveaxis(found[:-1], 0, -1)
-                assign_share(labels[slot], 1 + place, found[-1])
-                shares = np.stack([found[-1], 1 - found[-1]])
-                self.values.weights[slot, place] = shares.sum(axis=(1, 2))
-                self.values.sums[slot, place] = np.tensordot(
-                    shares, found[:-1], axes=((1, 2), (1, 2))
-                )
-                self.memory.store(frame, self.bank.keys[slot], labels[slot])
+        found = np.empty((1, both.shape[-1], *self.grid_hw), np.float32)
+        for frame, slot in past:
+            self._attend(keys[slot], keys[last][None], both[None, ..., None, :], [0], found)
+            value, share = found[0, :-1], found[0, -1]
+            values[slot, ..., place, :] = np.moveaxis(value, 0, -1)
+            assign_share(labels[slot], 1 + place, share)
+            shares = np.stack([share, 1 - share])
+            self.values.weights[slot, place] = shares.sum(axis=(1, 2))
+            self.values.sums[slot, place] = np.tensordot(shares, value, axes=((1, 2), (1, 2)))
+            self.memory.store(frame, self.bank.keys[slot], labels[slot])
+        return values
 
 
 def _cover(mask: NDArray[np.bool_], work_hw: tuple[int, ...]) -> Planes:

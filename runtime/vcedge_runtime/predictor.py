@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from vcedge_runtime.buffers import Block, Device, fetch_block, push_blocks, share_array
 from vcedge_runtime.composition import Composition
 from vcedge_runtime.engines.base import Engine
 from vcedge_runtime.memory.bank import MemoryBank
@@ -30,7 +31,7 @@ from vcedge_runtime.propagation.upsample import open_upsampler
 from vcedge_runtime.sampling.alignment import AlignmentSettings, ObjectAligner
 from vcedge_runtime.sampling.regions import RegionSettings, enhance, enhance_labels
 from vcedge_runtime.sampling.sampling import RegionSampler, Sampling, open_sampler
-from vcedge_runtime.sampling.tokens import WINDOWS, TokenGrid, token_grid
+from vcedge_runtime.sampling.tokens import WINDOWS, token_grid
 from vcedge_runtime.spec import GraphSpec
 from vcedge_runtime.timing import Timings, timed
 
@@ -49,6 +50,7 @@ class LabelPredictor:
         work_hw: height and width in which frames are encoded, whole key cells.
         objects: how many are followed to begin with.
         points: whether labels are named points of one body instead of objects.
+        device: of the engines; None where they run on the host.
 
     Attributes:
         bank: the memory; ``labels`` writes through ``settle`` alone.
@@ -64,6 +66,7 @@ class LabelPredictor:
         objects: int,
         *,
         points: bool = False,
+        device: Device | None = None,
     ) -> None:
         grid_hw = (work_hw[0] // parts.stride, work_hw[1] // parts.stride)
         self.parts = parts
@@ -85,13 +88,19 @@ class LabelPredictor:
             refined=parts.value_extraction,
             colours=both_ways,
             enhanced=self._etas is not None,
+            device=device,
         )
-        self._image = np.zeros((1, 3, *work_hw), np.float32)
+        self._image = Block((1, 3, *work_hw), device)
         self._flow_image = (
-            np.zeros_like(self._image) if takes_flow(engines["encoder"].spec) else None
+            Block(self._image.host.shape, device) if takes_flow(engines["encoder"].spec) else None
         )
         self._flow = FlowEstimator()
-        self._tokens = token_grid(grid_hw) if parts.value_extraction else None
+        tables = token_grid(grid_hw) if parts.value_extraction else None
+        self._tokens = (
+            {name: share_array(table, device) for name, table in vars(tables).items()}
+            if tables
+            else {}
+        )
         self._value_map = np.zeros((WINDOWS, WINDOWS), np.float32)
         self.memory = parts.memory.begin()
         self._plain = Sampling(parts.radius)
@@ -102,7 +111,7 @@ class LabelPredictor:
             if isinstance(parts.alignment, AlignmentSettings)
             else None
         )
-        reader = TileReader(engines, grid_hw, parts.radius, references)
+        reader = TileReader(engines, grid_hw, parts.radius, references, device=device)
         reader.resize(self.bank.values.shape[-1])
         self.propagation = LabelPropagation(reader, self.bank, parts.fusion)
 
@@ -131,15 +140,15 @@ class LabelPredictor:
                 self.bank,
                 self.propagation.reader,
                 self._sampler,
-                self._tokens,
                 self._aligner,
+                *self._tokens.values(),
             )
             if part is not None
         ]
         images = self._image.nbytes + self._value_map.nbytes
         if self._flow_image is not None:
             # The flow keeps the last frame's lightness, a byte a pixel.
-            images += self._flow_image.nbytes + self._image[0, 0].size * self.parts.motion
+            images += self._flow_image.nbytes + self._image.host[0, 0].size * self.parts.motion
         own = self._regions is not None and self._regions is not self._sampler
         regions = self._regions.nbytes if own and self._regions else 0
         kept = self.parts.memory.count_bytes(self.parts.key_dim)
@@ -286,26 +295,28 @@ class LabelPredictor:
         self, frame: int, slot: int, lab: NDArray[np.float32], timings: Timings
     ) -> FlowEstimator:
         """Write the frame's key and colours into its slot; return the flow's next state."""
-        inputs, flow = {"image": self._image}, copy(self._flow)
+        inputs, flow = {"image": self._image.shared}, copy(self._flow)
         if self._flow_image is not None:
-            inputs["flow"] = self._flow_image
+            inputs["flow"] = self._flow_image.shared
         with timed(timings, "resize"):
-            self._image[0] = lab.transpose(2, 0, 1)
+            self._image.host[0] = lab.transpose(2, 0, 1)
             colours = self.bank.colours[slot]
             if colours.size:
                 size = self.bank.grid_hw[::-1]
                 colours[:] = cv2.resize(lab, size, interpolation=cv2.INTER_AREA)
         if self._flow_image is not None and self.parts.motion:
             with timed(timings, "flow"):
-                flow.step(lab, out=self._flow_image[0])
+                flow.step(lab, out=self._flow_image.host[0])
+        push_blocks([self._image, self._flow_image], timings)
         with timed(timings, "encode"):
-            self._engines["encoder"].run(inputs, {"key": self.bank.raw_keys[slot]})
-        if self._tokens is not None:
+            self._engines["encoder"].run(inputs, {"key": self.bank.raw_key_block.shared[slot]})
+        if self._tokens:
             with timed(timings, "values"):
-                self._refine(frame, slot, self._tokens)
+                self._refine(frame, slot)
+        fetch_block(self.bank.key_block, timings, slot)
         return flow
 
-    def _refine(self, frame: int, slot: int, tokens: TokenGrid) -> None:
+    def _refine(self, frame: int, slot: int) -> None:
         """Refine the frame's key by those that were read before it (MER, eqs. 6 to 12)."""
         bank = self.bank
         engine = self._engines["value_extraction"]
@@ -315,14 +326,16 @@ class LabelPredictor:
         past = VALUE_REFERENCES.read(frame, self._annotated) if frame else [0]
         slots = [held[number] for number in past if number in held][-places:]
         missing = places - len(slots)
+        keys = bank.raw_key_block.shared
         inputs = {
-            "x": bank.raw_keys[slot],
-            "keys": bank.raw_keys,
+            "x": keys[slot],
+            "keys": keys,
             "slot_index": np.array([*slots, *[slot] * missing], np.int64),
             "slot_valid": np.array([1] * len(slots) + [0] * missing, np.float32),
-            **vars(tokens),
+            **self._tokens,
         }
-        engine.run(inputs, {"key": bank.keys[slot], "value_map": self._value_map})
+        out = {"key": bank.key_block.shared[slot], "value_map": self._value_map}
+        engine.run(inputs, out)
 
     def _look(self, slot: int) -> None:
         key = self.bank.keys[slot]
@@ -335,6 +348,7 @@ class LabelPredictor:
             self._regions.look(slot, key)
         regions = self._regions.regions_of(slot)
         self.bank.enhanced_keys[slot] = enhance(key, regions, self._etas[0])
+        self.bank.enhanced_key_block.push(slot)
 
     def _follow(self, sampling: Sampling, references: Sequence[int]) -> Sampling:
         """Let windows follow the objects, where the composition wants it."""
@@ -350,6 +364,8 @@ class LabelPredictor:
             regions = self._regions.regions_of(slot)
             bank.enhanced_values[slot] = enhance_labels(bank.values[slot], regions, self._etas[1])
             clear_traces(bank.enhanced_values[slot, ..., -bank.channels :])
+            bank.enhanced_value_block.push(slot)
+        bank.value_block.push(slot)
         self.memory.store(frame, bank.keys[slot], bank.labels[slot])
 
     def _coarse_read(self, slot: int) -> Callable[[Sequence[int]], NDArray[np.float32]]:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from vcedge_runtime.buffers import Buffer, DeviceArray
 from vcedge_runtime.errors import BundleError, EngineError
 
 Dim = int | str
@@ -60,7 +60,7 @@ class GraphSpec:
         """Inputs, then outputs."""
         return self.inputs + self.outputs
 
-    def check_arrays(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+    def check_arrays(self, arrays: Mapping[str, Buffer]) -> None:
         """Check one run's inputs and outputs together.
 
         Raises:
@@ -75,17 +75,16 @@ class GraphSpec:
         for tensor in self.tensors:
             self._check_array(tensor, arrays[tensor.name], lengths)
 
-    def _check_array(
-        self, tensor: TensorSpec, array: NDArray[Any], lengths: dict[str, int]
-    ) -> None:
+    def _check_array(self, tensor: TensorSpec, array: Buffer, lengths: dict[str, int]) -> None:
         fits = array.dtype == np.dtype(tensor.dtype) and array.ndim == len(tensor.shape)
         for want, length in zip(tensor.shape, array.shape, strict=False):
             expected = lengths.setdefault(want, length) if isinstance(want, str) else want
             fits = fits and expected == length
-        if not fits or not array.flags.c_contiguous:
+        contiguous = isinstance(array, DeviceArray) or array.flags.c_contiguous
+        if not fits or not contiguous:
             raise EngineError(
                 f"graph {self.name} received {tensor.name} {array.dtype}{array.shape}"
-                f"{'' if array.flags.c_contiguous else ', not contiguous'}; "
+                f"{'' if contiguous else ', not contiguous'}; "
                 f"expected {tensor.describe()} with {lengths}, contiguous"
             )
 
@@ -115,7 +114,7 @@ class GraphSpec:
         return cls(name, **sides)
 
 
-def bind_lengths(spec: GraphSpec, arrays: Mapping[str, NDArray[Any]]) -> dict[str, int]:
+def bind_lengths(spec: GraphSpec, arrays: Mapping[str, Buffer]) -> dict[str, int]:
     """Length of every named dimension of a run.
 
     Args:

@@ -9,12 +9,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from vcedge_runtime.buffers import Device
 from vcedge_runtime.bundle import DEFAULT_MODEL, Bundle
 from vcedge_runtime.closing import Closing
 from vcedge_runtime.composition import Composition, Part
 from vcedge_runtime.engines.base import Engine
-from vcedge_runtime.engines.onnxruntime import CPU, CUDA, engine_from_bundle
-from vcedge_runtime.errors import MissingExtraError, TrackerError
+from vcedge_runtime.engines.opening import open_engines
+from vcedge_runtime.engines.plans import BuildProgress, ignore_progress
+from vcedge_runtime.errors import TrackerError
 from vcedge_runtime.object_composition import ObjectComposition
 from vcedge_runtime.object_predictor import ObjectPredictor
 from vcedge_runtime.predictor import LabelPredictor, takes_flow
@@ -29,11 +31,10 @@ from vcedge_runtime.timing import timed
 from vcedge_runtime.video.masks import check_mask
 
 MAX_OBJECTS = 255
-BACKENDS = ("cpu", "cuda", "tensorrt")
-"""What can run the graphs: ONNX Runtime on the CPU or in CUDA, or TensorRT."""
 STAGES = (
     "resize",
     "flow",
+    "upload",
     "encode",
     "values",
     "memory",
@@ -42,6 +43,7 @@ STAGES = (
     "readout",
     "prototypes",
     "segment",
+    "download",
     "remember",
     "upsample",
 )
@@ -82,6 +84,7 @@ class Tracker(Closing):
         bundle: the model.
         engines: an engine for each graph; closed by the tracker.
         size: working size, the short side in pixels; the bundle's default when None.
+        device: where the engines want what lives longer than a run; None on the host.
 
     Raises:
         TrackerError: the size is smaller than two key cells, or an engine is missing, or the
@@ -89,12 +92,18 @@ class Tracker(Closing):
     """
 
     def __init__(
-        self, bundle: Bundle, engines: Mapping[str, Engine], *, size: int | None = None
+        self,
+        bundle: Bundle,
+        engines: Mapping[str, Engine],
+        *,
+        size: int | None = None,
+        device: Device | None = None,
     ) -> None:
         self.bundle = bundle
         self.size = _check_size(bundle, size)
         _require_graphs(bundle, {name: engine.spec for name, engine in engines.items()})
         self._engines = dict(engines)
+        self._device = device
         self._video: _Video | None = None
 
     @classmethod
@@ -115,7 +124,9 @@ class Tracker(Closing):
         prototypes: bool | None = None,
         threads: int = 0,
         backend: str = "cpu",
+        cuda_graphs: bool | None = None,
         tell: Callable[[str], None] = lambda text: None,
+        on_progress: Callable[[BuildProgress], None] = ignore_progress,
     ) -> Tracker:
         """Open a shipped model by name, or a bundle's folder.
 
@@ -134,8 +145,11 @@ class Tracker(Closing):
             interval: distance of its frame, likewise.
             prototypes: whether SRNet's prototype transformer runs, likewise.
             threads: threads of an engine on the CPU; 0 lets it choose.
-            backend: what runs the graphs, one of ``BACKENDS``.
+            backend: what runs the graphs, one of ``opening.BACKENDS``.
+            cuda_graphs: whether a GPU's runs are recorded and played again; None as its back-end
+                does it: TensorRT where shapes come again, ONNX Runtime not.
             tell: told in words what takes long, such as the build of an engine.
+            on_progress: told how far such a build is.
 
         Raises:
             BundleError: the bundle cannot be read, or there is no such kind.
@@ -161,7 +175,16 @@ class Tracker(Closing):
         _require_graphs(bundle, {name: graph.spec for name, graph in bundle.graphs.items()})
         _check_size(bundle, size)
         names = [name for name in bundle.graphs if name in parts.graphs]
-        return cls(bundle, _open_engines(bundle, names, backend, threads, tell), size=size)
+        engines, device = open_engines(
+            bundle,
+            names,
+            backend,
+            threads=threads,
+            cuda_graphs=cuda_graphs,
+            tell=tell,
+            on_progress=on_progress,
+        )
+        return cls(bundle, engines, size=size, device=device)
 
     def close(self) -> None:
         """Release the engines and the memory."""
@@ -185,7 +208,8 @@ class Tracker(Closing):
         """Bytes of every array that the tracker holds for this video; no step changes it.
 
         It depends on the model, the video's shape, the working size and the number of label
-        channels alone; with dynamic memory, it is the most that may be held.
+        channels alone; with dynamic memory, it is the most that may be held. A GPU's memory counts
+        as the host's does; what a back-end takes for itself does not.
         """
         return self._current().predictor.nbytes
 
@@ -231,7 +255,9 @@ class Tracker(Closing):
             )
         parts = self.require_points()
         frame_hw, work_hw = self._sizes(frame)
-        predictor = LabelPredictor(parts, self._engines, work_hw, len(points), points=True)
+        predictor = LabelPredictor(
+            parts, self._engines, work_hw, len(points), points=True, device=self._device
+        )
         drawn = labels_from_points(points, frame_hw, predictor.grid_hw)
         predictor.begin_labels(prepare_frame(frame, work_hw), drawn)
         self._video = _Video(frame_hw, work_hw, predictor, tuple(points))
@@ -338,8 +364,8 @@ class Tracker(Closing):
     ) -> LabelPredictor | ObjectPredictor:
         parts = self.bundle.composition
         if isinstance(parts, ObjectComposition):
-            return ObjectPredictor(parts, self._engines, work_hw, objects)
-        return LabelPredictor(parts, self._engines, work_hw, objects)
+            return ObjectPredictor(parts, self._engines, work_hw, objects, self._device)
+        return LabelPredictor(parts, self._engines, work_hw, objects, device=self._device)
 
 
 def _check_size(bundle: Bundle, size: int | None) -> int:
@@ -348,27 +374,6 @@ def _check_size(bundle: Bundle, size: int | None) -> int:
     if chosen < least:
         raise TrackerError(f"received a working size of {chosen}; expected at least {least} pixels")
     return chosen
-
-
-def _open_engines(
-    bundle: Bundle, names: list[str], backend: str, threads: int, tell: Callable[[str], None]
-) -> Mapping[str, Engine]:
-    providers = {"cpu": CPU, "cuda": CUDA}
-    if backend in providers:
-        return {
-            name: engine_from_bundle(bundle, name, threads=threads, provider=providers[backend])
-            for name in names
-        }
-    if backend != "tensorrt":
-        raise TrackerError(f"received back-end {backend!r}; expected one of {BACKENDS}")
-    try:
-        from vcedge_runtime.engines.tensorrt import engines_from_bundle
-    except ImportError as exc:
-        raise MissingExtraError(
-            "TensorRT is not installed; it comes with JetPack, or run: "
-            'pip install "vcedge[tensorrt]"'
-        ) from exc
-    return engines_from_bundle(bundle, names, tell=tell)
 
 
 def _require_graphs(bundle: Bundle, specs: Mapping[str, GraphSpec]) -> None:

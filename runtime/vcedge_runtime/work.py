@@ -8,8 +8,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from vcedge_runtime.buffers import Buffer
 from vcedge_runtime.bundle import Bundle, GraphFile
-from vcedge_runtime.engines.base import Buffer, Engine
+from vcedge_runtime.engines.base import Engine
 from vcedge_runtime.spec import GraphSpec, TensorSpec, bind_lengths
 
 BYTES_OF = {"fp32": 4, "fp16": 2, "int8": 1}
@@ -135,6 +136,8 @@ def count_macs(graph: GraphFile, lengths: Mapping[str, int], stride: int) -> flo
         query = next(tensor for tensor in graph.spec.inputs if tensor.name == "query")
         channels = lengths.get("channels", 0) * lengths.get("objects", 1)
         return float(_count_matches(lengths) * (int(query.shape[-1]) + channels))
+    if "labels" in lengths:
+        return 0.0  # Objects compete for pixels without a product.
     if not graph.macs_per_pixel and not graph.macs_per_object:
         return None
     pixels = lengths["H"] * lengths["W"] if "H" in lengths else _count_cells(lengths) * stride**2

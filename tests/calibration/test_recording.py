@@ -24,8 +24,8 @@ from vcedge_calibration.samples import (
     load_samples,
     save_samples,
 )
+from vcedge_runtime.buffers import Buffer
 from vcedge_runtime.bundle import Bundle
-from vcedge_runtime.engines.base import Buffer
 from vcedge_runtime.errors import BundleError, OutputError, SourceError
 from vcedge_runtime.resizing import prepare_frame
 from vcedge_runtime.spec import GraphSpec, TensorSpec

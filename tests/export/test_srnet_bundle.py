@@ -30,6 +30,7 @@ GRAPHS = {
     "readout_mix",
     "prototype_transformer",
     "mask_decoder",
+    "soft_aggregation",
 }
 
 

@@ -23,7 +23,7 @@ from vcedge.commands.bench_tables import (
     prediction_table,
     predictions_to_json,
 )
-from vcedge.commands.options import EDGES, THREADS
+from vcedge.commands.options import EDGES, opened
 from vcedge.commands.tables import make_fact_list, make_table, open_console
 from vcedge_runtime.bundle import DEFAULT_MODEL, Bundle
 from vcedge_runtime.ceilings import Ceilings, measure_ceilings
@@ -41,14 +41,15 @@ from vcedge_runtime.video.sources import Frame, Source, open_source
 SIZES = (192, 256, 320, 384, 480)
 INCLUDED = (
     "tracking goes from the decoded frame to the full-size mask: resize (to the working size and "
-    "to Lab), flow (to the frame before), encode (the frame's key), values (MER's value "
-    "extraction), memory (which frames are read), sample (where a cell looks), align (windows "
-    "to their objects, or SRNet's local memory to the frame), readout (labels or values from "
-    "memory), prototypes, segment and remember (SRNet's transformer, its decoder, and its value "
-    "encoder), upsample (to a mask in the frame's own pixels), each where the model has it. End to "
+    "to Lab), flow (to the frame before), upload (the frame to a GPU), encode (the frame's key), "
+    "values (MER's value extraction), memory (which frames are read), sample (where a cell looks), "
+    "align (windows to their objects, or SRNet's local memory to the frame), readout (labels or "
+    "values from memory), prototypes, segment and remember (SRNet's transformer, its decoder, and "
+    "its value encoder), download (keys or shares from a GPU; what is small is copied in its "
+    "stage), upsample (to a mask in the frame's own pixels), each where the model has it. End to "
     "end adds decode and write (the mask as palette PNG), one after the other; `vcedge track` "
     "decodes ahead. Not included: opening the model, the first frame, the warm-up, "
-    "overlay and log. Graphs run on the CPU: nothing is copied to a device or back."
+    "overlay and log."
 )
 CEILING_NOTE = (
     "of ceiling: the stage's least time over its median. Graphs and readout: their mean "
@@ -64,6 +65,7 @@ class Measurement:
 
     Attributes:
         bundle: the model.
+        backend: what ran its graphs.
         clip: what it ran on, in words.
         warm_up: frames tracked before the measured ones.
         machine: what it ran on.
@@ -72,6 +74,7 @@ class Measurement:
     """
 
     bundle: Bundle
+    backend: str
     clip: str
     warm_up: int
     machine: MachineReport
@@ -91,6 +94,7 @@ class Measurement:
                 "sha256": {name: graph.sha256 for name, graph in bundle.graphs.items()},
                 "precision": {name: graph.precision for name, graph in bundle.graphs.items()},
             },
+            "backend": self.backend,
             "clip": self.clip,
             "warm_up": self.warm_up,
             "machine": self.machine.to_json(),
@@ -136,7 +140,7 @@ def parse_sizes(
 @click.option("--frames", type=click.IntRange(1, 5000), default=60, show_default=True)
 @click.option("--warm-up", type=click.IntRange(0, 1000), default=5, show_default=True)
 @EDGES
-@THREADS
+@opened
 @click.option("--json", "report", type=click.Path(path_type=Path), help="Write every figure here.")
 @click.option("--markdown", is_flag=True, help="Print Markdown tables.")
 def command(
@@ -147,9 +151,10 @@ def command(
     frames: int,
     warm_up: int,
     edges: bool | None,
-    threads: int,
     report: Path | None,
     markdown: bool,
+    threads: int,
+    **backend: Any,
 ) -> None:
     """Measure the speed of MODEL (a shipped name or a bundle's folder), stage by stage."""
     bundle = Bundle.open(model)
@@ -158,20 +163,23 @@ def command(
     wanted, machine = sorted({*sizes, bundle.composition.size}), describe_machine()
     with TemporaryDirectory() as folder, _limited_opencv(threads):
         scratch = Path(folder)
-        opened = _open_clip(source, mask, scratch, 1 + warm_up + frames)
-        with opened.video as video:
+        clip = _open_clip(source, mask, scratch, 1 + warm_up + frames)
+        with clip.video as video:
             click.echo("measuring the machine's ceilings", err=True)
             ceilings = measure_ceilings(threads or machine.cores)
             tracked = partial(
                 profile_tracker,
                 frames=video,
-                mask=opened.mask,
+                mask=clip.mask,
                 count=frames,
                 warm_up=warm_up,
                 out=scratch,
             )
-            profiles = _profile_sizes(bundle, wanted, threads, tracked)
-    found = Measurement(bundle, opened.label, warm_up, machine, ceilings, profiles)
+            engines = partial(Tracker.open, bundle, threads=threads, **backend)
+            profiles = _profile_sizes(engines, wanted, tracked)
+    found = Measurement(
+        bundle, backend["backend"], clip.label, warm_up, machine, ceilings, profiles
+    )
     _print(found, markdown)
     if report is not None:
         write_whole(report, (json.dumps(found.to_json(), indent=1) + "\n").encode())
@@ -223,14 +231,14 @@ def _open_demo_clip(clip: DemoClip, scratch: Path) -> _Clip:
 
 
 def _profile_sizes(
-    bundle: Bundle, sizes: Iterable[int], threads: int, profile: Callable[..., Profile]
+    open_tracker: Callable[..., Tracker], sizes: Iterable[int], profile: Callable[..., Profile]
 ) -> dict[int, Profile]:
     """Profile a tracker of each working size, with the power it draws where that can be told."""
     profiles = {}
     with open_power_meter() or nullcontext() as power:
         for size in sizes:
             click.echo(f"tracking at working size {size}", err=True)
-            with Tracker.open(bundle, size=size, threads=threads) as tracker:
+            with open_tracker(size=size) as tracker:
                 profiles[size] = profile(tracker, power=power)
     return profiles
 
@@ -252,7 +260,7 @@ def _print(found: Measurement, markdown: bool) -> None:
     default = found.bundle.composition.size
     console.print(make_fact_list(_facts(found)))
     console.print(f"\nstages at the default working size, {default}:")
-    console.print(_stage_table(found.profiles[default], found.ceilings, markdown))
+    console.print(_stage_table(found, markdown))
     console.print(CEILING_NOTE)
     console.print("\nworking sizes (short side), by the whole tracking:")
     console.print(_size_table(found.profiles, default, markdown))
@@ -268,6 +276,7 @@ def _facts(found: Measurement) -> list[tuple[str, str]]:
     return [
         ("model", f"{found.bundle.name} ({found.bundle.profile}), {found.bundle.folder}"),
         ("masks", "brought to the frame's edges" if edges else "interpolated, blind to the frame"),
+        ("back-end", found.backend),
         ("machine", found.machine.line),
         (
             "ceilings",
@@ -284,8 +293,8 @@ def _facts(found: Measurement) -> list[tuple[str, str]]:
     ]
 
 
-def _stage_table(profile: Profile, ceilings: Ceilings, markdown: bool) -> Table:
-    rows = []
+def _stage_table(found: Measurement, markdown: bool) -> Table:
+    profile, rows = found.profiles[found.bundle.composition.size], []
     present = [stage for stage in profile.stages if stage.total_ms]
     for stage in (*present, profile.tracking, profile.end_to_end):
         heavy = " *" if stage.name in profile.heavy_stages else ""
@@ -294,7 +303,7 @@ def _stage_table(profile: Profile, ceilings: Ceilings, markdown: bool) -> Table:
                 stage.name + heavy,
                 *(f"{stage.percentile_ms(percent):.2f}" for percent in (50, 90, 99)),
                 f"{profile.frames_per_second(stage):.1f}",
-                _share(stage, ceilings),
+                _share(stage, found),
                 _work(stage),
             )
         )
@@ -302,8 +311,10 @@ def _stage_table(profile: Profile, ceilings: Ceilings, markdown: bool) -> Table:
     return make_table(columns, rows, markdown=markdown)
 
 
-def _share(stage: StageProfile, ceilings: Ceilings) -> str:
-    share = stage.share_of(ceilings)
+def _share(stage: StageProfile, found: Measurement) -> str:
+    if stage.work.flops and found.backend != "cpu":
+        return ""  # The ceilings are the host's.
+    share = stage.share_of(found.ceilings)
     return "" if share is None else f"{share:.0%}"
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import click
 import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 
-from vcedge.commands.options import MODEL, SIZE, THREADS
+from vcedge.commands.options import MODEL, SIZE, opened
 from vcedge.commands.progress import session_bar
 from vcedge.evaluation.davis import score_sequence
 from vcedge_runtime.demo_clip import CAST, DemoClip, render_demo_clip
@@ -26,7 +27,7 @@ FPS = 24.0
 @click.command(name="demo")
 @MODEL
 @SIZE
-@THREADS
+@opened
 @click.option("--frames", type=click.IntRange(min=3), default=60, show_default=True)
 @click.option("--objects", type=click.IntRange(1, len(CAST)), default=2, show_default=True)
 @click.option("--seed", type=int, default=0, show_default=True)
@@ -35,17 +36,17 @@ FPS = 24.0
 def command(
     model: str,
     size: int | None,
-    threads: int,
     frames: int,
     objects: int,
     seed: int,
     out: Path,
     overwrite: bool,
+    **backend: Any,
 ) -> None:
     """Render a clip (textured objects, camera motion, an occlusion), track it, score it."""
     console = Console()
     clip = render_demo_clip(frames=frames, objects=objects, seed=seed)
-    with Tracker.open(model, size=size, threads=threads) as tracker, ExitStack() as stack:
+    with Tracker.open(model, size=size, **backend) as tracker, ExitStack() as stack:
         folder = prepare_output(out, overwrite=overwrite)
         first, truth = next(iter(clip))[1], list[NDArray[np.uint8]]()
         tracked = MaskList()

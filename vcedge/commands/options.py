@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from functools import wraps
+from typing import Any, TypeVar, cast
 
 import click
 
+from vcedge.commands.progress import current_builds
 from vcedge_runtime.bundle import DEFAULT_MODEL
 from vcedge_runtime.composition import KINDS, Part, part_from_text
+from vcedge_runtime.engines.opening import BACKENDS
 from vcedge_runtime.errors import BundleError
 from vcedge_runtime.object_composition import LOCALS
-from vcedge_runtime.tracker import BACKENDS
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -40,6 +42,12 @@ BACKEND = click.option(
     default="cpu",
     show_default=True,
     help="What runs the graphs: ONNX Runtime on the CPU or in CUDA, or TensorRT.",
+)
+CUDA_GRAPHS = click.option(
+    "--cuda-graphs/--no-cuda-graphs",
+    default=None,
+    help="Record a GPU's runs and play them again: TensorRT does by default, where shapes come "
+    "again; ONNX Runtime does not.",
 )
 EDGES = click.option(
     "--edges/--no-edges",
@@ -117,6 +125,25 @@ def tracked(function: Command) -> Command:
     """Give a command the options of a tracker; it takes them as keywords for ``Tracker.open``."""
     own = (PROTOTYPES, INTERVAL, LOCAL)
     parts = (EDGES, *own, VALUES, MOTION, ALIGNMENT, FUSION, SAMPLER, MEMORY)
-    for option in (BACKEND, THREADS, *parts, SIZE, MODEL):
-        function = option(function)
-    return function
+    options = (*parts, SIZE, MODEL)
+    found = opened(function)
+    for option in options:
+        found = option(found)
+    return found
+
+
+def opened(function: Command) -> Command:
+    """Give a command the options of a back-end; it takes them as keywords for ``Tracker.open``.
+
+    They come with ``tell`` and ``on_progress``, which show engines that are built.
+    """
+
+    @wraps(function)
+    def run(**given: Any) -> Any:
+        builds = current_builds()
+        return function(**given, tell=builds.tell, on_progress=builds.advance)
+
+    found: Any = run
+    for option in (CUDA_GRAPHS, BACKEND, THREADS):
+        found = option(found)
+    return cast(Command, found)

@@ -78,7 +78,7 @@ def command(
     _warn_unverified(console, bundle)
     with (
         open_source(source) as video,
-        Tracker.open(bundle, **chosen, tell=partial(console.out, highlight=False)) as tracker,
+        Tracker.open(bundle, **chosen) as tracker,
     ):
         read_first = partial(read_mask, binarize=binarize, resize=resize_mask)
         if points:

@@ -16,20 +16,24 @@ EMPTY = 1e-6
 """Added to the mask's sum, so that an empty one gives zeros."""
 
 
-def sum_features(values: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
+def cover_cells(masks: Tensor) -> Tensor:
+    """(N, 1, 16 h, 16 w) float32 masks to (N, 1, h, w), how much of each cell they cover."""
+    return nn.functional.avg_pool2d(masks, STRIDE)
+
+
+def sum_features(values: Tensor, coverage: Tensor) -> tuple[Tensor, Tensor]:
     """Add up an object's features within its mask and outside (SRNet; the formula is our choice).
 
     Sums of several frames may be added; ``prototypes_from_sums`` makes prototypes of them.
 
     Args:
         values: (N, C, h, w), of N objects.
-        masks: (N, 1, 16 h, 16 w) float32, 0 to 1.
+        coverage: (N, 1, h, w) float32, 0 to 1, of their masks.
 
     Returns:
         (N, 2, C) sums and (N, 2) sums of the weights, in cells; first within the mask.
     """
-    inside = nn.functional.avg_pool2d(masks, STRIDE)
-    both = torch.cat([inside, 1 - inside], 1).flatten(2)
+    both = torch.cat([coverage, 1 - coverage], 1).flatten(2)
     with torch.autocast(values.device.type, enabled=False):
         return both @ values.flatten(2).transpose(1, 2), both.sum(2)
 

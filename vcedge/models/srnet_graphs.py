@@ -8,10 +8,11 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from vcedge.models.aggregation import aggregate_softly
 from vcedge.models.encoder import fold_batch_norm
 from vcedge.models.graph import GraphModule
 from vcedge.models.memory_readout import read_memory
-from vcedge.models.prototypes import prototypes_from_sums, sum_features
+from vcedge.models.prototypes import cover_cells, prototypes_from_sums, sum_features
 from vcedge.models.srnet import SRNet
 from vcedge_runtime.memory.objects import SIDES
 from vcedge_runtime.sampling.windows import MASKED_LOGIT
@@ -68,22 +69,28 @@ class ValueGraph(GraphModule):
                 TensorSpec("image", "float32", (1, 3, "H", "W")),
                 TensorSpec("f16", "float32", (1, self._deep, "h", "w")),
                 TensorSpec("masks", "float32", ("objects", "H", "W")),
-                TensorSpec("others", "float32", ("objects", "H", "W")),
+                TensorSpec("background", "float32", (1, "H", "W")),
             ),
             (
                 TensorSpec("value", "float32", ("h", "w", "objects", dim)),
                 TensorSpec("sums", "float32", ("objects", SIDES, dim)),
                 TensorSpec("weights", "float32", ("objects", SIDES)),
+                TensorSpec("coverage", "float32", ("objects", "h", "w")),
             ),
         )
 
     def forward(
-        self, image: Tensor, f16: Tensor, masks: Tensor, others: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """See ``spec``; the masks' sums make prototypes, see ``sum_features``."""
+        self, image: Tensor, f16: Tensor, masks: Tensor, background: Tensor
+    ) -> tuple[Tensor, ...]:
+        """See ``spec``; the sums make prototypes, see ``sum_features``.
+
+        Masks and background sum to 1 over all of a frame's objects, of which these may be some.
+        """
+        others = 1 - background - masks
         values = self._encoder(image, f16, masks[None], others[None])[0]
-        sums, weights = sum_features(values, masks[:, None])
-        return values.permute(2, 3, 0, 1).contiguous(), sums, weights
+        coverage = cover_cells(masks[:, None])
+        sums, weights = sum_features(values, coverage)
+        return values.permute(2, 3, 0, 1).contiguous(), sums, weights, coverage[:, 0]
 
 
 class AlignmentGraph(GraphModule):
@@ -256,6 +263,23 @@ class DecoderGraph(GraphModule):
         return logits[0]
 
 
+class AggregationGraph(GraphModule):
+    """``soft_aggregation``: objects compete for pixels, and the background is what they leave."""
+
+    @property
+    def spec(self) -> GraphSpec:
+        """The graph's tensors."""
+        return GraphSpec(
+            "soft_aggregation",
+            (TensorSpec("logits", "float32", ("objects", "H", "W")),),
+            (TensorSpec("shares", "float32", ("labels", "H", "W")),),
+        )
+
+    def forward(self, logits: Tensor) -> Tensor:
+        """See ``spec``; one label more than objects, the background first."""
+        return aggregate_softly(logits[None])[0]
+
+
 def srnet_graphs(network: SRNet, top_k: int | None) -> Mapping[str, GraphModule]:
     """Every graph of SRNet, by name, in evaluation mode.
 
@@ -271,6 +295,7 @@ def srnet_graphs(network: SRNet, top_k: int | None) -> Mapping[str, GraphModule]
         MixGraph(network),
         PrototypeGraph(network),
         DecoderGraph(network),
+        AggregationGraph(),
     )
     return {graph.spec.name: graph.eval() for graph in graphs}
 

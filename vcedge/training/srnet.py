@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from vcedge.models.aggregation import aggregate_logits, aggregate_softly
 from vcedge.models.memory_readout import read_memory
-from vcedge.models.prototypes import prototypes_from_sums, sum_features
+from vcedge.models.prototypes import cover_cells, prototypes_from_sums, sum_features
 from vcedge.models.srnet import SRNET_PROFILES, Query, SRNet
 from vcedge.models.trunk import Pyramid
 from vcedge.training.object_clips import ObjectClip
@@ -86,7 +86,7 @@ class SRNetObjective(Objective):
         values = self.network.value(lab, query.frame.f16, masks, others)
         objects = masks.shape[:2]
         sums, weights = sum_features(
-            values.flatten(0, 1).float(), masks.flatten(0, 1)[:, None].float()
+            values.flatten(0, 1).float(), cover_cells(masks.flatten(0, 1)[:, None].float())
         )
         return _Remembered(
             query.key, values, sums.unflatten(0, objects), weights.unflatten(0, objects)

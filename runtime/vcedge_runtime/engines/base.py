@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Protocol
 
-from numpy.typing import NDArray
-
+from vcedge_runtime.buffers import Buffer
 from vcedge_runtime.spec import GraphSpec
-
-Buffer = NDArray[Any]
-"""An array where the engine wants it; on the host, a C-contiguous numpy array."""
 
 
 class Engine(Protocol):
@@ -21,10 +17,11 @@ class Engine(Protocol):
         """Names, dtypes and shapes of the graph."""
 
     def run(self, inputs: Mapping[str, Buffer], out: Mapping[str, Buffer]) -> None:
-        """Run once; outputs are written into ``out``, whose arrays the caller owns.
+        """Run once, and wait; outputs are written into ``out``, whose arrays the caller owns.
 
         Raises:
-            EngineError: an array does not fit the spec, or the back-end failed.
+            EngineError: an array does not fit the spec or lies where the engine cannot reach it,
+                or the back-end failed.
         """
 
     def close(self) -> None:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from vcedge_runtime.errors import EngineError, MissingExtraError
 
 LIBRARIES = ("libcudart.so.12", "libcudart.so.13", "libcudart.so")
-_TO_DEVICE, _TO_HOST = 1, 2
+_TO_DEVICE, _TO_HOST, _WITHIN = 1, 2, 3
 _MAJOR, _MINOR, _PROCESSORS = 75, 76, 16
 """Attributes of a device: the two parts of its compute capability, and its multiprocessors."""
 _THREAD_LOCAL = 1
@@ -62,13 +62,6 @@ class Cuda:
         """How many it has: boards of one compute capability differ in it."""
         return self._ask(_PROCESSORS)
 
-    @property
-    def free_bytes(self) -> int:
-        """Device memory that is free."""
-        free, total = ctypes.c_size_t(), ctypes.c_size_t()
-        self._call("cudaMemGetInfo", ctypes.byref(free), ctypes.byref(total))
-        return free.value
-
     def allocate(self, size: int) -> int:
         """Allocate device memory: its address; ``free`` gives it back.
 
@@ -83,13 +76,41 @@ class Cuda:
         """Give memory back."""
         self._call("cudaFree", ctypes.c_void_p(pointer))
 
+    def allocate_host(self, size: int) -> int:
+        """Allocate page-locked memory of the host: its address; ``free_host`` gives it back.
+
+        Raises:
+            EngineError: there is not so much.
+        """
+        pointer = ctypes.c_void_p()
+        self._call("cudaHostAlloc", ctypes.byref(pointer), ctypes.c_size_t(max(1, size)), 0)
+        return int(pointer.value or 0)
+
+    def free_host(self, pointer: int) -> None:
+        """Give memory of the host back."""
+        self._call("cudaFreeHost", ctypes.c_void_p(pointer))
+
     def copy_in(self, array: NDArray[Any], pointer: int) -> None:
-        """Copy a contiguous array to the device, in the stream's order."""
+        """Copy a contiguous array to the device; ``synchronize`` before changing it."""
         self._copy(pointer, array.ctypes.data, array.nbytes, _TO_DEVICE)
 
     def copy_out(self, pointer: int, array: NDArray[Any]) -> None:
         """Copy from the device into a contiguous array; ``synchronize`` before reading it."""
         self._copy(array.ctypes.data, pointer, array.nbytes, _TO_HOST)
+
+    def copy_rows(self, target: int, step: int, source: int, width: int, rows: int) -> None:
+        """Copy rows of ``width`` bytes that lie close together to rows ``step`` bytes apart."""
+        self._call(
+            "cudaMemcpy2DAsync",
+            ctypes.c_void_p(target),
+            ctypes.c_size_t(step),
+            ctypes.c_void_p(source),
+            ctypes.c_size_t(width),
+            ctypes.c_size_t(width),
+            ctypes.c_size_t(rows),
+            _WITHIN,
+            ctypes.c_void_p(self.stream),
+        )
 
     def synchronize(self) -> None:
         """Wait for everything in the stream.

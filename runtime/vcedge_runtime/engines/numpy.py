@@ -6,9 +6,12 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from vcedge_runtime.engines.base import Buffer
+from vcedge_runtime.buffers import Buffer, HostArray, host_arrays
 from vcedge_runtime.sampling.windows import MASKED_LOGIT
 from vcedge_runtime.spec import GraphSpec
+
+SURE = np.float32(1e-7)
+"""Probabilities are kept this far from 0 and 1."""
 
 
 class _NumpyGraph:
@@ -21,8 +24,17 @@ class _NumpyGraph:
         """Names, dtypes and shapes of the graph."""
         return self._spec
 
+    def run(self, inputs: Mapping[str, Buffer], out: Mapping[str, Buffer]) -> None:
+        """Run once; see ``Engine.run``."""
+        self._spec.check_arrays({**inputs, **out})
+        name = self._spec.name
+        self._compute(host_arrays(name, inputs), host_arrays(name, out))
+
     def close(self) -> None:
         """Hold nothing."""
+
+    def _compute(self, inputs: Mapping[str, HostArray], out: Mapping[str, HostArray]) -> None:
+        raise NotImplementedError
 
 
 class NumpyLabelReadout(_NumpyGraph):
@@ -34,9 +46,7 @@ class NumpyLabelReadout(_NumpyGraph):
         super().__init__(spec, temperature=temperature)
         self._top_k = top_k
 
-    def run(self, inputs: Mapping[str, Buffer], out: Mapping[str, Buffer]) -> None:
-        """Run once; see ``Engine.run``."""
-        self._spec.check_arrays({**inputs, **out})
+    def _compute(self, inputs: Mapping[str, HostArray], out: Mapping[str, HostArray]) -> None:
         query, keys, labels = (_rows(inputs[name]) for name in ("query", "keys", "labels"))
         for tile, cells in enumerate(inputs["key_index"]):
             rows = query[inputs["query_index"][tile]]
@@ -58,7 +68,7 @@ class NumpyLabelReadout(_NumpyGraph):
                 share = weights[reference] / weights[reference].sum(axis=-1, keepdims=True)
                 out["values"][tile, reference] = share @ labels[offset + cells[reference]]
 
-    def _keep_largest(self, logits: Buffer) -> Buffer:
+    def _keep_largest(self, logits: HostArray) -> HostArray:
         """Mask all but the k largest of each query in (R, A, P) float32 logits."""
         if self._top_k is None:
             return logits
@@ -70,9 +80,7 @@ class NumpyLabelReadout(_NumpyGraph):
 class NumpyColumnTotal(_NumpyGraph):
     """``column_total``, tile by tile and reference by reference."""
 
-    def run(self, inputs: Mapping[str, Buffer], out: Mapping[str, Buffer]) -> None:
-        """Run once; see ``Engine.run``."""
-        self._spec.check_arrays({**inputs, **out})
+    def _compute(self, inputs: Mapping[str, HostArray], out: Mapping[str, HostArray]) -> None:
         query, keys = _rows(inputs["query"]), _rows(inputs["keys"])
         for tile, cells in enumerate(inputs["column_index"]):
             for reference, offset in enumerate(inputs["slot_offset"]):
@@ -92,9 +100,7 @@ class NumpyMemoryRead(_NumpyGraph):
         super().__init__(spec)
         self._top_k = top_k
 
-    def run(self, inputs: Mapping[str, Buffer], out: Mapping[str, Buffer]) -> None:
-        """Run once; see ``Engine.run``."""
-        self._spec.check_arrays({**inputs, **out})
+    def _compute(self, inputs: Mapping[str, HostArray], out: Mapping[str, HostArray]) -> None:
         slots = inputs["slot_index"][inputs["slot_valid"] > 0]
         query, keys = _rows(inputs["query"]), _rows(inputs["keys"][slots])
         values = inputs["values"][slots].reshape(len(keys), -1)
@@ -108,22 +114,51 @@ class NumpyMemoryRead(_NumpyGraph):
         out["readout"][...] = found.T.reshape(out["readout"].shape)
 
 
-def _rows(cells: Buffer) -> Buffer:
+class NumpySoftAggregation(_NumpyGraph):
+    """``soft_aggregation``, as ``aggregate_softly``."""
+
+    def _compute(self, inputs: Mapping[str, HostArray], out: Mapping[str, HostArray]) -> None:
+        out["shares"][...] = aggregate_softly(inputs["logits"])
+
+
+def aggregate_softly(logits: HostArray) -> HostArray:
+    """Let objects compete for each pixel; the background is where no object is.
+
+    The background's probability is the product of one minus each object's; the odds of all of them
+    are then brought to a sum of 1 (Oh et al. 2019, as STCN has it).
+
+    Args:
+        logits: (K, H, W) float32 of each object's own mask.
+
+    Returns:
+        (K + 1, H, W) float32 that sum to 1 over objects, the background first.
+    """
+    # The sigmoid of the magnitude, so that exp cannot overflow.
+    falling = np.exp(-np.abs(logits))
+    own = np.where(logits >= 0, 1, falling) / (1 + falling)
+    shares = np.concatenate([(1 - own).prod(axis=0, keepdims=True), own])
+    np.clip(shares, SURE, 1 - SURE, out=shares)
+    shares /= 1 - shares
+    shares /= shares.sum(axis=0, keepdims=True)
+    return shares.astype(np.float32, copy=False)
+
+
+def _rows(cells: HostArray) -> HostArray:
     return cells.reshape(-1, cells.shape[-1])
 
 
-def _similarity(left: Buffer, right: Buffer, temperature: np.float32) -> Buffer:
-    similar: Buffer = left @ right.T / (np.sqrt(np.float32(left.shape[1])) * temperature)
+def _similarity(left: HostArray, right: HostArray, temperature: np.float32) -> HostArray:
+    similar: HostArray = left @ right.T / (np.sqrt(np.float32(left.shape[1])) * temperature)
     return similar
 
 
-def _weigh(inputs: Mapping[str, Buffer], outer: Buffer | None) -> Buffer:
+def _weigh(inputs: Mapping[str, HostArray], outer: HostArray | None) -> HostArray:
     near = (inputs["distance"] <= inputs["inner"]).astype(np.float32)
     if outer is None:
         return near
-    weight: Buffer = near + inputs["delta"] * (inputs["distance"] <= outer)
+    weight: HostArray = near + inputs["delta"] * (inputs["distance"] <= outer)
     return weight
 
 
-def _mask(similarity: Buffer, weight: Buffer) -> Buffer:
+def _mask(similarity: HostArray, weight: HostArray) -> HostArray:
     return np.where(weight > 0, similarity * weight, MASKED_LOGIT)

@@ -1,4 +1,4 @@
-"""Graphs in ONNX Runtime, bound to the caller's arrays without a copy."""
+"""Graphs in ONNX Runtime, bound to the caller's arrays: the host's, or a device's."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vcedge_runtime.buffers import Buffer, host_arrays
 from vcedge_runtime.bundle import Bundle
-from vcedge_runtime.engines.base import Buffer
+from vcedge_runtime.engines.cudart import Cuda
+from vcedge_runtime.engines.staging import Staging
 from vcedge_runtime.errors import EngineError, MissingExtraError
 from vcedge_runtime.spec import GraphSpec
 
@@ -20,18 +22,26 @@ WRONG_IN_HALF = "WeightBiasQuantization"
 
 
 CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
-_OPTIONS = {CPU: {}, CUDA: {"use_tf32": "0"}}
+RECORDINGS = 32
+"""Most recordings of a graph, one for each set of shapes and addresses (our choice)."""
+_NOT_RECORDED = -1
+"""ONNX Runtime's number of a recording for a run that shall be none."""
 
 
 class OnnxRuntimeEngine:
-    """One graph on the CPU, or on an NVIDIA GPU; arrays are the host's.
+    """One graph on the CPU, or on an NVIDIA GPU.
+
+    On a GPU every array lies on it while the graph runs: the host's are copied there and back, a
+    ``DeviceArray`` is bound where it lies.
 
     Args:
         model: the ONNX file.
         spec: what the graph must look like.
-        threads: threads of one operator; 0 lets ONNX Runtime choose.
+        threads: threads of one operator on the CPU; 0 lets ONNX Runtime choose.
         disabled: names of ONNX Runtime's graph optimisers that are left out.
-        provider: ``CPU`` or ``CUDA``.
+        cuda: the GPU; closed with the engine, which is one of its users. None runs on the CPU.
+        cuda_graphs: record runs on the GPU and play them again where shapes and addresses are the
+            same; a graph of which ONNX Runtime leaves a part to the CPU is refused then.
 
     Raises:
         MissingExtraError: onnxruntime is not installed, or lacks the provider.
@@ -46,19 +56,13 @@ class OnnxRuntimeEngine:
         *,
         threads: int = 0,
         disabled: Sequence[str] = (),
-        provider: str = CPU,
+        cuda: Cuda | None = None,
+        cuda_graphs: bool = False,
     ) -> None:
-        try:
-            import onnxruntime
-        except ImportError as exc:
-            raise MissingExtraError(
-                'ONNX Runtime is not installed; run: pip install "vcedge[cpu]"'
-            ) from exc
-        if provider not in onnxruntime.get_available_providers():
-            raise MissingExtraError(
-                f"ONNX Runtime {onnxruntime.__version__} has no {provider}; run: "
-                'pip uninstall -y onnxruntime && pip install "vcedge[gpu]"'
-            )
+        provider = CPU if cuda is None else CUDA
+        require_provider(provider)
+        import onnxruntime
+
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.log_severity_level = 3
@@ -68,7 +72,7 @@ class OnnxRuntimeEngine:
             self._session = onnxruntime.InferenceSession(
                 str(model),
                 options,
-                providers=[(provider, _OPTIONS[provider])],
+                providers=[(provider, _options(cuda, cuda_graphs=cuda_graphs))],
                 disabled_optimizers=list(disabled),
             )
         except Exception as exc:
@@ -83,6 +87,10 @@ class OnnxRuntimeEngine:
         self._spec = spec
         self._check_names()
         self._binding: onnxruntime.IOBinding = self._session.io_binding()
+        self._cuda = cuda
+        self._staging = None if cuda is None else Staging(cuda)
+        self._cuda_graphs = cuda_graphs
+        self._recorded: dict[tuple[object, ...], int] = {}
 
     @property
     def spec(self) -> GraphSpec:
@@ -90,24 +98,53 @@ class OnnxRuntimeEngine:
         return self._spec
 
     def run(self, inputs: Mapping[str, Buffer], out: Mapping[str, Buffer]) -> None:
-        """Run once on the caller's arrays; see ``Engine.run``."""
+        """Run once on the caller's arrays, and wait; see ``Engine.run``."""
         self._spec.check_arrays({**inputs, **out})
+        if self._staging is None:
+            arrays = host_arrays(self._spec.name, {**inputs, **out})
+            places = {name: array.ctypes.data for name, array in arrays.items()}
+            self._run(inputs, out, places)
+        else:
+            self._run(inputs, out, self._staging.place(inputs, out))
+            self._staging.collect(out)
+
+    def close(self) -> None:
+        """Release the session, and what it has on a GPU."""
+        del self._binding, self._session
+        if self._staging is not None and self._cuda is not None:
+            self._staging.close()
+            self._cuda.close()
+
+    def _run(
+        self, inputs: Mapping[str, Buffer], out: Mapping[str, Buffer], places: Mapping[str, int]
+    ) -> None:
+        kind = "cpu" if self._cuda is None else "cuda"
         for name, array in inputs.items():
-            self._binding.bind_input(
-                name, "cpu", 0, array.dtype.type, array.shape, array.ctypes.data
-            )
+            dtype, shape = array.dtype.type, array.shape
+            self._binding.bind_input(name, kind, 0, dtype, shape, places[name])
         for name, array in out.items():
-            self._binding.bind_output(
-                name, "cpu", 0, array.dtype.type, array.shape, array.ctypes.data
-            )
+            dtype, shape = array.dtype.type, array.shape
+            self._binding.bind_output(name, kind, 0, dtype, shape, places[name])
         try:
-            self._session.run_with_iobinding(self._binding)
+            self._session.run_with_iobinding(self._binding, self._choose(inputs, places))
         except Exception as exc:
             raise EngineError(f"graph {self._spec.name} failed in ONNX Runtime: {exc}") from exc
 
-    def close(self) -> None:
-        """Release the session."""
-        del self._binding, self._session
+    def _choose(
+        self, inputs: Mapping[str, Buffer], places: Mapping[str, int]
+    ) -> onnxruntime.RunOptions | None:
+        """Say which recording a run is, where runs are recorded."""
+        if not self._cuda_graphs:
+            return None
+        import onnxruntime
+
+        key = (*(array.shape for array in inputs.values()), *places.values())
+        if key not in self._recorded and len(self._recorded) < RECORDINGS:
+            self._recorded[key] = 1 + len(self._recorded)
+        options = onnxruntime.RunOptions()
+        number = self._recorded.get(key, _NOT_RECORDED)
+        options.add_run_config_entry("gpu_graph_id", str(number))
+        return options
 
     def _check_names(self) -> None:
         found = [(t.name, t.type) for t in self._session.get_inputs()]
@@ -121,8 +158,35 @@ class OnnxRuntimeEngine:
             )
 
 
+def require_provider(provider: str) -> None:
+    """Ask whether ONNX Runtime can run graphs there.
+
+    Args:
+        provider: ``CPU`` or ``CUDA``.
+
+    Raises:
+        MissingExtraError: it is not installed, or lacks the provider.
+    """
+    try:
+        import onnxruntime
+    except ImportError as exc:
+        raise MissingExtraError(
+            'ONNX Runtime is not installed; run: pip install "vcedge[cpu]"'
+        ) from exc
+    if provider not in onnxruntime.get_available_providers():
+        raise MissingExtraError(
+            f"ONNX Runtime {onnxruntime.__version__} has no {provider}; run: "
+            'pip uninstall -y onnxruntime && pip install "vcedge[gpu]"'
+        )
+
+
 def engine_from_bundle(
-    bundle: Bundle, name: str, *, threads: int = 0, provider: str = CPU
+    bundle: Bundle,
+    name: str,
+    *,
+    threads: int = 0,
+    cuda: Cuda | None = None,
+    cuda_graphs: bool = False,
 ) -> OnnxRuntimeEngine:
     """Open a graph of a bundle; see ``OnnxRuntimeEngine``."""
     graph = bundle.graphs[name]
@@ -131,5 +195,17 @@ def engine_from_bundle(
         graph.spec,
         threads=threads,
         disabled=[WRONG_IN_HALF] if graph.has_half_scales else [],
-        provider=provider,
+        cuda=cuda,
+        cuda_graphs=cuda_graphs,
     )
+
+
+def _options(cuda: Cuda | None, *, cuda_graphs: bool) -> dict[str, str]:
+    """The provider's: no rounding to TF32, and our stream, so that copies and runs keep order."""
+    if cuda is None:
+        return {}
+    return {
+        "use_tf32": "0",
+        "user_compute_stream": str(cuda.stream),
+        "enable_cuda_graph": str(int(cuda_graphs)),
+    }

@@ -31,6 +31,27 @@ class Found:
     reason: str = ""
 
 
+@dataclass(frozen=True)
+class BuildProgress:
+    """How far a build is.
+
+    Attributes:
+        graph: what is built.
+        phase: TensorRT's name of what it does.
+        done: steps that are done.
+        steps: all of them.
+    """
+
+    graph: str
+    phase: str
+    done: int
+    steps: int
+
+
+def ignore_progress(progress: BuildProgress) -> None:
+    """Report nothing."""
+
+
 class PlanCache:
     """A folder of plans, ``GRAPH.KEY.plan``, each with its facts in ``GRAPH.KEY.json``.
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import tensorrt as trt
 
-from vcedge_runtime.engines.plans import PlanCache
+from vcedge_runtime.engines.plans import BuildProgress, PlanCache
 from vcedge_runtime.errors import EngineError
 from vcedge_runtime.spec import GraphSpec, TensorSpec
 
@@ -40,23 +40,6 @@ class BuildSettings:
         return facts
 
 
-@dataclass(frozen=True)
-class Progress:
-    """How far a build is.
-
-    Attributes:
-        graph: what is built.
-        phase: TensorRT's name of what it does.
-        done: steps that are done.
-        steps: all of them.
-    """
-
-    graph: str
-    phase: str
-    done: int
-    steps: int
-
-
 class Log(trt.ILogger):  # type: ignore[misc]
     """Keeps TensorRT's errors."""
 
@@ -82,7 +65,7 @@ class Monitor(trt.IProgressMonitor):  # type: ignore[misc]
         stopped: what the report raised, which ended the build.
     """
 
-    def __init__(self, graph: str, report: Callable[[Progress], None]) -> None:
+    def __init__(self, graph: str, report: Callable[[BuildProgress], None]) -> None:
         super().__init__()
         self._graph = graph
         self._report = report
@@ -96,7 +79,7 @@ class Monitor(trt.IProgressMonitor):  # type: ignore[misc]
     def step_complete(self, phase_name: str, step: int) -> bool:
         """Report a step; whether the build goes on."""
         try:
-            self._report(Progress(self._graph, phase_name, step + 1, self._steps[phase_name]))
+            self._report(BuildProgress(self._graph, phase_name, step + 1, self._steps[phase_name]))
         except BaseException as exc:
             # It would be lost on its way through the builder, Ctrl-C too.
             self.stopped = exc
@@ -124,17 +107,19 @@ def build_plan(
     path: Path,
     spec: GraphSpec,
     sizes: Ranges,
+    usual: Mapping[str, int],
     settings: BuildSettings,
     cache: PlanCache,
     logger: Log,
-    on_progress: Callable[[Progress], None],
+    on_progress: Callable[[BuildProgress], None],
 ) -> Built:
     """Build an engine; nothing is written.
 
     Args:
         path: the ONNX file.
         spec: of the graph.
-        sizes: of every named length; the engine is fastest at the most.
+        sizes: of every named length, the least and the most.
+        usual: of every named length, where the engine shall be fastest.
         settings: of the build.
         cache: where timings of former builds are kept.
         logger: takes TensorRT's messages.
@@ -163,7 +148,8 @@ def build_plan(
     profile = builder.create_optimization_profile()
     for tensor in spec.inputs:
         least, most = (shape_at(tensor, sizes, end) for end in (0, 1))
-        profile.set_shape(tensor.name, least, most, most)
+        best = tuple(usual[dim] if isinstance(dim, str) else dim for dim in tensor.shape)
+        profile.set_shape(tensor.name, least, best, most)
     config.add_optimization_profile(profile)
     known = config.create_timing_cache(cache.read(timings_name()))
     # Those of another device, or a damaged file, are no reason to stop.

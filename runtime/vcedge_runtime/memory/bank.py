@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
+from vcedge_runtime.buffers import Block, Device
 from vcedge_runtime.errors import TrackerError
 
 COLOURS = 3
@@ -24,15 +25,16 @@ class MemoryBank:
         refined: keys are refined, and what they were before is kept too.
         colours: each frame's colours at the key grid are kept beside its labels.
         enhanced: keys and values are kept a second time, as regions enhance them.
+        device: of the engines; None where they run on the host.
 
     Attributes:
-        keys: (S, h, w, C) float32, what is matched.
-        raw_keys: (S, h, w, C) float32, as the encoder gave them; the same array as ``keys`` where
+        key_block: (S, h, w, C), what is matched.
+        raw_key_block: (S, h, w, C), keys as the encoder gave them; the same as ``key_block`` where
             nothing refines them.
-        values: (S, h, w, V) float32, what is read: the colours, if any, then the soft labels, whose
+        value_block: (S, h, w, V), what is read: the colours, if any, then the soft labels, whose
             channel 0 is the background.
-        enhanced_keys: (S, h, w, C) float32, or no slot.
-        enhanced_values: (S, h, w, V) float32, or no slot.
+        enhanced_key_block: (S, h, w, C), or no slot.
+        enhanced_value_block: (S, h, w, V), or no slot.
     """
 
     def __init__(
@@ -45,22 +47,45 @@ class MemoryBank:
         refined: bool = False,
         colours: bool = False,
         enhanced: bool = False,
+        device: Device | None = None,
     ) -> None:
         self._colours = COLOURS if colours else 0
         twice = slots if enhanced else 0
-        self.keys = np.zeros((slots, *grid_hw, key_dim), np.float32)
-        self.raw_keys = np.zeros_like(self.keys) if refined else self.keys
-        self.values = np.zeros((slots, *grid_hw, self._colours + channels), np.float32)
-        self.enhanced_keys = np.zeros((twice, *grid_hw, key_dim), np.float32)
-        self.enhanced_values = np.zeros((twice, *self.values.shape[1:]), np.float32)
+        keys, values = (*grid_hw, key_dim), (*grid_hw, self._colours + channels)
+        self._device = device
+        self.key_block = Block((slots, *keys), device)
+        self.raw_key_block = Block((slots, *keys), device) if refined else self.key_block
+        self.value_block = Block((slots, *values), device)
+        self.enhanced_key_block = Block((twice, *keys), device)
+        self.enhanced_value_block = Block((twice, *values), device)
         self._frames: list[int | None] = [None] * slots
 
     @property
     def nbytes(self) -> int:
-        """Bytes of all slots."""
-        raw = 0 if self.raw_keys is self.keys else self.raw_keys.nbytes
-        twice = self.enhanced_keys.nbytes + self.enhanced_values.nbytes
-        return self.keys.nbytes + raw + self.values.nbytes + twice
+        """Bytes of all slots, wherever they lie."""
+        raw = 0 if self.raw_key_block is self.key_block else self.raw_key_block.nbytes
+        twice = self.enhanced_key_block.nbytes + self.enhanced_value_block.nbytes
+        return self.key_block.nbytes + raw + self.value_block.nbytes + twice
+
+    @property
+    def keys(self) -> NDArray[np.float32]:
+        """(S, h, w, C) float32 on the host."""
+        return self.key_block.host
+
+    @property
+    def values(self) -> NDArray[np.float32]:
+        """(S, h, w, V) float32 on the host."""
+        return self.value_block.host
+
+    @property
+    def enhanced_keys(self) -> NDArray[np.float32]:
+        """(S, h, w, C) float32 on the host, or no slot."""
+        return self.enhanced_key_block.host
+
+    @property
+    def enhanced_values(self) -> NDArray[np.float32]:
+        """(S, h, w, V) float32 on the host, or no slot."""
+        return self.enhanced_value_block.host
 
     @property
     def grid_hw(self) -> tuple[int, int]:
@@ -116,11 +141,21 @@ class MemoryBank:
     def widen(self, channels: int) -> None:
         """Give every slot more label channels; the new ones are 0."""
         added = [(0, 0)] * 3 + [(0, channels - self.channels)]
-        self.values = np.pad(self.values, added)
-        self.enhanced_values = np.pad(self.enhanced_values, added)
+        self._exchange_values(np.pad(self.values, added), np.pad(self.enhanced_values, added))
 
     def drop(self, channel: int) -> None:
         """Take a label channel out of every slot for the background; later ones move down."""
         self.labels[..., 0] += self.labels[..., channel]
-        self.values = np.delete(self.values, self._colours + channel, axis=-1)
-        self.enhanced_values = np.delete(self.enhanced_values, self._colours + channel, axis=-1)
+        place = self._colours + channel
+        plain, enhanced = (
+            np.delete(values, place, axis=-1) for values in (self.values, self.enhanced_values)
+        )
+        self._exchange_values(plain, enhanced)
+
+    def restore_values(self, values: NDArray[np.float32]) -> None:
+        """Take back a copy of ``values``, of as many channels as it has."""
+        self.value_block = Block.of(values, self._device)
+
+    def _exchange_values(self, plain: NDArray[np.float32], enhanced: NDArray[np.float32]) -> None:
+        self.value_block = Block.of(plain, self._device)
+        self.enhanced_value_block = Block.of(enhanced, self._device)

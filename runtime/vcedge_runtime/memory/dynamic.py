@@ -122,6 +122,11 @@ class DynamicPolicy:
         long_rule = "fifo" if self.memories == "short" else self.prune_long
         return (self.prune_short, long_rule) != ("fifo", "fifo")
 
+    @property
+    def reads_keys(self) -> bool:
+        """Fits and places are made of them."""
+        return True
+
     def count_bytes(self, key_dim: int) -> int:
         """Most bytes of what is kept of frames besides keys and labels: the fits of their keys.
 

@@ -54,6 +54,10 @@ class MemoryPolicy(Protocol):
     def slots(self) -> int:
         """Frames that memory must hold, the current one included; it never needs more."""
 
+    @property
+    def reads_keys(self) -> bool:
+        """Whether it looks at keys; where not, those that it is given may be anything."""
+
     def count_bytes(self, key_dim: int) -> int:
         """Most bytes of what is kept of frames besides their keys and labels."""
 

@@ -41,6 +41,11 @@ class LocalGlobalPolicy:
         """Frames that memory must hold: those read, the one before, and the current one."""
         return self.capacity + 2
 
+    @property
+    def reads_keys(self) -> bool:
+        """Frames are chosen by their numbers alone."""
+        return False
+
     def count_bytes(self, key_dim: int) -> int:
         """Nothing is kept of frames besides their keys and labels."""
         return 0

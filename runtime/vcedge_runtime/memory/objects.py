@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
+
+from vcedge_runtime.buffers import Buffer, Device, DeviceArray, share_array, to_host
 
 SIDES = 2
 """Sums that make an object's prototypes: within its mask, and outside."""
@@ -19,6 +21,7 @@ class ObjectBank:
         grid_hw: height and width of the key grid.
         value_dim: Cv.
         objects: K.
+        device: of the engines, where values are; None where they run on the host.
 
     Attributes:
         values: (S, h, w, K, Cv) float32, what is read.
@@ -26,14 +29,23 @@ class ObjectBank:
         weights: (S, K, 2) float32, cells within the mask, and outside.
     """
 
-    def __init__(self, slots: int, grid_hw: tuple[int, int], value_dim: int, objects: int) -> None:
-        self.values = np.zeros((slots, *grid_hw, objects, value_dim), np.float32)
+    def __init__(
+        self,
+        slots: int,
+        grid_hw: tuple[int, int],
+        value_dim: int,
+        objects: int,
+        device: Device | None = None,
+    ) -> None:
+        self._device = device
+        plain = np.zeros((slots, *grid_hw, objects, value_dim), np.float32)
+        self.values: Buffer = share_array(plain, device)
         self.sums = np.zeros((slots, objects, SIDES, value_dim), np.float32)
         self.weights = np.zeros((slots, objects, SIDES), np.float32)
 
     @property
     def nbytes(self) -> int:
-        """Bytes of all slots."""
+        """Bytes of all slots, wherever they lie."""
         return self.values.nbytes + self.sums.nbytes + self.weights.nbytes
 
     @property
@@ -47,14 +59,38 @@ class ObjectBank:
         sums, weights = self.sums[chosen].sum(axis=0), self.weights[chosen].sum(axis=0)
         return np.ascontiguousarray(sums), np.ascontiguousarray(weights)
 
+    def put(self, slot: int, objects: slice, value: Buffer) -> None:
+        """Write (h, w, k, Cv) values of some objects into a slot."""
+        if isinstance(self.values, DeviceArray):
+            assert isinstance(value, DeviceArray)
+            self.values[slot].put_columns(objects.start, value)
+        else:
+            self.values[slot, :, :, objects] = value
+
+    def change(self, values: Callable[[NDArray[np.float32]], NDArray[np.float32]]) -> None:
+        """Exchange all values for others that are made of them on the host."""
+        self.values = share_array(values(to_host(self.values)), self._device)
+
+    def copy(self) -> ObjectBank:
+        """All of it once more, on the host."""
+        slots, height, width, objects, dim = self.values.shape
+        copied = ObjectBank(slots, (height, width), dim, objects)
+        copied.restore(self)
+        return copied
+
+    def restore(self, other: ObjectBank) -> None:
+        """Become what another one is."""
+        self.values = share_array(np.array(to_host(other.values)), self._device)
+        self.sums, self.weights = other.sums.copy(), other.weights.copy()
+
     def add(self) -> None:
         """Make room for one more object, the last; nothing is known of it."""
-        self.values = np.pad(self.values, [(0, 0)] * 3 + [(0, 1), (0, 0)])
+        self.change(lambda values: np.pad(values, [(0, 0)] * 3 + [(0, 1), (0, 0)]))
         self.sums = np.pad(self.sums, [(0, 0), (0, 1), (0, 0), (0, 0)])
         self.weights = np.pad(self.weights, [(0, 0), (0, 1), (0, 0)])
 
     def remove(self, place: int) -> None:
         """Forget an object by its place; those after it move down by one."""
-        self.values = np.delete(self.values, place, axis=3)
+        self.change(lambda values: np.delete(values, place, axis=3))
         self.sums = np.delete(self.sums, place, axis=1)
         self.weights = np.delete(self.weights, place, axis=1)

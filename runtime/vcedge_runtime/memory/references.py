@@ -61,6 +61,11 @@ class ReferencePolicy:
         """Whether ``stored`` may still be read at ``frame`` or later."""
         return stored in self.pinned(annotated) or stored >= frame - max(self.short)
 
+    @property
+    def reads_keys(self) -> bool:
+        """Frames are chosen by their numbers alone."""
+        return False
+
     def count_bytes(self, key_dim: int) -> int:
         """Nothing is kept of frames besides their keys and labels."""
         return 0

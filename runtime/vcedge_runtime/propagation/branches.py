@@ -113,9 +113,8 @@ class LabelPropagation:
         normal: NDArray[np.float32],
     ) -> NDArray[np.float32]:
         bank = self.bank
-        source = Source(
-            bank.enhanced_keys[slot], bank.enhanced_keys, bank.enhanced_values, references
-        )
+        keys, values = bank.enhanced_key_block.shared, bank.enhanced_value_block.shared
+        source = Source(keys[slot], keys, values, references)
         readout = self.reader.read(source, sampling, tiles)
         rows = np.where(readout.lonely[..., None], normal, fuse_joint(readout))
         return self._lay_out(tiles, rows)
@@ -163,7 +162,8 @@ class LabelPropagation:
         return weigh_branches(around.astype(np.float64), fusion).astype(np.float32)
 
     def _source(self, slot: int, references: Sequence[int]) -> Source:
-        return Source(self.bank.keys[slot], self.bank.keys, self.bank.values, references)
+        keys, values = self.bank.key_block.shared, self.bank.value_block.shared
+        return Source(keys[slot], keys, values, references)
 
     def _active(self, references: Sequence[int], sampling: Sampling) -> NDArray[np.int64]:
         """Tiles that look at an object, in the labels as they are or as regions enhance them."""

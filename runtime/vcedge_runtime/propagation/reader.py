@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from vcedge_runtime.buffers import Buffer, Device, share_array
 from vcedge_runtime.engines.base import Engine
 from vcedge_runtime.errors import TrackerError
 from vcedge_runtime.sampling.sampling import RegionMatch, Sampling
@@ -64,9 +65,9 @@ class Source:
         slots: of the references, in their order.
     """
 
-    query: NDArray[np.float32]
-    keys: NDArray[np.float32]
-    values: NDArray[np.float32]
+    query: Buffer
+    keys: Buffer
+    values: Buffer
     slots: Sequence[int]
 
 
@@ -81,6 +82,7 @@ class TileReader:
         references: most references of one call.
         tile: wanted side of a tile in key cells.
         logit_bytes: bytes of logits of one call, which says how many tiles it reads.
+        device: of the engines; None where they run on the host.
 
     Attributes:
         windows: the tiles.
@@ -96,11 +98,13 @@ class TileReader:
         *,
         tile: int = TILE,
         logit_bytes: int = LOGIT_BYTES,
+        device: Device | None = None,
     ) -> None:
         self._engines = engines
         self._grid_hw = grid_hw
         self._logit_bytes = logit_bytes
         self.windows = tile_windows(grid_hw, radius, tile)
+        self._distance = share_array(self.windows.distance, device)
         self.macs = 0
         queries = self.windows.query_index.size
         self._sums = np.zeros((2, queries * references), np.float32)
@@ -109,7 +113,8 @@ class TileReader:
     @property
     def nbytes(self) -> int:
         """Bytes of the tables and of the buffers that the graph writes."""
-        return self.windows.nbytes + self._sums.nbytes + self._values.nbytes
+        shared = 0 if self._distance is self.windows.distance else self._distance.nbytes
+        return self.windows.nbytes + shared + self._sums.nbytes + self._values.nbytes
 
     @property
     def all_tiles(self) -> NDArray[np.int64]:
@@ -167,7 +172,7 @@ class TileReader:
         matches = sampling.matches.of_queries() if sampling.matches else []
         for piece, chosen in self._pieces(tiles, references):
             cells, beyond = self._look_back(chosen, references, sampling)
-            inputs = {
+            inputs: dict[str, Buffer] = {
                 **fixed,
                 "query_index": tables.query_index[chosen],
                 "key_index": cells,
@@ -237,13 +242,13 @@ class TileReader:
         found.reshape(-1)[self.windows.query_index[tiles][self.windows.own[tiles]]] = True
         return found
 
-    def _fixed(self, source: Source, sampling: Sampling) -> dict[str, NDArray[np.generic]]:
+    def _fixed(self, source: Source, sampling: Sampling) -> dict[str, Buffer]:
         cells = self._grid_hw[0] * self._grid_hw[1]
         return {
             "query": source.query,
             "keys": source.keys,
             "slot_offset": np.array(source.slots, np.int64) * cells,
-            "distance": self.windows.distance,
+            "distance": self._distance,
             "inner": np.array([sampling.inner], np.float32),
         }
 

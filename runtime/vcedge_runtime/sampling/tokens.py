@@ -29,11 +29,6 @@ class TokenGrid:
     up_y: NDArray[np.float32]
     up_x: NDArray[np.float32]
 
-    @property
-    def nbytes(self) -> int:
-        """Bytes of all tables."""
-        return sum(table.nbytes for table in vars(self).values())
-
 
 def token_grid(grid_hw: tuple[int, int], tokens: int = TOKENS) -> TokenGrid:
     """Make the tables of a key grid; a grid smaller than its tokens is stretched.

@@ -53,6 +53,11 @@ class ProfilingVerbosity(enum.Enum):
     DETAILED = 2
 
 
+class ExecutionContextAllocationStrategy(enum.Enum):
+    STATIC = 0
+    USER_MANAGED = 2
+
+
 class LayerInformationFormat(enum.Enum):
     JSON = 1
 
@@ -268,6 +273,11 @@ class IExecutionContext:
         self._engine, self._logger = engine, logger
         self._shapes: dict[str, tuple[int, ...]] = {}
         self._addresses: dict[str, int] = {}
+        self._scratch = 0
+
+    def set_device_memory(self, memory: int, size: int) -> None:
+        assert size >= self._engine.device_memory_size_v2
+        self._scratch = memory
 
     def set_input_shape(self, name: str, shape: Sequence[int]) -> bool:
         least, _, most = self._engine.shapes[name]
@@ -294,27 +304,32 @@ class IExecutionContext:
         if behaviour.captured is not None and behaviour.refuses_recording:
             self._logger.log(ILogger.Severity.ERROR, "operation not permitted when capturing")
             return False
-        if behaviour.fails or set(self._addresses) != set(self._engine.names):
+        if behaviour.fails or not self._scratch or set(self._addresses) != set(self._engine.names):
             self._logger.log(ILogger.Severity.ERROR, "Cuda failure: an illegal memory access")
             return False
-        shapes = dict(self._shapes)
+        shapes, addresses = dict(self._shapes), dict(self._addresses)
         if behaviour.captured is not None:
-            behaviour.captured.append(lambda: self._run(shapes))
+            behaviour.captured.append(lambda: self._play(shapes, addresses))
         else:
-            self._run(shapes)
+            self._run(shapes, addresses)
         return True
 
-    def _run(self, shapes: dict[str, tuple[int, ...]]) -> None:
+    def _play(self, shapes: dict[str, tuple[int, ...]], addresses: dict[str, int]) -> None:
+        # TensorRT leaves open what a recording does when its context has other shapes since.
+        assert shapes == self._shapes
+        self._run(shapes, addresses)
+
+    def _run(self, shapes: dict[str, tuple[int, ...]], addresses: dict[str, int]) -> None:
         session = self._engine.session
         inputs = {
             tensor.name: _view(
-                self._addresses[tensor.name], shapes[tensor.name], _TYPES[tensor.type].value
+                addresses[tensor.name], shapes[tensor.name], _TYPES[tensor.type].value
             ).copy()
             for tensor in session.get_inputs()
         }
         outputs = session.run(None, inputs)
         for tensor, found in zip(session.get_outputs(), outputs, strict=True):
-            _view(self._addresses[tensor.name], found.shape, str(found.dtype))[...] = found
+            _view(addresses[tensor.name], found.shape, str(found.dtype))[...] = found
 
 
 class ICudaEngine:
@@ -335,6 +350,10 @@ class ICudaEngine:
         self._logger = logger
 
     @property
+    def device_memory_size_v2(self) -> int:
+        return 4096
+
+    @property
     def num_io_tensors(self) -> int:
         return len(self.names)
 
@@ -347,7 +366,11 @@ class ICudaEngine:
     def get_tensor_dtype(self, name: str) -> DataType:
         return self._types[name]
 
-    def create_execution_context(self) -> IExecutionContext | None:
+    def create_execution_context(
+        self,
+        strategy: ExecutionContextAllocationStrategy = ExecutionContextAllocationStrategy.STATIC,
+    ) -> IExecutionContext | None:
+        assert strategy == ExecutionContextAllocationStrategy.USER_MANAGED
         return IExecutionContext(self, self._logger)
 
     def create_engine_inspector(self) -> EngineInspector:

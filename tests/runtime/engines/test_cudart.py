@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from vcedge_runtime.buffers import Block, DeviceArray
 from vcedge_runtime.engines import cudart
 from vcedge_runtime.engines.cudart import Cuda, count_bytes
 from vcedge_runtime.errors import EngineError, MissingExtraError
@@ -18,18 +19,26 @@ SOURCE = r"""
 #include <stdlib.h>
 #include <string.h>
 typedef size_t n; typedef void *p;
-static int streams = 0, blocks = 0, graphs = 0, launched = 0, capturing = 0, broken = 0;
+static int streams = 0, blocks = 0, graphs = 0, launched = 0, locked = 0;
+static int capturing = 0, broken = 0;
 int cudaStreamCreate(p *out) { *out = (p)0x51; streams++; return broken; }
 int cudaStreamDestroy(p s) { streams--; return s == (p)0x51 ? 0 : 400; }
 int cudaStreamSynchronize(p s) { return s == (p)0x51 ? broken : 400; }
 int cudaDeviceGetAttribute(int *out, int which, int device) {
     *out = which == 75 ? 8 : which == 76 ? 7 : which == 16 ? 14 : -1; return device ? 101 : 0; }
-int cudaMemGetInfo(n *freed, n *total) {
-    *freed = (n)5 << 30; *total = (n)8 << 30; return 0; }
 int cudaMalloc(p *out, n size) {
     if (size > (n)1 << 33) return 2;
     blocks++; *out = malloc(size); return 0; }
 int cudaFree(p what) { blocks--; free(what); return 0; }
+int cudaHostAlloc(p *out, n size, unsigned flags) {
+    if (flags || size > (n)1 << 33) return flags ? 1 : 2;
+    locked++; *out = malloc(size); return 0; }
+int cudaFreeHost(p what) { locked--; free(what); return 0; }
+int cudaMemcpy2DAsync(
+    p to, n step, const void *from, n close, n width, n rows, int kind, p s) {
+    if (kind != 3 || close < width || step < width) return 21;
+    for (n r = 0; r < rows; r++) memcpy((char *)to + r * step, (char *)from + r * close, width);
+    return s == (p)0x51 ? 0 : 400; }
 int cudaMemcpyAsync(p to, const void *from, n size, int kind, p s) {
     if (kind != 1 && kind != 2) return 21;
     memcpy(to, from, size); return s == (p)0x51 ? 0 : 400; }
@@ -46,7 +55,8 @@ int cudaGraphExecDestroy(p made) { graphs--; return 0; }
 const char *cudaGetErrorString(int code) {
     return code == 2 ? "out of memory" : code == 700 ? "an illegal memory access" : "other"; }
 int count(int which) {
-    return which == 0 ? streams : which == 1 ? blocks : which == 2 ? graphs : launched; }
+    return which == 0 ? streams : which == 1 ? blocks : which == 2 ? graphs
+        : which == 3 ? launched : locked; }
 void break_it(int code) { broken = code; }
 """
 
@@ -92,9 +102,32 @@ def test_addresses_of_64_bits_stay_whole(cuda: Cuda) -> None:
     cuda.free(pointer)
 
 
+def test_rows_are_spread_on_the_device(cuda: Cuda) -> None:
+    target, source = (DeviceArray(cuda, (4, 3, 2)) for _ in range(2))
+    target.write(np.zeros((4, 3, 2), np.float32))
+    rows = np.arange(8, dtype=np.float32).reshape(4, 1, 2)
+    part = DeviceArray(cuda, rows.shape)
+    part.write(rows)
+    target.put_columns(1, part)
+    np.testing.assert_array_equal(target.read()[:, 1], rows[:, 0])
+    assert not target.read()[:, ::2].any()
+    del target, source, part
+    assert counts(cuda)[1] == 0
+
+
+def test_a_block_holds_page_locked_memory_until_the_last_array_of_it_goes(cuda: Cuda) -> None:
+    block = Block((3, 4), cuda)
+    kept = block.host[1:]
+    assert (cuda._library.count(4), counts(cuda)[1]) == (1, 1)
+    del block
+    kept[...] = 7
+    assert (cuda._library.count(4), counts(cuda)[1]) == (1, 0)
+    del kept
+    assert cuda._library.count(4) == 0
+
+
 def test_the_device_is_described(cuda: Cuda) -> None:
     assert (cuda.compute_capability, cuda.multiprocessors) == ((8, 7), 14)
-    assert cuda.free_bytes == 5 << 30
 
 
 def test_a_recording_is_launched_and_dropped(cuda: Cuda) -> None:

@@ -5,15 +5,27 @@ from __future__ import annotations
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import onnxruntime
 import pytest
 
+from tests.runtime.engines.fake_cuda import FakeCuda
+from vcedge_runtime.buffers import share_array, to_host, zeros_for
 from vcedge_runtime.bundle import Bundle
+from vcedge_runtime.engines import onnxruntime as onnxruntime_engine
+from vcedge_runtime.engines import opening
+from vcedge_runtime.engines.cudart import Cuda
 from vcedge_runtime.engines.onnxruntime import CPU, CUDA, OnnxRuntimeEngine, engine_from_bundle
 from vcedge_runtime.errors import EngineError, MissingExtraError
 from vcedge_runtime.spec import GraphSpec, TensorSpec
+from vcedge_runtime.tracker import Tracker
+
+if TYPE_CHECKING:
+    from vcedge_export.verify import TruthClip
+
+SESSION = onnxruntime.InferenceSession
 
 
 @pytest.fixture
@@ -121,7 +133,7 @@ def test_a_provider_that_is_not_there_comes_with_the_line_that_installs_it(
     if CUDA in onnxruntime.get_available_providers():
         pytest.skip("this ONNX Runtime has CUDA")
     with pytest.raises(MissingExtraError, match="has no CUDAExecutionProvider; run: pip uninstall"):
-        engine_from_bundle(tiny_bundle, "encoder", provider=CUDA)
+        Tracker.open(tiny_bundle, backend="cuda")
 
 
 def test_a_silent_fall_to_the_cpu_is_an_error(
@@ -134,8 +146,125 @@ def test_a_silent_fall_to_the_cpu_is_an_error(
 
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [CUDA, CPU])
     monkeypatch.setattr(onnxruntime, "InferenceSession", fall_back)
+    monkeypatch.setattr(opening, "Cuda", FakeCuda)
     with pytest.raises(EngineError, match=f"on {CPU} instead of {CUDA}.*--backend cpu"):
-        engine_from_bundle(tiny_bundle, "encoder", provider=CUDA)
+        Tracker.open(tiny_bundle, backend="cuda")
+
+
+class CudaSession:
+    """ONNX Runtime on the CPU that says it is a GPU's, whose memory is the host's."""
+
+    made: ClassVar[list[CudaSession]] = []
+
+    def __init__(self, *args: Any, providers: Any, **kwargs: Any) -> None:
+        ((self.provider, self.options),) = providers
+        self._session = SESSION(*args, providers=[CPU], **kwargs)
+        self.recordings: list[str] = []
+        self.made.append(self)
+
+    def get_providers(self) -> list[str]:
+        return [self.provider, CPU]
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._session, name)
+
+    def io_binding(self) -> CudaBinding:
+        kind = "cuda" if self.provider == CUDA else "cpu"
+        return CudaBinding(self._session.io_binding(), kind)
+
+    def run_with_iobinding(self, binding: CudaBinding, options: Any) -> None:
+        if options is not None:
+            self.recordings.append(options.get_run_config_entry("gpu_graph_id"))
+        self._session.run_with_iobinding(binding.binding)
+
+
+class CudaBinding:
+    """Takes addresses of one kind alone."""
+
+    def __init__(self, binding: Any, kind: str) -> None:
+        self.binding = binding
+        self._kind = kind
+
+    def bind_input(self, name: str, kind: str, *rest: Any) -> None:
+        assert kind == self._kind
+        self.binding.bind_input(name, "cpu", *rest)
+
+    def bind_output(self, name: str, kind: str, *rest: Any) -> None:
+        assert kind == self._kind
+        self.binding.bind_output(name, "cpu", *rest)
+
+
+@pytest.fixture
+def gpu(monkeypatch: pytest.MonkeyPatch) -> FakeCuda:
+    """A device that ONNX Runtime finds."""
+    device = FakeCuda()
+    monkeypatch.setattr(CudaSession, "made", [])
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [CUDA, CPU])
+    monkeypatch.setattr(onnxruntime, "InferenceSession", CudaSession)
+    monkeypatch.setattr(opening, "Cuda", lambda: device)
+    return device
+
+
+def test_arrays_of_the_host_are_copied_and_those_of_the_device_are_not(
+    tiny_bundle: Bundle, encoder: OnnxRuntimeEngine, gpu: FakeCuda
+) -> None:
+    image, expected = make_image(16, 24), np.zeros((2, 3, 64), np.float32)
+    encoder.run({"image": image}, {"key": expected})
+    engine = engine_from_bundle(tiny_bundle, "encoder", cuda=gpu.share())
+    found = np.zeros_like(expected)
+    engine.run({"image": image}, {"key": found})
+    np.testing.assert_array_equal(found, expected)
+    assert (gpu.copied_in, gpu.copied_out) == ([image.nbytes], [expected.nbytes])
+    shared, key = share_array(image, gpu), zeros_for(expected.shape, gpu)
+    gpu.copied_in.clear()
+    engine.run({"image": shared}, {"key": key})
+    assert gpu.copied_in == []
+    np.testing.assert_array_equal(to_host(key), expected)
+    del shared, key
+    engine.close()
+    assert not gpu.held
+    assert gpu.users == 1
+
+
+def test_the_devices_stream_is_onnxruntimes_and_tf32_is_off(
+    tiny_bundle: Bundle, gpu: FakeCuda
+) -> None:
+    engine_from_bundle(tiny_bundle, "encoder", cuda=gpu)
+    expected = {"use_tf32": "0", "user_compute_stream": "1", "enable_cuda_graph": "0"}
+    assert CudaSession.made[-1].options == expected
+
+
+def test_recordings_are_told_apart_by_shapes_and_addresses(
+    tiny_bundle: Bundle, gpu: FakeCuda, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(onnxruntime_engine, "RECORDINGS", 2)
+    engine = engine_from_bundle(tiny_bundle, "encoder", cuda=gpu, cuda_graphs=True)
+    session = CudaSession.made[-1]
+    assert session.options["enable_cuda_graph"] == "1"
+    image = share_array(make_image(16, 24), gpu)
+    first, second, third = (zeros_for((2, 3, 64), gpu) for _ in range(3))
+    for key in (first, second, first, third, second):
+        engine.run({"image": image}, {"key": key})
+    # The third set of addresses is one more than are kept.
+    assert session.recordings == ["1", "2", "1", "-1", "2"]
+
+
+@pytest.mark.parametrize("cuda_graphs", [None, True])
+def test_a_clip_is_tracked_to_the_same_masks_on_a_device(
+    srnet_bundle: Bundle, tiny_clip: TruthClip, gpu: FakeCuda, cuda_graphs: bool | None
+) -> None:
+    masks = []
+    for backend in ("cpu", "cuda"):
+        options = {"backend": backend, "cuda_graphs": cuda_graphs}
+        with Tracker.open(srnet_bundle, size=64, threads=1, **options) as tracker:
+            tracker.start(tiny_clip.frames[0], tiny_clip.masks[0])
+            masks.append([tracker.step(frame).mask for frame in tiny_clip.frames[1:]])
+    np.testing.assert_array_equal(masks[1], masks[0])
+    assert not gpu.held
+    assert gpu.users == 0
+    on_device = [made for made in CudaSession.made if made.provider == CUDA]
+    assert len(on_device) == len(srnet_bundle.graphs)
+    assert all(bool(made.recordings) is bool(cuda_graphs) for made in on_device)
 
 
 @pytest.mark.gpu
@@ -144,8 +273,8 @@ def test_a_gpu_gives_what_a_cpu_gives(tiny_bundle: Bundle) -> None:
         pytest.skip("ONNX Runtime has no CUDA; pip install vcedge[gpu]")
     image = np.random.default_rng(0).standard_normal((1, 3, 64, 96)).astype(np.float32)
     keys = []
-    for provider in (CPU, CUDA):
+    for cuda in (None, Cuda()):
         out = {"key": np.zeros((8, 12, 64), np.float32)}
-        engine_from_bundle(tiny_bundle, "encoder", provider=provider).run({"image": image}, out)
+        engine_from_bundle(tiny_bundle, "encoder", cuda=cuda).run({"image": image}, out)
         keys.append(out["key"])
     np.testing.assert_allclose(keys[1], keys[0], rtol=0, atol=1e-3 * np.abs(keys[0]).max())

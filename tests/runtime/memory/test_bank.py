@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from vcedge_runtime.buffers import Block
 from vcedge_runtime.errors import TrackerError
 from vcedge_runtime.memory.bank import MemoryBank
 
@@ -80,9 +81,9 @@ def test_colours_stand_before_the_labels_and_stay_when_these_are_widened() -> No
 @pytest.mark.parametrize("enhanced", [False, True])
 def test_what_is_kept_twice_counts_twice(refined: bool, enhanced: bool) -> None:
     bank = MemoryBank(3, (4, 5), 8, 2, refined=refined, enhanced=enhanced)
-    assert (bank.raw_keys is bank.keys) != refined
-    arrays = {id(a): a for a in vars(bank).values() if isinstance(a, np.ndarray)}
-    assert bank.nbytes == sum(array.nbytes for array in arrays.values())
+    assert (bank.raw_key_block is bank.key_block) != refined
+    blocks = {id(each): each for each in vars(bank).values() if isinstance(each, Block)}
+    assert bank.nbytes == sum(block.host.nbytes for block in blocks.values())
     before = bank.nbytes
     bank.widen(6)
     assert bank.nbytes - before == (2 if enhanced else 1) * 3 * 4 * 5 * 4 * 4

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from vcedge_runtime.engines.base import Buffer
+from vcedge_runtime.buffers import Buffer
 from vcedge_runtime.engines.numpy import NumpyColumnTotal, NumpyLabelReadout
 from vcedge_runtime.errors import TrackerError
 from vcedge_runtime.memory.bank import MemoryBank
@@ -179,7 +179,7 @@ def test_its_bytes_do_not_hang_on_what_is_read() -> None:
     LabelPropagation(reader, bank, JointFusion()).read(2, [0], Sampling(RADIUS))
     read_everywhere(bank, reader, [0, 1, 3, 4])
     assert reader.nbytes == before
-    held = [array for array in vars(reader).values() if isinstance(array, np.ndarray)]
+    held = [reader._sums, reader._values]
     assert before == reader.windows.nbytes + sum(array.nbytes for array in held)
     reader.resize(8)
     assert reader.nbytes - before == 4 * 4 * 4 * reader.windows.query_index.size

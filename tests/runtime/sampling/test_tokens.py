@@ -73,8 +73,3 @@ def test_a_map_is_spread_as_pytorch_resizes_it(grid_hw: tuple[int, int]) -> None
         torch.from_numpy(windows)[None, None], grid_hw, mode="bilinear", align_corners=False
     )[0, 0]
     np.testing.assert_allclose(grid.up_y @ windows @ grid.up_x, expected, atol=1e-5)
-
-
-def test_the_bytes_of_all_tables_are_known() -> None:
-    grid = token_grid((60, 107))
-    assert grid.nbytes == 4 * (TOKENS + WINDOWS) * (60 + 107)

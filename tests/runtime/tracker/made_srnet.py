@@ -13,9 +13,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from vcedge_runtime.buffers import Buffer, HostArray, host_arrays
 from vcedge_runtime.bundle import Bundle, GraphFile
-from vcedge_runtime.engines.base import Buffer, Engine
-from vcedge_runtime.engines.numpy import NumpyMemoryRead
+from vcedge_runtime.engines.base import Engine
+from vcedge_runtime.engines.numpy import NumpyMemoryRead, NumpySoftAggregation
 from vcedge_runtime.object_composition import ObjectComposition
 from vcedge_runtime.spec import GraphSpec, TensorSpec
 from vcedge_runtime.tracker import Tracker
@@ -23,7 +24,7 @@ from vcedge_runtime.tracker import Tracker
 KEY_DIM, VALUE_DIM, STRIDE, FINE = 3, 16, 16, 4
 SHARPNESS = 30.0
 """How far apart the keys of two colours lie."""
-Run = Callable[[Mapping[str, Buffer], Mapping[str, Buffer]], None]
+Run = Callable[[Mapping[str, HostArray], Mapping[str, HostArray]], None]
 
 
 def _f32(name: str, *shape: int | str) -> TensorSpec:
@@ -53,9 +54,9 @@ SPECS = {
                 _f32("image", 1, 3, "H", "W"),
                 _f32("f16", 1, 1, "h", "w"),
                 _f32("masks", "objects", "H", "W"),
-                _f32("others", "objects", "H", "W"),
+                _f32("background", 1, "H", "W"),
             ),
-            (_f32("value", *_CELLS), *_SUMS),
+            (_f32("value", *_CELLS), *_SUMS, _f32("coverage", "objects", "h", "w")),
         ),
         GraphSpec(
             "feature_alignment",
@@ -101,6 +102,11 @@ SPECS = {
             ),
             (_f32("logits", "objects", "H", "W"),),
         ),
+        GraphSpec(
+            "soft_aggregation",
+            (_f32("logits", "objects", "H", "W"),),
+            (_f32("shares", "labels", "H", "W"),),
+        ),
     )
 }
 
@@ -123,8 +129,9 @@ class HandMadeGraph:
         self.spec.check_arrays({**inputs, **out})
         if self.broken:
             raise RuntimeError("broken on purpose")
-        self.runs.append({name: array.copy() for name, array in inputs.items()})
-        self._run(inputs, out)
+        given = host_arrays(self.spec.name, inputs)
+        self.runs.append({name: array.copy() for name, array in given.items()})
+        self._run(given, host_arrays(self.spec.name, out))
 
     def close(self) -> None:
         """Hold nothing."""
@@ -135,11 +142,11 @@ def _pool(plane: NDArray[Any], cell: int) -> NDArray[Any]:
     return plane.reshape(*plane.shape[:-2], height, cell, width, cell).mean(axis=(-3, -1))
 
 
-def _encode_query(inputs: Mapping[str, Buffer], out: Mapping[str, Buffer]) -> None:
+def _encode_query(inputs: Mapping[str, HostArray], out: Mapping[str, HostArray]) -> None:
     out["key"][...] = SHARPNESS * _pool(inputs["image"][0], STRIDE).transpose(1, 2, 0)
 
 
-def _encode_values(inputs: Mapping[str, Buffer], out: Mapping[str, Buffer]) -> None:
+def _encode_values(inputs: Mapping[str, HostArray], out: Mapping[str, HostArray]) -> None:
     fine = _pool(inputs["masks"], FINE)
     objects, cells = len(fine), STRIDE // FINE
     grid = fine.reshape(objects, fine.shape[1] // cells, cells, fine.shape[2] // cells, cells)
@@ -147,23 +154,24 @@ def _encode_values(inputs: Mapping[str, Buffer], out: Mapping[str, Buffer]) -> N
     inside = _pool(inputs["masks"], STRIDE)
     both = np.stack([inside, 1 - inside], axis=1)
     out["value"][...] = value
+    out["coverage"][...] = inside
     out["weights"][...] = both.sum(axis=(2, 3))
     out["sums"][...] = np.einsum("kshw,hwkc->ksc", both, value)
 
 
-def _stay(inputs: Mapping[str, Buffer], out: Mapping[str, Buffer]) -> None:
+def _stay(inputs: Mapping[str, HostArray], out: Mapping[str, HostArray]) -> None:
     out["aligned_key"][...], out["aligned_value"][...] = inputs["key"], inputs["value"]
 
 
-def _mix(inputs: Mapping[str, Buffer], out: Mapping[str, Buffer]) -> None:
+def _mix(inputs: Mapping[str, HostArray], out: Mapping[str, HostArray]) -> None:
     out["mixed"][...] = (inputs["readout"] + inputs["local_readout"]) / 2
 
 
-def _pass_on(inputs: Mapping[str, Buffer], out: Mapping[str, Buffer]) -> None:
+def _pass_on(inputs: Mapping[str, HostArray], out: Mapping[str, HostArray]) -> None:
     out["features"][...] = inputs["mixed"]
 
 
-def _decode(inputs: Mapping[str, Buffer], out: Mapping[str, Buffer]) -> None:
+def _decode(inputs: Mapping[str, HostArray], out: Mapping[str, HostArray]) -> None:
     features, cells = inputs["features"], STRIDE // FINE
     height, width = features.shape[2:]
     fine = features.reshape(-1, cells, cells, height, width).transpose(0, 3, 1, 4, 2)
@@ -189,6 +197,7 @@ def make_engines(top_k: int = 4) -> dict[str, Engine]:
         name: HandMadeGraph(SPECS[name], run) for name, run in _RUNS.items()
     }
     engines["memory_read"] = NumpyMemoryRead(SPECS["memory_read"], top_k=top_k)
+    engines["soft_aggregation"] = NumpySoftAggregation(SPECS["soft_aggregation"])
     return engines
 
 

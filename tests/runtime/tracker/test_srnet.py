@@ -309,9 +309,7 @@ def test_objects_are_encoded_and_decoded_in_groups_as_all_at_once(
     assert {len(run["masks"]) for run in encoder.runs} == ({1} if together == 1 else {1, 2})
     # Every object is told what all others cover, those of other groups too.
     covered = sum(run["masks"].sum(axis=0) for run in encoder.runs[: -(-3 // together)])
-    np.testing.assert_allclose(
-        encoder.runs[0]["masks"][0] + encoder.runs[0]["others"][0], covered, atol=1e-6
-    )
+    np.testing.assert_allclose(1 - encoder.runs[0]["background"][0], covered, atol=1e-6)
 
 
 def test_points_are_refused_with_a_model_that_follows_masks(tracker: Tracker) -> None:

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vcedge.models.aggregation import aggregate_logits, aggregate_softly
-from vcedge_runtime.propagation import prototypes
+from vcedge_runtime.engines import numpy as oracle
 
 
 @settings(deadline=None)
@@ -61,24 +61,24 @@ def test_gradients_are_finite_where_objects_are_sure() -> None:
 
 @settings(deadline=None)
 @given(st.integers(0, 5), st.floats(0.1, 8), st.integers(0, 10**6))
-def test_the_runtimes_shares_are_the_same(objects: int, bound: float, seed: int) -> None:
+def test_the_oracles_shares_are_the_same(objects: int, bound: float, seed: int) -> None:
     logits = torch.rand(objects, 6, 7, generator=torch.Generator().manual_seed(seed))
     logits = bound * (2 * logits - 1)
-    found = torch.from_numpy(prototypes.aggregate_softly(logits.numpy()))
+    found = torch.from_numpy(oracle.aggregate_softly(logits.numpy()))
     # At a logit of 8 a sigmoid may be rounded by 6e-8, of the 3e-4 that it lacks to 1.
     torch.testing.assert_close(found, aggregate_softly(logits[None])[0], rtol=0, atol=2e-4)
 
 
 @settings(deadline=None)
 @given(st.integers(1, 5), st.floats(9, 200), st.integers(0, 10**6))
-def test_the_runtimes_winner_is_the_same_where_one_is_sure(
+def test_the_oracles_winner_is_the_same_where_one_is_sure(
     objects: int, sure: float, seed: int
 ) -> None:
     generator = torch.Generator().manual_seed(seed)
     logits = -sure * torch.rand(objects, 6, 7, generator=generator)
     winner = torch.randint(0, objects, (1, 6, 7), generator=generator)
     logits.scatter_(0, winner, sure)
-    found = torch.from_numpy(prototypes.aggregate_softly(logits.numpy()))
+    found = torch.from_numpy(oracle.aggregate_softly(logits.numpy()))
     expected = aggregate_softly(logits[None])[0]
     assert torch.equal(found.argmax(0), 1 + winner[0])
     assert torch.equal(expected.argmax(0), found.argmax(0))

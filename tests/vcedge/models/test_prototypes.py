@@ -10,6 +10,7 @@ from torch.nn import functional
 from vcedge.models.prototypes import (
     Attention,
     PrototypeTransformer,
+    cover_cells,
     prototypes_from_sums,
     sum_features,
 )
@@ -45,7 +46,7 @@ def transformer() -> PrototypeTransformer:
 
 def test_sums_weigh_each_cell_by_the_share_of_it_that_the_mask_covers() -> None:
     values, masks = torch.randn(3, 7, *GRID), make_masks()
-    sums, weights = sum_features(values, masks)
+    sums, weights = sum_features(values, cover_cells(masks))
     for n in range(3):
         inside, count = torch.zeros(7), 0.0
         for i in range(GRID[0]):
@@ -61,9 +62,9 @@ def test_sums_weigh_each_cell_by_the_share_of_it_that_the_mask_covers() -> None:
 
 def test_sums_of_two_frames_add_up_to_those_of_both_at_once() -> None:
     values, masks = torch.randn(2, 7, *GRID), make_masks(2)
-    sums, weights = sum_features(values, masks)
+    sums, weights = sum_features(values, cover_cells(masks))
     both = torch.cat([*values], 2)[None], torch.cat([*masks], 2)[None]
-    expected, count = sum_features(*both)
+    expected, count = sum_features(both[0], cover_cells(both[1]))
     torch.testing.assert_close(sums.sum(0)[None], expected, **CLOSE)
     torch.testing.assert_close(weights.sum(0)[None], count, **CLOSE)
 
@@ -72,7 +73,7 @@ def test_prototypes_are_the_mean_features_of_either_side() -> None:
     values = torch.randn(1, 7, *GRID)
     masks = torch.zeros(1, 1, 16 * GRID[0], 16 * GRID[1])
     masks[..., :32] = 1
-    prototypes = prototypes_from_sums(*sum_features(values, masks))
+    prototypes = prototypes_from_sums(*sum_features(values, cover_cells(masks)))
     torch.testing.assert_close(prototypes[0, 0], values[0, ..., :2].mean((1, 2)), **CLOSE)
     torch.testing.assert_close(prototypes[0, 1], values[0, ..., 2:].mean((1, 2)), **CLOSE)
 
@@ -83,7 +84,7 @@ def test_an_empty_side_has_a_prototype_of_zeros(
 ) -> None:
     x, _, positions = make_inputs(1)
     masks = torch.full((1, 1, 16 * GRID[0], 16 * GRID[1]), covered)
-    prototypes = prototypes_from_sums(*sum_features(x, masks))
+    prototypes = prototypes_from_sums(*sum_features(x, cover_cells(masks)))
     assert not prototypes[0, empty].any()
     assert prototypes[0, 1 - empty].any()
     with torch.inference_mode():

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from tests.conftest import make_srnet
 from vcedge.models.graph import GraphModule
-from vcedge.models.prototypes import prototypes_from_sums, sum_features
+from vcedge.models.prototypes import cover_cells, prototypes_from_sums, sum_features
 from vcedge.models.srnet import SRNET_PROFILES, SRNet
 from vcedge.models.srnet_graphs import srnet_graphs
 from vcedge_runtime.object_composition import ObjectComposition
@@ -78,16 +78,23 @@ def test_the_value_encoder_is_the_networks_with_the_sums_of_its_masks(
     network: SRNet, graphs: Mapping[str, GraphModule]
 ) -> None:
     image, f16 = draw(1, 3, HEIGHT, WIDTH), draw(1, 256, *GRID).relu()
-    masks = torch.softmax(draw(OBJECTS + 1, HEIGHT, WIDTH), 0)[1:]
-    others = draw(OBJECTS, HEIGHT, WIDTH).sigmoid()
-    value, sums, weights = run(graphs["value_encoder"], image, f16, masks, others)
+    # One object more than the graph is asked for.
+    shares = torch.softmax(draw(OBJECTS + 2, HEIGHT, WIDTH), 0)
+    background, masks = shares[:1], shares[1 : 1 + OBJECTS]
+    others = shares[1:].sum(0) - masks
+    found = run(graphs["value_encoder"], image, f16, masks, background)
+    value, sums, weights, coverage = found
     with torch.inference_mode():
         expected = network.value(image, f16, masks[None], others[None])[0]
-        expected_sums, expected_weights = sum_features(expected, masks[:, None])
+        expected_coverage = cover_cells(masks[:, None])
+        expected_sums, expected_weights = sum_features(expected, expected_coverage)
     wanted = expected.permute(2, 3, 0, 1)
     assert (value - wanted).abs().max() < 1e-4 * wanted.abs().max()
     assert (sums - expected_sums).abs().max() < 1e-4 * expected_sums.abs().max()
     torch.testing.assert_close(weights, expected_weights, **CLOSE)
+    assert torch.equal(coverage, expected_coverage[:, 0])
+    means = masks.reshape(OBJECTS, GRID[0], 16, GRID[1], 16).mean((2, 4))
+    torch.testing.assert_close(coverage, means, **CLOSE)
 
 
 def test_alignment_is_the_networks(network: SRNet, graphs: Mapping[str, GraphModule]) -> None:

@@ -1,0 +1,75 @@
+"""Every graph of a tracker in the back-end that was asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import closing
+
+from vcedge_runtime.buffers import Device
+from vcedge_runtime.bundle import Bundle
+from vcedge_runtime.engines.base import Engine
+from vcedge_runtime.engines.cudart import Cuda
+from vcedge_runtime.engines.onnxruntime import CUDA, engine_from_bundle, require_provider
+from vcedge_runtime.engines.plans import BuildProgress, ignore_progress
+from vcedge_runtime.errors import MissingExtraError, TrackerError
+
+BACKENDS = ("cpu", "cuda", "tensorrt")
+"""What can run the graphs: ONNX Runtime on the CPU or in CUDA, or TensorRT."""
+
+
+def open_engines(
+    bundle: Bundle,
+    names: Iterable[str],
+    backend: str,
+    *,
+    threads: int = 0,
+    cuda_graphs: bool | None = None,
+    tell: Callable[[str], None] = lambda text: None,
+    on_progress: Callable[[BuildProgress], None] = ignore_progress,
+) -> tuple[Mapping[str, Engine], Device | None]:
+    """Open graphs of a bundle.
+
+    Args:
+        bundle: whose graphs.
+        names: which of them.
+        backend: one of ``BACKENDS``.
+        threads: threads of an engine on the CPU; 0 lets it choose.
+        cuda_graphs: whether a GPU's runs are recorded; None as its back-end does it.
+        tell: told in words what takes long.
+        on_progress: told how far the build of an engine is.
+
+    Returns:
+        Engines by graph, which the caller closes, and where they want arrays that live longer than
+        a run: None on the host.
+
+    Raises:
+        TrackerError: there is no such back-end.
+        MissingExtraError: it is not installed.
+        EngineError: a graph cannot be loaded, or there is no device.
+    """
+    if backend == "cpu":
+        return {name: engine_from_bundle(bundle, name, threads=threads) for name in names}, None
+    if backend == "cuda":
+        require_provider(CUDA)
+        with closing(Cuda()) as cuda:
+            recorded = bool(cuda_graphs)
+            return {
+                name: engine_from_bundle(bundle, name, cuda=cuda.share(), cuda_graphs=recorded)
+                for name in names
+            }, cuda
+    if backend != "tensorrt":
+        raise TrackerError(f"received back-end {backend!r}; expected one of {BACKENDS}")
+    try:
+        from vcedge_runtime.engines.tensorrt import engines_from_bundle
+        from vcedge_runtime.engines.tensorrt_build import BuildSettings
+    except ImportError as exc:
+        raise MissingExtraError(
+            "TensorRT is not installed; it comes with JetPack, or run: "
+            'pip install "vcedge[tensorrt]"'
+        ) from exc
+    settings = BuildSettings(cuda_graphs=cuda_graphs is not False)
+    with closing(Cuda()) as cuda:
+        engines = engines_from_bundle(
+            bundle, names, cuda, settings=settings, tell=tell, on_progress=on_progress
+        )
+        return engines, cuda

@@ -1,0 +1,99 @@
+"""What SRNet's graphs give of one frame, where the next of them take it."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vcedge_runtime.buffers import Block, Device, zeros_for
+from vcedge_runtime.engines.base import Engine
+
+
+class EncodedFrame:
+    """One frame as its encoder takes and gives it, but for the key, which memory has.
+
+    Args:
+        encoder: of queries.
+        stride: pixels per key cell.
+        work_hw: height and width in which frames are encoded.
+        objects: K.
+        device: of the engines; None where they run on the host.
+
+    Attributes:
+        image: (1, 3, H, W) normalised Lab.
+        features: the encoder's other outputs, by name.
+        shares: (K + 1, H, W), of the background and each object in every pixel.
+    """
+
+    def __init__(
+        self,
+        encoder: Engine,
+        stride: int,
+        work_hw: tuple[int, int],
+        objects: int,
+        device: Device | None,
+    ) -> None:
+        lengths = {
+            axis + name: length // cell
+            for cell, name in ((stride, ""), (8, "8"), (4, "4"))
+            for axis, length in zip("hw", work_hw, strict=True)
+        }
+        self._device = device
+        self.image = Block((1, 3, *work_hw), device)
+        self.shares = Block((objects + 1, *work_hw), device)
+        self.features = {
+            tensor.name: zeros_for(
+                [lengths[dim] if isinstance(dim, str) else dim for dim in tensor.shape], device
+            )
+            for tensor in encoder.spec.outputs
+            if tensor.name != "key"
+        }
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all arrays."""
+        return sum(a.nbytes for a in (self.image, self.shares, *self.features.values()))
+
+    def exchange_shares(self, shares: NDArray[np.float32]) -> None:
+        """Take other shares, of other objects."""
+        self.shares = Block.of(shares, self._device)
+
+
+class FoundObjects:
+    """What the graphs of a frame leave to each other, of K objects.
+
+    Args:
+        objects: K.
+        work_hw: height and width in which frames are encoded.
+        grid_hw: height and width of the key grid.
+        value_dim: Cv.
+        device: of the engines; None where they run on the host.
+
+    Attributes:
+        read: (K, Cv, h, w), from global memory.
+        near: (K, Cv, h, w), from local memory.
+        mixed: (K, Cv, h, w), both.
+        features: (K, Cv, h, w), as they follow the prototypes.
+        aligned: (1, h, w, K, Cv), the local memory's value where the frame has it.
+        logits: (K, H, W), of each object's own mask.
+    """
+
+    def __init__(
+        self,
+        objects: int,
+        work_hw: tuple[int, int],
+        grid_hw: tuple[int, int],
+        value_dim: int,
+        device: Device | None,
+    ) -> None:
+        planes = (objects, value_dim, *grid_hw)
+        self.read, self.near, self.mixed, self.features = (
+            zeros_for(planes, device) for _ in range(4)
+        )
+        self.aligned = zeros_for((1, *grid_hw, objects, value_dim), device)
+        self.logits = zeros_for((objects, *work_hw), device)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all arrays."""
+        return sum(array.nbytes for array in vars(self).values())

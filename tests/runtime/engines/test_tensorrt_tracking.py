@@ -1,0 +1,205 @@
+"""Whole clips tracked by TensorRT's engine, on a TensorRT made of ONNX Runtime."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from tests.runtime.engines import tensorrt_double as double
+from tests.runtime.engines.conftest import MODULES
+from tests.runtime.engines.fake_cuda import FakeCuda
+from vcedge_runtime.bundle import Bundle
+from vcedge_runtime.engines import opening
+from vcedge_runtime.errors import EngineError, MissingExtraError, TrackerError
+from vcedge_runtime.tracker import Tracker
+
+if TYPE_CHECKING:
+    from vcedge_export.verify import TruthClip
+
+SIZE = 64
+Masks = list[NDArray[np.uint8]]
+
+
+@pytest.fixture
+def device(engines: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> FakeCuda:
+    """What trackers find as their GPU."""
+    found = FakeCuda()
+    monkeypatch.setattr(opening, "Cuda", lambda: found)
+    monkeypatch.setattr(engines, "choose_folder", lambda bundle: tmp_path / "engines")
+    return found
+
+
+def track(tracker: Tracker, clip: TruthClip) -> Masks:
+    """Track a clip there and back; an object is drawn again, one is added, one is taken away."""
+    frames = [*clip.frames, *clip.frames[::-1]]
+    masks = []
+    tracker.start(frames[0], clip.masks[0])
+    for step, frame in enumerate(frames[1:]):
+        masks.append(tracker.step(frame).mask)
+        if step == 2:
+            tracker.add_object(1, clip.masks[3] == 1)
+            tracker.add_object(9, np.roll(clip.masks[3] == 2, 10, axis=0))
+        if step == 4:
+            tracker.remove_object(2)
+    return masks
+
+
+COMPOSITIONS: dict[str, tuple[str, dict[str, Any]]] = {
+    "base": ("tiny_bundle", {}),
+    "two ways": ("tiny_bundle", {"memory": "dynamic", "fusion": "bidirectional"}),
+    "MER": ("mer_bundle", {}),
+    "SRNet": ("srnet_bundle", {}),
+    "SRNet and dynamic memory": ("srnet_bundle", {"memory": "dynamic"}),
+    "SRNet without local memory": ("srnet_bundle", {"local": "off"}),
+}
+
+
+@pytest.mark.parametrize(("model", "parts"), COMPOSITIONS.values(), ids=COMPOSITIONS)
+def test_a_clip_is_tracked_to_the_same_masks(
+    device: FakeCuda,
+    tiny_clip: TruthClip,
+    request: pytest.FixtureRequest,
+    model: str,
+    parts: dict[str, Any],
+) -> None:
+    bundle: Bundle = request.getfixturevalue(model)
+    with Tracker.open(bundle, size=SIZE, threads=1, **parts) as tracker:
+        expected = track(tracker, tiny_clip)
+    told: list[str] = []
+    for _ in range(2):
+        device.users = 1
+        with Tracker.open(
+            bundle, size=SIZE, backend="tensorrt", tell=told.append, **parts
+        ) as tracker:
+            np.testing.assert_array_equal(track(tracker, tiny_clip), expected)
+        assert (device.users, device.held, device.held_on_host) == (0, {}, {})
+        assert not device.graphs
+    # Each graph's engine was built once, for all frames of both runs.
+    built = [line for line in told if line.startswith("building")]
+    assert built
+    assert len(built) == len({line.split()[4] for line in built})
+
+
+def test_more_objects_than_are_encoded_together(
+    device: FakeCuda, srnet_bundle: Bundle, tiny_clip: TruthClip, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vcedge_runtime.object_predictor.TOGETHER", 1)
+    masks = []
+    for backend in ("cpu", "tensorrt"):
+        with Tracker.open(srnet_bundle, size=SIZE, backend=backend, threads=1) as tracker:
+            masks.append(track(tracker, tiny_clip))
+    np.testing.assert_array_equal(masks[0], masks[1])
+
+
+def test_points_are_followed_to_the_same_places(
+    device: FakeCuda, tiny_bundle: Bundle, tiny_clip: TruthClip
+) -> None:
+    found = []
+    for backend in ("cpu", "tensorrt"):
+        with Tracker.open(tiny_bundle, size=SIZE, backend=backend, threads=1) as tracker:
+            tracker.start_points(tiny_clip.frames[0], {"a": (30.0, 30.0), "b": (60.0, 20.0)})
+            found.append([tracker.step(frame).points for frame in tiny_clip.frames[1:]])
+    assert found[0] == found[1]
+
+
+def steady_copies(device: FakeCuda, tracker: Tracker, clip: TruthClip) -> tuple[list[int], ...]:
+    """Bytes of the copies in and out of the last of some frames."""
+    tracker.start(clip.frames[0], clip.masks[0])
+    for frame in [*clip.frames[1:], *clip.frames[::-1]]:
+        device.copied_in.clear()
+        device.copied_out.clear()
+        tracker.step(frame)
+    return device.copied_in, device.copied_out
+
+
+def test_srnet_copies_the_frame_there_and_shares_back_and_little_else(
+    device: FakeCuda, srnet_bundle: Bundle, tiny_clip: TruthClip
+) -> None:
+    with Tracker.open(srnet_bundle, size=SIZE, backend="tensorrt") as tracker:
+        copied_in, copied_out = steady_copies(device, tracker, tiny_clip)
+        predictor = tracker._current().predictor
+        pixels, cells = 64 * 96, predictor.bank.labels[0, ..., 0].size
+        objects, dim = 2, predictor.parts.value_dim  # type: ignore[union-attr]
+        # The sums that make prototypes, and which slots are read.
+        assert sorted(copied_in, reverse=True)[0] == 3 * pixels * 4
+        assert sum(copied_in) < 3 * pixels * 4 + 4 * (objects * 2 * (dim + 1)) + 200
+        assert sorted(copied_out, reverse=True)[0] == (objects + 1) * pixels * 4
+        rest = 4 * objects * (2 * (dim + 1) + cells)
+        assert sum(copied_out) == (objects + 1) * pixels * 4 + rest
+
+
+def test_labels_are_propagated_without_a_copy_of_memory(
+    device: FakeCuda, mer_bundle: Bundle, tiny_clip: TruthClip
+) -> None:
+    with Tracker.open(mer_bundle, size=SIZE, backend="tensorrt") as tracker:
+        copied_in, copied_out = steady_copies(device, tracker, tiny_clip)
+        bank = tracker._current().predictor.bank
+        # The frame and its flow, the new labels; keys are copied once, to Python.
+        assert sorted(copied_in, reverse=True)[:2] == [3 * 64 * 96 * 4] * 2
+        assert copied_in.count(bank.values[0].nbytes) == 1
+        assert copied_out.count(bank.keys[0].nbytes) == 1
+        assert bank.key_block.nbytes not in copied_in
+        assert bank.keys.nbytes not in copied_in
+
+
+@pytest.mark.parametrize("model", ["tiny_bundle", "srnet_bundle"])
+def test_memory_on_the_device_is_counted_and_never_grows(
+    device: FakeCuda, tiny_clip: TruthClip, request: pytest.FixtureRequest, model: str
+) -> None:
+    bundle: Bundle = request.getfixturevalue(model)
+    with Tracker.open(bundle, size=SIZE, threads=1) as tracker:
+        tracker.start(tiny_clip.frames[0], tiny_clip.masks[0])
+        on_host = tracker.memory_bytes
+    with Tracker.open(bundle, size=SIZE, backend="tensorrt", cuda_graphs=False) as tracker:
+        tracker.start(tiny_clip.frames[0], tiny_clip.masks[0])
+        held = sum(block.size for block in device.held_on_host.values())
+        counted, sizes = tracker.memory_bytes, set()
+        for frame in tiny_clip.frames[1:] * 5:
+            tracker.step(frame)
+            sizes.add((device.bytes_held, len(device.held), tracker.memory_bytes))
+        assert {size[2] for size in sizes} == {counted}
+        # Every graph has run once; references and tiles are within what was allocated for them.
+        assert len({size[:2] for size in list(sizes)[-2:]}) >= 1
+        assert held == sum(block.size for block in device.held_on_host.values())
+        assert on_host < counted < on_host + device.bytes_held
+        settled = device.bytes_held
+        for frame in tiny_clip.frames[1:] * 3:
+            tracker.step(frame)
+        assert device.bytes_held == settled
+
+
+def test_a_run_that_fails_leaves_the_last_frame_the_last(
+    device: FakeCuda, srnet_bundle: Bundle, tiny_clip: TruthClip
+) -> None:
+    frames = tiny_clip.frames
+    with Tracker.open(srnet_bundle, size=SIZE, threads=1) as tracker:
+        tracker.start(frames[0], tiny_clip.masks[0])
+        expected = [tracker.step(frame).mask for frame in frames[1:]]
+    with Tracker.open(srnet_bundle, size=SIZE, backend="tensorrt") as tracker:
+        tracker.start(frames[0], tiny_clip.masks[0])
+        found = []
+        for frame in frames[1:]:
+            double.behaviour.fails = True
+            with pytest.raises(EngineError, match="an illegal memory access"):
+                tracker.step(frames[0])
+            double.behaviour.fails = False
+            found.append(tracker.step(frame).mask)
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_what_is_not_installed_is_named(
+    tiny_bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "tensorrt", None)
+    for name in MODULES:
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    with pytest.raises(MissingExtraError, match="TensorRT is not installed"):
+        Tracker.open(tiny_bundle, backend="tensorrt")
+    with pytest.raises(TrackerError, match="received back-end 'gpu'"):
+        Tracker.open(tiny_bundle, backend="gpu")
