@@ -73,7 +73,28 @@ def export_bundle(
         partial.replace(folder)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-    return replace(proven, folder=folder)
+    proven = replace(proven, folder=folder)
+    return proven if options.engines is None else _prove_engines(proven, model, clip, options)
+
+
+def _prove_engines(
+    bundle: Bundle, model: ExportedModel, clip: TruthClip, options: ExportOptions
+) -> Bundle:
+    """Build the engines of a bundle that stands, and write into it whether they are the model."""
+    whole, engines = replace(bundle, composition=model.whole), options.engines
+    assert engines is not None
+    found = prove(
+        whole,
+        lambda: open_modules(model),
+        clip,
+        max_drop=options.max_drop,
+        open_exported=lambda: engines(whole),
+    )
+    files = bundle.verification
+    proof = {**files, "passes": files["passes"] and found["passes"], "tensorrt": found}
+    proven = replace(bundle, verification=proof)
+    proven.save()
+    return proven
 
 
 def _require_free(folder: Path, overwrite: bool) -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from vcedge.models.graph import GraphModule
 from vcedge_calibration.recording import Sample
 from vcedge_export.int8 import Int8Settings
+from vcedge_runtime.bundle import Bundle
 from vcedge_runtime.composition import Composition, Part
+from vcedge_runtime.engines.base import Engine
 from vcedge_runtime.errors import ExportError
 from vcedge_runtime.object_composition import ObjectComposition
 
@@ -43,6 +45,8 @@ class ExportOptions:
             ``fp16`` the rest is in FP16, for TensorRT; without, in FP32, for a CPU.
         samples: what INT8 is calibrated on, by graph; recorded on the clip of the proof when None.
         max_drop: most J&F, 0 to 1, that INT8 may lose on that clip.
+        engines: opens every graph of the bundle as the device that runs it will; they are built
+            beside the bundle and proven too. None proves the files alone.
         overwrite: replace a bundle that stands in the folder.
     """
 
@@ -65,6 +69,7 @@ class ExportOptions:
     int8: Int8Settings | None = None
     samples: Mapping[str, Sequence[Sample]] | None = None
     max_drop: float = 0.01
+    engines: Callable[[Bundle], Mapping[str, Engine]] | None = None
     overwrite: bool = False
 
     def __post_init__(self) -> None:

@@ -77,6 +77,7 @@ def prove(
     *,
     max_drop: float = BOUNDS["int8"].score,
     on_run: OnRun | None = None,
+    open_exported: Callable[[], Mapping[str, Engine]] | None = None,
 ) -> dict[str, Any]:
     """Compare a bundle with its source; where layers are in FP16, as a GPU rounds them too.
 
@@ -86,24 +87,28 @@ def prove(
         clip: frames with truth.
         max_drop: most J&F that INT8 may lose.
         on_run: told each run; see ``verify_bundle``.
+        open_exported: an engine for each graph, on what shall be proven; ONNX Runtime's on the CPU
+            when None.
 
     Returns:
-        Plain JSON values, for the manifest; in FP16 those of the rounded graphs, and under
-        ``unrounded`` those of the files as ONNX Runtime runs them on a CPU.
+        Plain JSON values, for the manifest; in FP16 on the CPU those of the rounded graphs, and
+        under ``unrounded`` those of the files as ONNX Runtime runs them there.
 
     Raises:
         ExportError: the clip is too short.
+        EngineError: an engine cannot be built or opened.
     """
 
-    def verify(*, rounded: bool) -> dict[str, Any]:
-        exported = open_engines(bundle, bundle.graphs, rounded=rounded)
+    def verify(exported: Mapping[str, Engine]) -> dict[str, Any]:
         found = verify_bundle(
             bundle, exported, open_source(), clip, max_drop=max_drop, on_run=on_run
         )
         return found.to_json()
 
-    found = verify(rounded=False)
+    if open_exported is not None:
+        return verify(open_exported())
+    found = verify(open_engines(bundle, bundle.graphs))
     if any(graph.half for graph in bundle.graphs.values()):
-        unrounded, found = found, verify(rounded=True)
+        unrounded, found = found, verify(open_engines(bundle, bundle.graphs, rounded=True))
         found |= {"passes": found["passes"] and unrounded["passes"], "unrounded": unrounded}
     return found

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import shlex
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import click
 from rich.console import Console
+from rich.status import Status
 
 from vcedge.commands.inspect_bundle import difference_table, island_table
 from vcedge.commands.models import megabytes_of
@@ -32,8 +34,11 @@ from vcedge_export.bundle import export_bundle
 from vcedge_export.int8 import METHODS, Int8Settings
 from vcedge_export.label_model import RADIUS, TEMPERATURE
 from vcedge_export.plan import ExportOptions
+from vcedge_export.tensorrt import can_build, open_whole
 from vcedge_export.verify import TruthClip
-from vcedge_runtime.bundle import DEFAULT_MODEL
+from vcedge_runtime.bundle import DEFAULT_MODEL, Bundle
+from vcedge_runtime.engines.base import Engine
+from vcedge_runtime.engines.plans import BuildProgress
 from vcedge_runtime.errors import ExportError, MissingExtraError
 
 
@@ -96,6 +101,12 @@ from vcedge_runtime.errors import ExportError, MissingExtraError
     help="A layer that INT8 leaves as it is, as a refusal names it; may be given again.",
 )
 @proven_on
+@click.option(
+    "--engines/--no-engines",
+    default=None,
+    help="Build TensorRT's engines for frames like those of the proof, and prove them too; by "
+    "default where TensorRT and a GPU are.",
+)
 @click.option("--overwrite", is_flag=True, help="Replace a bundle that --out holds.")
 def command(
     weights: str,
@@ -105,6 +116,7 @@ def command(
     calibration: Path | None,
     calibrate_by: str,
     kept: tuple[str, ...],
+    engines: bool | None,
     max_drop: float,
     clip: Callable[[], TruthClip],
     **chosen: Any,
@@ -120,14 +132,16 @@ def command(
     name = Path(weights).stem + "-int8" * int8 + "-fp16" * fp16
     folder = out or Path("vcedge-out") / "bundles" / name
     began = time.monotonic()
-    options = ExportOptions(
-        **chosen,
-        fp16=fp16,
-        int8=Int8Settings(calibrate_by, kept=kept) if int8 else None,
-        samples=load_samples(calibration) if calibration else None,
-        max_drop=max_drop / 100,
-    )
     with console.status("export") as status:
+        builds = engines or (engines is None and can_build())
+        options = ExportOptions(
+            **chosen,
+            fp16=fp16,
+            int8=Int8Settings(calibrate_by, kept=kept) if int8 else None,
+            samples=load_samples(calibration) if calibration else None,
+            max_drop=max_drop / 100,
+            engines=partial(_open_engines, console, status) if builds else None,
+        )
         bundle = export_bundle(
             load_weights(weights),
             folder,
@@ -139,6 +153,9 @@ def command(
     if bundle.precision != "fp32":
         console.print(island_table(bundle))
     console.print(difference_table(bundle.verification))
+    if "tensorrt" in bundle.verification:
+        describe_proof(console, bundle.verification["tensorrt"], "PyTorch", "in TensorRT")
+        console.print(difference_table(bundle.verification["tensorrt"]))
     seconds = time.monotonic() - began
     what = f"{megabytes_of(bundle):.1f} MB, {bundle.precision}"
     console.out(f"wrote {folder} ({what}) in {seconds:.0f} s", highlight=False)
@@ -147,6 +164,14 @@ def command(
         raise click.exceptions.Exit(1)
     model = shlex.quote(str(folder))
     console.out(f"next: vcedge track VIDEO --mask FIRST.png --model {model}", highlight=False)
+
+
+def _open_engines(console: Console, status: Status, bundle: Bundle) -> Mapping[str, Engine]:
+    def show(progress: BuildProgress) -> None:
+        status.update(f"{progress.graph}: {progress.phase} {progress.done}/{progress.steps}")
+
+    tell = partial(console.out, highlight=False)
+    return open_whole(bundle, "tensorrt", tell=tell, on_progress=show)
 
 
 def _require_exporter() -> None:

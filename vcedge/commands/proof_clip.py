@@ -51,13 +51,22 @@ def proven_on(command: Callable[..., None]) -> Callable[..., None]:
     return read
 
 
-def describe_proof(console: Console, found: Mapping[str, Any], source: str) -> None:
-    """Print what a proof found, in a few lines."""
+def describe_proof(
+    console: Console, found: Mapping[str, Any], source: str, what: str = "exported"
+) -> None:
+    """Print what a proof found, in a few lines.
+
+    Args:
+        console: where.
+        found: as ``prove`` gives it.
+        source: what it was held against.
+        what: what was proven.
+    """
     if found.get("unreached"):
         names = ", ".join(found["unreached"])
         console.out(f"not run by this composition, so not compared: {names}", highlight=False)
     if "unrounded" not in found:
-        console.out(_headline("exported", source, found), highlight=False)
+        console.out(_headline(what, source, found), highlight=False)
         return
     console.out(_headline("as a GPU rounds it", source, found), highlight=False)
     console.out(_headline("as a CPU runs it", source, found["unrounded"]), highlight=False)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,14 @@ import click
 from rich.console import Console
 
 from vcedge.commands.inspect_bundle import difference_table
+from vcedge.commands.options import BACKEND
+from vcedge.commands.progress import current_builds
 from vcedge.commands.proof_clip import describe_proof, proven_on
 from vcedge.models.weights import Weights, load_weights, shipped_weights
 from vcedge_export.dump import Dump
 from vcedge_export.precision import open_engines
 from vcedge_export.proof import open_modules, plan_bundle, prove, switch_on
+from vcedge_export.tensorrt import open_whole
 from vcedge_export.verify import OutputDifference, TruthClip
 from vcedge_runtime.bundle import MANIFEST, Bundle
 from vcedge_runtime.engines.base import Engine
@@ -32,6 +36,7 @@ from vcedge_runtime.video.partial import write_whole
     "the model, in FP32. By default the shipped weights that the bundle was exported from.",
 )
 @proven_on
+@BACKEND
 @click.option("--json", "report", type=click.Path(path_type=Path), help="Write every figure here.")
 @click.option(
     "--dump",
@@ -44,6 +49,7 @@ def command(
     against: str | None,
     clip: Callable[[], TruthClip],
     max_drop: float,
+    backend: str,
     report: Path | None,
     dump: Path | None,
     save: bool,
@@ -61,6 +67,7 @@ def command(
         clip(),
         max_drop=max_drop / 100,
         on_run=None if kept is None else kept.add,
+        open_exported=None if backend == "cpu" else partial(_open_on, opened, backend),
     )
     console = Console()
     describe_proof(console, found, against or "its weights")
@@ -69,7 +76,8 @@ def command(
         write_whole(report, (json.dumps(found, indent=1) + "\n").encode())
         console.out(f"wrote {report}", highlight=False)
     if save:
-        replace(opened, verification=found).save()
+        proof = found if backend == "cpu" else {**opened.verification, backend: found}
+        replace(opened, verification=proof).save()
         console.out(f"wrote {opened.folder / MANIFEST}", highlight=False)
     if kept is not None:
         files = kept.write()
@@ -82,6 +90,11 @@ def command(
     if not found["passes"]:
         console.print(f"[red]{opened.folder} is NOT the model[/red]")
         raise click.exceptions.Exit(1)
+
+
+def _open_on(bundle: Bundle, backend: str) -> Mapping[str, Engine]:
+    builds = current_builds()
+    return open_whole(bundle, backend, tell=builds.tell, on_progress=builds.advance)
 
 
 def find_worst(found: Mapping[str, Any]) -> OutputDifference:

@@ -72,6 +72,7 @@ class Behaviour:
         refuses_timings: the timings are another device's.
         refuses_recording: runs cannot be recorded.
         fails: runs fail.
+        spoils: factor of every output.
         precision: what the inspector says of each layer.
         builds: settings of every build.
         captured: runs that were recorded, as what runs them.
@@ -82,6 +83,7 @@ class Behaviour:
     refuses_timings: bool = False
     refuses_recording: bool = False
     fails: bool = False
+    spoils: float = 1.0
     precision: str = "FP32"
     builds: list[dict[str, Any]] = field(default_factory=list)
     captured: list[Any] | None = None
@@ -329,7 +331,9 @@ class IExecutionContext:
         }
         outputs = session.run(None, inputs)
         for tensor, found in zip(session.get_outputs(), outputs, strict=True):
-            _view(addresses[tensor.name], found.shape, str(found.dtype))[...] = found
+            _view(addresses[tensor.name], found.shape, str(found.dtype))[...] = (
+                behaviour.spoils * found
+            )
 
 
 class ICudaEngine:

@@ -7,7 +7,7 @@ import os
 import shlex
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from shutil import copytree
@@ -17,13 +17,20 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
+from tests.runtime.engines import tensorrt_double as double
+from tests.runtime.engines.conftest import MODULES
+from tests.runtime.engines.fake_cuda import FakeCuda
 from vcedge_runtime.bundle import Bundle, sha256_of
+from vcedge_runtime.engines import opening
+from vcedge_runtime.errors import MissingExtraError
 
 if TYPE_CHECKING:
     from vcedge.models.weights import Weights
 
 pytest.importorskip("torch", reason="PyTorch proves; install vcedge[export]")
 pytest.importorskip("onnxscript", reason="onnxscript exports; install vcedge[export]")
+
+from vcedge_export import tensorrt
 
 Run = Callable[..., CompletedProcess[str]]
 POLYGRAPHY = "import sys; from polygraphy.tools import main; sys.exit(main())\n"
@@ -151,3 +158,61 @@ def test_a_clip_without_its_truth_is_refused(refuse: Refuse, bundle: Bundle) -> 
     assert "received --clip without --truth" in refuse(
         "verify", bundle.folder, "--clip", "some.mp4"
     )
+
+
+@pytest.fixture
+def device(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeCuda]:
+    """A GPU, and a TensorRT made of ONNX Runtime."""
+    found = FakeCuda()
+    monkeypatch.setitem(sys.modules, "tensorrt", double)
+    monkeypatch.setattr(double, "behaviour", double.Behaviour())
+    monkeypatch.setattr(opening, "Cuda", lambda: found.share())
+    monkeypatch.setattr(tensorrt, "Cuda", lambda: found.share())
+    monkeypatch.setattr(tensorrt, "find_tensorrt", lambda: "10.3.0")
+    yield found
+    for name in MODULES:
+        sys.modules.pop(name, None)
+
+
+def test_export_builds_engines_where_there_is_tensorrt_and_proves_them(
+    run: Run, weights: Path, truth: tuple[object, ...], device: FakeCuda
+) -> None:
+    options = ("--size", 64, "--radius", 4, *truth)
+    done = run("export", weights, "--out", "new", *options)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "building an engine of encoder (there is none yet)" in done.stdout
+    assert "in TensorRT against PyTorch, frames, 4 frames: J&F" in done.stdout
+    found = Bundle.open("new").verification
+    assert found["passes"]
+    assert found["tensorrt"]["passes"]
+    assert len(list(Path("new/engines").glob("encoder.*.plan"))) == 1
+    assert (device.users, device.held) == (1, {})
+    done = run("export", weights, "--out", "plain", "--no-engines", *options)
+    assert not Path("plain/engines").exists()
+    # Those that export built are found again.
+    again = run("verify", "new", "--against", weights, "--backend", "tensorrt", "--save", *truth)
+    assert (again.returncode, "building" in again.stdout) == (0, False)
+    saved = Bundle.open("new").verification
+    assert saved == found
+
+
+def test_an_engine_that_is_not_the_model_fails(
+    run: Run, bundle: Bundle, weights: Path, truth: tuple[object, ...], device: FakeCuda
+) -> None:
+    double.behaviour.spoils = 1.1
+    options = ("--against", weights, "--backend", "tensorrt")
+    done = run("verify", bundle.folder, *options, *truth)
+    assert done.returncode == 1
+    assert "is NOT the model" in done.stdout
+
+
+def test_without_a_gpu_no_engine_is_built(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tensorrt, "find_tensorrt", lambda: None)
+    assert not tensorrt.can_build()
+    monkeypatch.setattr(tensorrt, "find_tensorrt", lambda: "10.3.0")
+
+    def fail() -> None:
+        raise MissingExtraError("CUDA's run time is not installed")
+
+    monkeypatch.setattr(tensorrt, "Cuda", fail)
+    assert not tensorrt.can_build()

@@ -1,0 +1,48 @@
+"""TensorRT's engines of a bundle, where the machine that exports can build and run them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import closing
+
+from vcedge_runtime.bundle import Bundle
+from vcedge_runtime.engines.base import Engine
+from vcedge_runtime.engines.cudart import Cuda
+from vcedge_runtime.engines.opening import open_engines
+from vcedge_runtime.engines.plans import BuildProgress, ignore_progress
+from vcedge_runtime.errors import VcedgeError
+from vcedge_runtime.nvidia import find_tensorrt
+
+
+def can_build() -> bool:
+    """Whether engines can be built here: TensorRT is installed, and a GPU answers."""
+    if find_tensorrt() is None:
+        return False
+    try:
+        with closing(Cuda()):
+            return True
+    except VcedgeError:
+        return False
+
+
+def open_whole(
+    bundle: Bundle,
+    backend: str,
+    *,
+    tell: Callable[[str], None] = lambda text: None,
+    on_progress: Callable[[BuildProgress], None] = ignore_progress,
+) -> Mapping[str, Engine]:
+    """Open every graph of a bundle, what the composition does not run too.
+
+    Args:
+        bundle: whose graphs; TensorRT's engines are built beside them when they first run.
+        backend: one of ``opening.BACKENDS``.
+        tell: told in words what takes long.
+        on_progress: told how far a build is.
+
+    Raises:
+        MissingExtraError: the back-end is not installed.
+        EngineError: a graph cannot be loaded, or there is no device.
+    """
+    engines, _ = open_engines(bundle, bundle.graphs, backend, tell=tell, on_progress=on_progress)
+    return engines
