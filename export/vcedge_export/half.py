@@ -47,8 +47,8 @@ LOGITS = "final logits, and the layer that gives them"
 RANGE = "a constant that FP16 cannot hold"
 FOLLOWS = "between FP32 tensors"
 OTHER = "an operator that FP16 is not known to bear"
-FINAL_LOGITS = ("logits",)
-"""Graph outputs that are formed in FP32."""
+FINAL_LOGITS = ("logits", "shares")
+"""Graph outputs that are formed in FP32: logits, and what is formed of them for all objects."""
 SCALE_ERROR = 0.01
 """Most relative change of a quantisation's scale (our choice): a step of 8 bits is 0.004 of all."""
 HALF = TensorProto.FLOAT16

@@ -29,6 +29,7 @@ GRAPHS = pytest.mark.parametrize(
         "readout_mix",
         "prototype_transformer",
         "mask_decoder",
+        "soft_aggregation",
     ],
 )
 # What TensorRT lacks, or what hides a copy or a run-time shape.
@@ -73,7 +74,7 @@ def make_inputs(module: GraphModule, size: str) -> dict[str, torch.Tensor]:
     for spec in module.spec.inputs:
         shape = [lengths[dim] if isinstance(dim, str) else dim for dim in spec.shape]
         made[spec.name] = torch.randn(shape, generator=generator)
-    for name in {"masks", "others", "weights"} & set(made):
+    for name in {"masks", "background", "weights"} & set(made):
         made[name] = torch.rand(made[name].shape, generator=generator) + 0.1
     if "slot_index" in made:
         made["slot_index"] = torch.randperm(slots, generator=generator)[:references]

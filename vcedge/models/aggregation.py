@@ -35,3 +35,19 @@ def aggregate_softly(logits: Tensor) -> Tensor:
         (B, K + 1, H, W) float32 that sum to 1 over objects, the background first.
     """
     return torch.softmax(aggregate_logits(logits), 1)
+
+
+def aggregate_odds(logits: Tensor) -> Tensor:
+    """The same shares from odds, without a logarithm: for inference, where that costs most.
+
+    Args:
+        logits: (K, H, W) float32 of each object's own mask, K at least 1.
+
+    Returns:
+        (K + 1, H, W) float32, see ``aggregate_softly``.
+    """
+    own = torch.sigmoid(logits)
+    background = (1 - own).prod(0, keepdim=True)
+    shares = torch.cat([background, own]).clamp(float(SURE), 1 - float(SURE))
+    odds = shares / (1 - shares)
+    return odds / odds.sum(0, keepdim=True)

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from vcedge.models.aggregation import aggregate_softly
+from vcedge.models.aggregation import aggregate_odds
 from vcedge.models.encoder import fold_batch_norm
 from vcedge.models.graph import GraphModule
 from vcedge.models.memory_readout import read_memory
@@ -277,7 +277,7 @@ class AggregationGraph(GraphModule):
 
     def forward(self, logits: Tensor) -> Tensor:
         """See ``spec``; one label more than objects, the background first."""
-        return aggregate_softly(logits[None])[0]
+        return aggregate_odds(logits)
 
 
 def srnet_graphs(network: SRNet, top_k: int | None) -> Mapping[str, GraphModule]:

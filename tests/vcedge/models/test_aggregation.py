@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vcedge.models.aggregation import aggregate_logits, aggregate_softly
+from vcedge.models.aggregation import aggregate_logits, aggregate_odds, aggregate_softly
 from vcedge_runtime.engines import numpy as oracle
 
 
@@ -70,6 +70,17 @@ def test_the_oracles_shares_are_the_same(objects: int, bound: float, seed: int) 
 
 
 @settings(deadline=None)
+@given(st.integers(1, 5), st.floats(0.1, 8), st.integers(0, 10**6))
+def test_odds_give_the_same_shares(objects: int, bound: float, seed: int) -> None:
+    logits = torch.rand(objects, 6, 7, generator=torch.Generator().manual_seed(seed))
+    logits = bound * (2 * logits - 1)
+    # As above.
+    torch.testing.assert_close(
+        aggregate_odds(logits), aggregate_softly(logits[None])[0], rtol=0, atol=2e-4
+    )
+
+
+@settings(deadline=None)
 @given(st.integers(1, 5), st.floats(9, 200), st.integers(0, 10**6))
 def test_the_oracles_winner_is_the_same_where_one_is_sure(
     objects: int, sure: float, seed: int
@@ -82,6 +93,7 @@ def test_the_oracles_winner_is_the_same_where_one_is_sure(
     expected = aggregate_softly(logits[None])[0]
     assert torch.equal(found.argmax(0), 1 + winner[0])
     assert torch.equal(expected.argmax(0), found.argmax(0))
+    assert torch.equal(aggregate_odds(logits).argmax(0), found.argmax(0))
 
 
 def test_log_odds_are_those_of_each_mask_and_of_their_product() -> None:

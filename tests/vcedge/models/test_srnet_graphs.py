@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from tests.conftest import make_srnet
+from vcedge.models.aggregation import aggregate_softly
 from vcedge.models.graph import GraphModule
 from vcedge.models.prototypes import cover_cells, prototypes_from_sums, sum_features
 from vcedge.models.srnet import SRNET_PROFILES, SRNet
@@ -174,6 +175,13 @@ def test_the_mixture_the_transformer_and_the_decoder_are_the_networks(
         )
         expected = network.decoder(features[None], content, f8, f4)[0]
     torch.testing.assert_close(logits, expected, **CLOSE)
+
+
+def test_objects_compete_as_in_training(graphs: Mapping[str, GraphModule]) -> None:
+    logits = 3 * draw(OBJECTS, HEIGHT, WIDTH)
+    (shares,) = run(graphs["soft_aggregation"], logits)
+    # At a logit of 10 a sigmoid may be rounded by 6e-8, of the 5e-5 that it lacks to 1.
+    torch.testing.assert_close(shares, aggregate_softly(logits[None])[0], rtol=0, atol=1e-3)
 
 
 def test_examples_are_zeros_of_the_specs_shapes(graphs: Mapping[str, GraphModule]) -> None:

@@ -1,0 +1,104 @@
+"""The shipped models on a real GPU; nothing here runs without one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from shutil import copytree
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from vcedge_runtime.bundle import Bundle
+from vcedge_runtime.demo_clip import render_demo_clip
+from vcedge_runtime.engines.cudart import Cuda
+from vcedge_runtime.engines.onnxruntime import CUDA, require_provider
+from vcedge_runtime.errors import VcedgeError
+from vcedge_runtime.tracker import Tracker
+
+if TYPE_CHECKING:
+    from vcedge_export.verify import TruthClip
+
+pytest.importorskip("torch", reason="PyTorch proves; install vcedge[export]")
+FRAMES = 20
+BACKENDS = [
+    pytest.param("cuda", marks=pytest.mark.gpu),
+    pytest.param("tensorrt", marks=pytest.mark.tensorrt),
+]
+MODELS = ["mer-edge", "dmp-edge", "srnet-edge"]
+
+
+@pytest.fixture
+def require(request: pytest.FixtureRequest) -> Callable[[str], None]:
+    """Skip where a back-end is not there."""
+
+    def require(backend: str) -> None:
+        if backend == "tensorrt":
+            pytest.importorskip("tensorrt", reason="there is no TensorRT")
+        try:
+            if backend == "cuda":
+                require_provider(CUDA)
+            Cuda().close()
+        except VcedgeError as exc:
+            pytest.skip(str(exc))
+
+    return require
+
+
+@pytest.fixture(scope="module")
+def clip() -> TruthClip:
+    from vcedge_export.verify import TruthClip
+
+    rendered = list(render_demo_clip(frames=FRAMES, frame_hw=(240, 432)))
+    frames, masks = [list(column) for column in zip(*rendered, strict=True)]
+    return TruthClip("demo clip", frames, masks)
+
+
+@pytest.fixture
+def bundle(request: pytest.FixtureRequest, tmp_path: Path) -> Bundle:
+    """A shipped model beside which engines may be kept."""
+    shipped = Bundle.open(request.param)
+    copytree(shipped.folder, tmp_path / shipped.name)
+    return Bundle.open(tmp_path / shipped.name)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("bundle", MODELS, indirect=True)
+def test_every_graph_is_the_models_on_the_device(
+    bundle: Bundle, clip: TruthClip, require: Callable[[str], None], backend: str
+) -> None:
+    require(backend)
+    from vcedge_export.precision import open_engines
+    from vcedge_export.proof import prove, switch_on
+    from vcedge_export.tensorrt import open_whole
+
+    found = prove(
+        switch_on(bundle),
+        lambda: open_engines(bundle, bundle.graphs),
+        clip,
+        open_exported=lambda: open_whole(bundle, backend),
+    )
+    assert found["passes"], found
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("bundle", MODELS, indirect=True)
+@pytest.mark.parametrize("cuda_graphs", [False, True])
+def test_a_clip_with_memory_on_the_device_is_tracked_to_nearly_the_same_masks(
+    bundle: Bundle,
+    clip: TruthClip,
+    require: Callable[[str], None],
+    backend: str,
+    cuda_graphs: bool,
+) -> None:
+    require(backend)
+    small = replace(bundle, composition=replace(bundle.composition, size=256))
+    masks = []
+    for options in ({}, {"backend": backend, "cuda_graphs": cuda_graphs}):
+        with Tracker.open(small, **options) as tracker:  # type: ignore[arg-type]
+            tracker.start(clip.frames[0], clip.masks[0])
+            masks.append(np.stack([tracker.step(frame).mask for frame in clip.frames[1:]]))
+    # Sums in another order move a pixel at an edge now and then.
+    assert (masks[0] != masks[1]).mean() < 0.002
