@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from vcedge_runtime.composition import Composition
 from vcedge_runtime.object_composition import ObjectComposition
 from vcedge_runtime.object_predictor import TOGETHER
-from vcedge_runtime.propagation.reader import LOGIT_BYTES, TILE
+from vcedge_runtime.propagation.reader import DEVICE_LOGIT_BYTES, TILE
 from vcedge_runtime.sampling.windows import count_tiles
 
 OBJECTS = 8
@@ -38,7 +38,7 @@ def find_ranges(
         ranges["labels"] = (2, ranges["objects"][1] + 1)
     if "tiles" in lengths:
         rows = lengths["queries"] if "queries" in lengths else lengths["columns"]
-        together = max(1, LOGIT_BYTES // (4 * rows * lengths["patch"]))
+        together = max(1, DEVICE_LOGIT_BYTES // (4 * rows * lengths["patch"]))
         tiles = min(count_tiles((lengths["h"], lengths["w"]), TILE), together)
         ranges["tiles"] = (1, max(tiles, lengths["tiles"]))
     return ranges

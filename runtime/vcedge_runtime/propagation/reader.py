@@ -18,6 +18,8 @@ TILE = 12
 """Side of a tile in key cells (our choice): ``benchmarks/readout.py`` compares others."""
 LOGIT_BYTES = 4 * 2**20
 """Bytes of logits of one call (our choice): what stays in a last-level cache."""
+DEVICE_LOGIT_BYTES = 64 * 2**20
+"""The same on a GPU (our choice, not measured): a call costs more there, its memory less."""
 EMPTY_LOGIT = np.float32(-5e3)
 """A largest logit below this says that there was no key to read."""
 
@@ -81,7 +83,8 @@ class TileReader:
         radius: largest window radius in key cells.
         references: most references of one call.
         tile: wanted side of a tile in key cells.
-        logit_bytes: bytes of logits of one call, which says how many tiles it reads.
+        logit_bytes: bytes of logits of one call, which says how many tiles it reads; by default
+            what suits the engines.
         device: of the engines; None where they run on the host.
 
     Attributes:
@@ -97,12 +100,13 @@ class TileReader:
         references: int,
         *,
         tile: int = TILE,
-        logit_bytes: int = LOGIT_BYTES,
+        logit_bytes: int | None = None,
         device: Device | None = None,
     ) -> None:
         self._engines = engines
         self._grid_hw = grid_hw
-        self._logit_bytes = logit_bytes
+        usual = LOGIT_BYTES if device is None else DEVICE_LOGIT_BYTES
+        self._logit_bytes = usual if logit_bytes is None else logit_bytes
         self.windows = tile_windows(grid_hw, radius, tile)
         self._distance = share_array(self.windows.distance, device)
         self.macs = 0
