@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -12,12 +13,15 @@ from numpy.typing import NDArray
 from vcedge.evaluation.davis_sequence import score_sequence
 from vcedge_runtime.buffers import Buffer, HostArray, host_arrays
 from vcedge_runtime.bundle import Bundle
+from vcedge_runtime.composition import Composition
 from vcedge_runtime.engines.base import Engine
 from vcedge_runtime.errors import ExportError
 from vcedge_runtime.propagation.reader import EMPTY_LOGIT
 from vcedge_runtime.spec import GraphSpec
 from vcedge_runtime.tracker import Tracker
 
+OTHER_FRAMES = 4
+"""Frames on which graphs are compared that the bundle's own composition does not run."""
 OnRun = Callable[[str, Mapping[str, HostArray], Mapping[str, HostArray]], None]
 
 
@@ -126,7 +130,8 @@ class Verification:
         score_model: J&F of the model over the clip, in a closed loop.
         score_exported: J&F of the exported graphs, in a closed loop of their own.
         max_drop: most J&F that INT8 may lose; what other precisions may differ by is in ``BOUNDS``.
-        unreached: graphs that nothing of the composition runs, of which nothing is shown.
+        unreached: graphs that neither the composition runs nor, over the first frames, one with
+            every other part; of them nothing is shown.
     """
 
     clip: str
@@ -232,7 +237,7 @@ class _ComparingEngine:
         return [result for result in found if result is not None]
 
     def close(self) -> None:
-        self._exported.close()
+        """Stay open for the next tracker: ``verify_bundle`` closes the graph."""
 
 
 def verify_bundle(
@@ -264,7 +269,13 @@ def verify_bundle(
         name: _ComparingEngine(exported[name], model[name], bundle.graphs[name].precision, on_run)
         for name in exported
     }
-    masks = track_clip(Tracker(bundle, comparing, size=size), clip)
+    with ExitStack() as stack:
+        for engine in exported.values():
+            stack.callback(engine.close)
+        masks = track_clip(Tracker(bundle, comparing, size=size), clip)
+        found = [row for engine in comparing.values() for row in engine.results()]
+        if not any(row.non_finite for row in found):
+            _run_others(bundle, comparing, clip, size)
     expected = track_clip(Tracker(bundle, model, size=size), clip)
     results = {name: engine.results() for name, engine in comparing.items()}
     overlaps = [_iou(a, b) for a, b in zip(masks, expected, strict=True)]
@@ -278,6 +289,17 @@ def verify_bundle(
         max_drop=max_drop,
         unreached=tuple(name for name, rows in results.items() if not rows),
     )
+
+
+def _run_others(
+    bundle: Bundle, comparing: Mapping[str, Engine], clip: TruthClip, size: int | None
+) -> None:
+    """Run the graphs that only other parts of the composition need, where there are some."""
+    parts = bundle.composition
+    if isinstance(parts, Composition) and set(comparing) > parts.graphs:
+        parts = parts.exchange(sampler="clusters", fusion="bidirectional")
+        first = replace(clip, frames=clip.frames[:OTHER_FRAMES], masks=clip.masks[:OTHER_FRAMES])
+        track_clip(Tracker(replace(bundle, composition=parts), comparing, size=size), first)
 
 
 def track_clip(tracker: Tracker, clip: TruthClip) -> list[NDArray[np.uint8]]:

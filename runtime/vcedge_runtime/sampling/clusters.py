@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from vcedge_runtime.errors import BundleError
+from vcedge_runtime.errors import BundleError, EngineError
 
 PLACE_WEIGHT = 0.5
 """What crossing the grid adds to a cluster distance between unit keys (our choice)."""
@@ -92,8 +92,16 @@ def cluster_windows(
         settings: of the sampler.
         radius: largest radius that the readout can see, in cells.
         centres: the former frame's, from which K-means begins; None: seeded k-means++.
+
+    Raises:
+        EngineError: the key is not finite, which OpenCV's K-means does not survive.
     """
     points = _points_from_key(key, settings.centre)
+    if not np.isfinite(points).all():
+        raise EngineError(
+            "received a key that is not finite, which cannot be clustered; the encoder's graph is "
+            "damaged, or overflows in its precision: `vcedge verify` tells where"
+        )
     centres = _fit_centres(points, settings, key.shape[:2], centres)
     ids, similarity, distance = _describe_clusters(points, centres, key.shape[:2])
     widest = min(settings.radius_max, radius)

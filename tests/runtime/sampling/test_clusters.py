@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
-from vcedge_runtime.errors import BundleError
+from vcedge_runtime.errors import BundleError, EngineError
 from vcedge_runtime.sampling.clusters import ClusterSettings, cluster_windows, grow_region
 
 Key = NDArray[np.float32]
@@ -217,3 +217,12 @@ def test_settings_are_plain_values() -> None:
 def test_impossible_settings_are_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(BundleError, match="received ClusterSettings"):
         replace(ClusterSettings(), **wrong)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")
+def test_a_key_that_is_not_finite_is_refused(value: float) -> None:
+    key = make_key(0, 12, 16)
+    key[3, 4, 5] = value
+    with pytest.raises(EngineError, match="a key that is not finite"):
+        cluster_windows(key, ClusterSettings(), 8)
