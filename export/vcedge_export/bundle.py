@@ -48,6 +48,7 @@ def export_bundle(
             written.
         ExportError: a graph cannot be exported, the network lacks what the options ask for, or INT8
             loses more than they allow.
+        EngineError: an engine cannot be built; the bundle stands.
         BundleError: the options cannot be.
     """
     _require_free(folder, options.overwrite)
@@ -80,7 +81,10 @@ def export_bundle(
 def _prove_engines(
     bundle: Bundle, model: ExportedModel, clip: TruthClip, options: ExportOptions
 ) -> Bundle:
-    """Build the engines of a bundle that stands, and write into it whether they are the model."""
+    """Build the engines of a bundle that stands, and write into it whether they are the model.
+
+    Its own verdict stays: it is of the files, which other machines run.
+    """
     whole, engines = replace(bundle, composition=model.whole), options.engines
     assert engines is not None
     found = prove(
@@ -90,9 +94,7 @@ def _prove_engines(
         max_drop=options.max_drop,
         open_exported=lambda: engines(whole),
     )
-    files = bundle.verification
-    proof = {**files, "passes": files["passes"] and found["passes"], "tensorrt": found}
-    proven = replace(bundle, verification=proof)
+    proven = replace(bundle, verification={**bundle.verification, "tensorrt": found})
     proven.save()
     return proven
 

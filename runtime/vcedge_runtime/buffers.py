@@ -44,6 +44,9 @@ class Device(Protocol):
     def copy_out(self, pointer: int, array: NDArray[Any]) -> None:
         """Copy from the device into a contiguous array; ``synchronize`` before reading it."""
 
+    def copy_within(self, target: int, source: int, size: int) -> None:
+        """Copy bytes from one place of the device to another."""
+
     def copy_rows(self, target: int, step: int, source: int, width: int, rows: int) -> None:
         """Copy rows that lie close together on the device to rows ``step`` bytes apart there."""
 

@@ -55,7 +55,7 @@ class EncodedFrame:
         return sum(a.nbytes for a in (self.image, self.shares, *self.features.values()))
 
     def exchange_shares(self, shares: NDArray[np.float32]) -> None:
-        """Take other shares, of other objects."""
+        """Take other shares, of other objects; the former block stays as it is."""
         self.shares = Block.of(shares, self._device)
 
 
@@ -67,6 +67,7 @@ class FoundObjects:
         work_hw: height and width in which frames are encoded.
         grid_hw: height and width of the key grid.
         value_dim: Cv.
+        together: most objects that are encoded in one run.
         device: of the engines; None where they run on the host.
 
     Attributes:
@@ -76,6 +77,8 @@ class FoundObjects:
         features: (K, Cv, h, w), as they follow the prototypes.
         aligned: (1, h, w, K, Cv), the local memory's value where the frame has it.
         logits: (K, H, W), of each object's own mask.
+        parts: (h, w, k, Cv) for values of k objects that are encoded together, where that is not
+            all of them.
     """
 
     def __init__(
@@ -84,6 +87,7 @@ class FoundObjects:
         work_hw: tuple[int, int],
         grid_hw: tuple[int, int],
         value_dim: int,
+        together: int,
         device: Device | None,
     ) -> None:
         planes = (objects, value_dim, *grid_hw)
@@ -92,8 +96,13 @@ class FoundObjects:
         )
         self.aligned = zeros_for((1, *grid_hw, objects, value_dim), device)
         self.logits = zeros_for((objects, *work_hw), device)
+        sizes = {min(together, objects - first) for first in range(0, objects, together)}
+        self.parts = {
+            size: zeros_for((*grid_hw, size, value_dim), device) for size in sizes if size < objects
+        }
 
     @property
     def nbytes(self) -> int:
         """Bytes of all arrays."""
-        return sum(array.nbytes for array in vars(self).values())
+        alone = (self.read, self.near, self.mixed, self.features, self.aligned, self.logits)
+        return sum(array.nbytes for array in (*alone, *self.parts.values()))

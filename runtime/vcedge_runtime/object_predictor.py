@@ -78,7 +78,6 @@ class ObjectPredictor:
         self._positions = share_array(sine_positions(grid_hw, parts.value_dim), device)
         self._aligned_key = zeros_for((1, *grid_hw, parts.key_dim), device)
         self._found = self._make_room()
-        self._groups: dict[int, Buffer] = {}
 
     @property
     def object_ids(self) -> list[int]:
@@ -94,7 +93,7 @@ class ObjectPredictor:
     def nbytes(self) -> int:
         """Bytes of all arrays that outlive a frame; only ``draw`` and ``forget`` change it."""
         held = (self.bank, self.values, self._last, self._next, self._found)
-        arrays = (self._positions, self._aligned_key, *self._groups.values())
+        arrays = (self._positions, self._aligned_key)
         kept = self.parts.memory.count_bytes(self.parts.key_dim)
         return kept + sum(each.nbytes for each in (*held, *arrays))
 
@@ -127,8 +126,6 @@ class ObjectPredictor:
         frame = self.frame + 1
         slot = self.bank.claim(frame, self._keeps)
         self._encode(slot, lab, timings)
-        if self.parts.memory.reads_keys:
-            fetch_block(self.bank.key_block, timings, slot)
         with timed(timings, "memory"):
             chosen = self.memory.select(frame, self.bank.keys[slot], self._coarse_read(slot))
             slots = [self.bank.slot_of(past) for past in chosen]
@@ -169,40 +166,63 @@ class ObjectPredictor:
             object_id: 1 to 255.
             mask: (H', W') uint8, 1 where the object is, in the frame's own pixels.
         """
-        shares = self._last.shares.host.copy()
-        places, values, labels = self._place_of.copy(), self.values.copy(), self.bank.values.copy()
-        if object_id not in self._place_of:
-            self._add(object_id)
-        place = self._place_of[object_id]
-        drawn = self._last.shares
-        covered = _cover(mask > 0, drawn.host.shape[1:])
-        assign_share(np.moveaxis(drawn.host, 0, -1), 1 + place, covered)
-        drawn.push()
+        covered = _cover(mask > 0, self._last.shares.host.shape[1:])
         slot = self.bank.slot_of(self.frame)
+        restore = self._save(slot)
         try:
+            if object_id not in self._place_of:
+                self._add(object_id)
+            place, drawn = self._place_of[object_id], self._last.shares
+            assign_share(np.moveaxis(drawn.host, 0, -1), 1 + place, covered)
+            drawn.push()
             self._remember(self.frame, slot, self._last)
             self._read_back(place, self._drawn_in.get(object_id, -1))
         except Exception:
-            self._place_of = places
-            self.values.restore(values)
-            self.bank.restore_values(labels)
-            self._exchange_shares(shares)
-            self._tell_memory()
+            restore()
             raise
         self._drawn_in[object_id] = self.frame
         self.memory.annotate(self.frame)
 
     def forget(self, object_id: int) -> None:
-        """Follow an object no longer; what it covered becomes background."""
-        place = self._place_of.pop(object_id)
+        """Follow an object no longer; what it covered becomes background.
+
+        Where memory is short for it, everything stays as it was.
+        """
+        restore = self._save(self.bank.slot_of(self.frame))
+        try:
+            place = self._place_of.pop(object_id)
+            self._place_of = {other: at - (at > place) for other, at in self._place_of.items()}
+            self.values.remove(place)
+            self.bank.drop(1 + place)
+            shares = self._last.shares.host
+            shares[0] += shares[1 + place]
+            self._exchange_shares(np.delete(shares, 1 + place, axis=0))
+            self._tell_memory()
+        except Exception:
+            restore()
+            raise
         self._drawn_in.pop(object_id, None)
-        self._place_of = {other: at - (at > place) for other, at in self._place_of.items()}
-        self.values.remove(place)
-        self.bank.drop(1 + place)
-        shares = self._last.shares.host
-        shares[0] += shares[1 + place]
-        self._exchange_shares(np.delete(shares, 1 + place, axis=0))
-        self._tell_memory()
+
+    def _save(self, slot: int) -> Callable[[], None]:
+        """What puts back all that a change of objects changes; it takes no memory of a device.
+
+        Args:
+            slot: the last frame's.
+        """
+        places, found = self._place_of.copy(), self._found
+        blocks, held = (self._last.shares, self._next.shares), self._last.shares.host.copy()
+        values, labels = self.values.save(slot), self.bank.save_values()
+
+        def restore() -> None:
+            self._place_of, self._found = places, found
+            self._last.shares, self._next.shares = blocks
+            blocks[0].host[...] = held
+            blocks[0].push()
+            values()
+            labels()
+            self._tell_memory()
+
+        return restore
 
     def _tell_memory(self) -> None:
         """Make memory follow a change of all frames' labels."""
@@ -221,14 +241,12 @@ class ObjectPredictor:
         self._last.exchange_shares(shares)
         self._next.exchange_shares(np.zeros_like(shares))
         self._found = self._make_room()
-        self._groups = {}
 
     def _make_room(self) -> FoundObjects:
         objects, *work_hw = self._last.shares.host.shape
         height, width = work_hw
-        return FoundObjects(
-            objects - 1, (height, width), self.grid_hw, self.parts.value_dim, self._device
-        )
+        grid_hw, dim = self.grid_hw, self.parts.value_dim
+        return FoundObjects(objects - 1, (height, width), grid_hw, dim, TOGETHER, self._device)
 
     def _done(self) -> list[tuple[int, int]]:
         """Frames that may still be read, each with its slot."""
@@ -248,6 +266,8 @@ class ObjectPredictor:
         with timed(timings, "encode"):
             out = {"key": self.bank.key_block.shared[slot], **self._next.features}
             self._engines["query_encoder"].run({"image": self._next.image.shared}, out)
+        if self.parts.memory.reads_keys:
+            fetch_block(self.bank.key_block, timings, slot)
 
     def _read(self, frame: int, slot: int, slots: Sequence[int], timings: Timings) -> int:
         """Read global and local memory, and mix them; return the local slot."""
@@ -316,7 +336,7 @@ class ObjectPredictor:
         masks = shares[1:]
         for some in _in_groups(len(masks)):
             count = len(masks[some])
-            value = bank.values[slot] if count == len(masks) else self._room_for(count)
+            value = bank.values[slot] if count == len(masks) else self._found.parts[count]
             coverage = np.empty((count, *self.grid_hw), np.float32)
             inputs = {
                 "image": encoded.image.shared,
@@ -332,13 +352,6 @@ class ObjectPredictor:
             labels[..., 1 + some.start : 1 + some.stop] = np.moveaxis(coverage, 0, -1)
         labels[..., 0] = 1 - labels[..., 1:].sum(axis=-1)
         self.memory.store(frame, self.bank.keys[slot], labels)
-
-    def _room_for(self, count: int) -> Buffer:
-        """Where the values of a part of the objects are written, (h, w, k, Cv)."""
-        if count not in self._groups:
-            shape = (*self.grid_hw, count, self.parts.value_dim)
-            self._groups[count] = zeros_for(shape, self._device)
-        return self._groups[count]
 
     def _coarse_read(self, slot: int) -> Callable[[Sequence[int]], Planes]:
         """Read labels at the key grid, for memories that ask."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -188,10 +189,10 @@ class Tracker(Closing):
 
     def close(self) -> None:
         """Release the engines and the memory."""
-        for engine in self._engines.values():
-            engine.close()
-        self._engines = {}
-        self._video = None
+        engines, self._engines, self._video = self._engines, {}, None
+        with ExitStack() as stack:
+            for engine in engines.values():
+                stack.callback(engine.close)
 
     @property
     def object_ids(self) -> list[int]:

@@ -126,6 +126,10 @@ def command(
     A bundle that is not the model is written all the same, marked so, and the exit code is 1.
     """
     _require_exporter()
+    if engines and not can_build():
+        raise MissingExtraError(
+            "received --engines where TensorRT or a GPU is missing; `vcedge doctor` tells which"
+        )
     if calibration is not None and not int8:
         raise ExportError("received --calibration without --int8; pass both, or neither")
     console = Console()
@@ -159,8 +163,12 @@ def command(
     seconds = time.monotonic() - began
     what = f"{megabytes_of(bundle):.1f} MB, {bundle.precision}"
     console.out(f"wrote {folder} ({what}) in {seconds:.0f} s", highlight=False)
+    engines_pass = bundle.verification.get("tensorrt", {"passes": True})["passes"]
+    if not engines_pass:
+        console.print("[red]the engines are NOT the model[/red]; track --backend cuda or cpu")
     if not bundle.verification["passes"]:
         console.print("[red]the exported graphs are NOT the model[/red]; the bundle is marked so")
+    if not (bundle.verification["passes"] and engines_pass):
         raise click.exceptions.Exit(1)
     model = shlex.quote(str(folder))
     console.out(f"next: vcedge track VIDEO --mask FIRST.png --model {model}", highlight=False)

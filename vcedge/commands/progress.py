@@ -40,7 +40,8 @@ class Builds:
             if self.bar is not None:
                 self.bar.remove_task(task)
         self._tasks = {}
-        console = Console() if self.bar is None else self.bar.console
+        # What a command prints may be read by another.
+        console = Console(stderr=True) if self.bar is None else self.bar.console
         console.out(text, highlight=False)
 
     def advance(self, done: BuildProgress) -> None:

@@ -24,6 +24,7 @@ from vcedge_export.tensorrt import open_whole
 from vcedge_export.verify import OutputDifference, TruthClip
 from vcedge_runtime.bundle import MANIFEST, Bundle
 from vcedge_runtime.engines.base import Engine
+from vcedge_runtime.engines.opening import BACKENDS
 from vcedge_runtime.errors import BundleError, ExportError
 from vcedge_runtime.video.partial import write_whole
 
@@ -76,7 +77,9 @@ def command(
         write_whole(report, (json.dumps(found, indent=1) + "\n").encode())
         console.out(f"wrote {report}", highlight=False)
     if save:
-        proof = found if backend == "cpu" else {**opened.verification, backend: found}
+        before = opened.verification
+        others = {each: before[each] for each in BACKENDS if each in before}
+        proof = {**before, backend: found} if backend != "cpu" else {**found, **others}
         replace(opened, verification=proof).save()
         console.out(f"wrote {opened.folder / MANIFEST}", highlight=False)
     if kept is not None:

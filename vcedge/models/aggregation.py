@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from vcedge_runtime.engines.numpy import SURE
+from vcedge_runtime.propagation.prototypes import SURE
 
 
 def aggregate_logits(logits: Tensor) -> Tensor:

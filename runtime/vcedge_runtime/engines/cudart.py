@@ -6,12 +6,12 @@ A device needs no package for it: the library comes with TensorRT's or with JetP
 from __future__ import annotations
 
 import ctypes
+import gc
 import importlib.util
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from vcedge_runtime.errors import EngineError, MissingExtraError
@@ -23,6 +23,8 @@ _MAJOR, _MINOR, _PROCESSORS = 75, 76, 16
 _THREAD_LOCAL = 1
 """Mode of a capture: what other threads do meanwhile is not looked at."""
 _OUT_OF_MEMORY = 2
+_NON_BLOCKING = 1
+"""Flag of a stream that waits for nothing that others put into the default stream."""
 
 
 class Cuda:
@@ -43,7 +45,7 @@ class Cuda:
         self._library = _load(libraries)
         self._library.cudaGetErrorString.restype = ctypes.c_char_p
         stream = ctypes.c_void_p()
-        self._call("cudaStreamCreate", ctypes.byref(stream))
+        self._call("cudaStreamCreateWithFlags", ctypes.byref(stream), _NON_BLOCKING)
         self.stream = int(stream.value or 0)
         self._users = 1
 
@@ -73,8 +75,8 @@ class Cuda:
         return int(pointer.value or 0)
 
     def free(self, pointer: int) -> None:
-        """Give memory back."""
-        self._call("cudaFree", ctypes.c_void_p(pointer))
+        """Give memory back; a device that has failed has none to give."""
+        self._library.cudaFree(ctypes.c_void_p(pointer))
 
     def allocate_host(self, size: int) -> int:
         """Allocate page-locked memory of the host: its address; ``free_host`` gives it back.
@@ -87,8 +89,8 @@ class Cuda:
         return int(pointer.value or 0)
 
     def free_host(self, pointer: int) -> None:
-        """Give memory of the host back."""
-        self._call("cudaFreeHost", ctypes.c_void_p(pointer))
+        """Give memory of the host back, likewise."""
+        self._library.cudaFreeHost(ctypes.c_void_p(pointer))
 
     def copy_in(self, array: NDArray[Any], pointer: int) -> None:
         """Copy a contiguous array to the device; ``synchronize`` before changing it."""
@@ -97,6 +99,10 @@ class Cuda:
     def copy_out(self, pointer: int, array: NDArray[Any]) -> None:
         """Copy from the device into a contiguous array; ``synchronize`` before reading it."""
         self._copy(array.ctypes.data, pointer, array.nbytes, _TO_HOST)
+
+    def copy_within(self, target: int, source: int, size: int) -> None:
+        """Copy bytes from one place of the device to another."""
+        self._copy(target, source, size, _WITHIN)
 
     def copy_rows(self, target: int, step: int, source: int, width: int, rows: int) -> None:
         """Copy rows of ``width`` bytes that lie close together to rows ``step`` bytes apart."""
@@ -134,12 +140,19 @@ class Cuda:
         """
         stream, graph, made = ctypes.c_void_p(self.stream), ctypes.c_void_p(), ctypes.c_void_p()
         self._call("cudaStreamBeginCapture", stream, _THREAD_LOCAL)
+        # Memory that the garbage collector gives back meanwhile would spoil the recording.
+        collects = gc.isenabled()
+        gc.disable()
         try:
             work()
         except BaseException:
             self._library.cudaStreamEndCapture(stream, ctypes.byref(graph))
+            self._library.cudaGetLastError()
             self._destroy(graph)
             raise
+        finally:
+            if collects:
+                gc.enable()
         try:
             self._call("cudaStreamEndCapture", stream, ctypes.byref(graph))
             flags = ctypes.c_ulonglong(0)
@@ -158,13 +171,13 @@ class Cuda:
 
     def drop(self, graph: int) -> None:
         """Release a recorded graph."""
-        self._call("cudaGraphExecDestroy", ctypes.c_void_p(graph))
+        self._library.cudaGraphExecDestroy(ctypes.c_void_p(graph))
 
     def close(self) -> None:
         """Release the stream with the last user; memory is given back by who allocated it."""
         self._users -= 1
         if self._users == 0:
-            self._call("cudaStreamDestroy", ctypes.c_void_p(self.stream))
+            self._library.cudaStreamDestroy(ctypes.c_void_p(self.stream))
             self.stream = 0
 
     def _ask(self, attribute: int) -> int:
@@ -185,6 +198,8 @@ class Cuda:
     def _call(self, name: str, *arguments: Any) -> None:
         code = getattr(self._library, name)(*arguments)
         if code:
+            # It is told once; ONNX Runtime and TensorRT shall not take it for theirs.
+            self._library.cudaGetLastError()
             text = self._library.cudaGetErrorString(code).decode()
             mend = "; close other programs or lower --size" if code == _OUT_OF_MEMORY else ""
             raise EngineError(f"CUDA's {name} failed: {text} (code {code}){mend}")
@@ -208,8 +223,3 @@ def _find_installed() -> Iterator[str]:
     spec = importlib.util.find_spec("nvidia")
     for folder in (spec and spec.submodule_search_locations) or ():
         yield from map(str, sorted(Path(folder).glob("*/lib/libcudart.so.*")))
-
-
-def count_bytes(shape: Sequence[int], dtype: str) -> int:
-    """Bytes of an array."""
-    return int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize

@@ -7,11 +7,9 @@ from collections.abc import Mapping
 import numpy as np
 
 from vcedge_runtime.buffers import Buffer, HostArray, host_arrays
+from vcedge_runtime.propagation.prototypes import SURE
 from vcedge_runtime.sampling.windows import MASKED_LOGIT
 from vcedge_runtime.spec import GraphSpec
-
-SURE = np.float32(1e-7)
-"""Probabilities are kept this far from 0 and 1."""
 
 
 class _NumpyGraph:

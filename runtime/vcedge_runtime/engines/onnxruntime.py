@@ -23,7 +23,7 @@ WRONG_IN_HALF = "WeightBiasQuantization"
 
 CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 RECORDINGS = 32
-"""Most recordings of a graph, one for each set of shapes and addresses (our choice)."""
+"""Most recordings of a graph, one for each set of shapes (our choice): none can be given back."""
 _NOT_RECORDED = -1
 """ONNX Runtime's number of a recording for a run that shall be none."""
 
@@ -39,9 +39,10 @@ class OnnxRuntimeEngine:
         spec: what the graph must look like.
         threads: threads of one operator on the CPU; 0 lets ONNX Runtime choose.
         disabled: names of ONNX Runtime's graph optimisers that are left out.
-        cuda: the GPU; closed with the engine, which is one of its users. None runs on the CPU.
-        cuda_graphs: record runs on the GPU and play them again where shapes and addresses are the
-            same; a graph of which ONNX Runtime leaves a part to the CPU is refused then.
+        cuda: the GPU, of which the engine is one more user; None runs on the CPU.
+        cuda_graphs: record runs on the GPU and play them again where shapes are the same; what lies
+            on it is copied to where the recording wants it. A graph of which ONNX Runtime leaves a
+            part to the CPU is refused then.
 
     Raises:
         MissingExtraError: onnxruntime is not installed, or lacks the provider.
@@ -87,8 +88,8 @@ class OnnxRuntimeEngine:
         self._spec = spec
         self._check_names()
         self._binding: onnxruntime.IOBinding = self._session.io_binding()
-        self._cuda = cuda
-        self._staging = None if cuda is None else Staging(cuda)
+        self._cuda = None if cuda is None else cuda.share()
+        self._staging = None if cuda is None else Staging(cuda, owns_all=cuda_graphs)
         self._cuda_graphs = cuda_graphs
         self._recorded: dict[tuple[object, ...], int] = {}
 
@@ -105,8 +106,8 @@ class OnnxRuntimeEngine:
             places = {name: array.ctypes.data for name, array in arrays.items()}
             self._run(inputs, out, places)
         else:
-            self._run(inputs, out, self._staging.place(inputs, out))
-            self._staging.collect(out)
+            with self._staging.placed(inputs, out) as places:
+                self._run(inputs, out, places)
 
     def close(self) -> None:
         """Release the session, and what it has on a GPU."""

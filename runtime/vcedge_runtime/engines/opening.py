@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import closing
+from contextlib import ExitStack, closing
 
 from vcedge_runtime.buffers import Device
 from vcedge_runtime.bundle import Bundle
@@ -43,20 +43,25 @@ def open_engines(
         a run: None on the host.
 
     Raises:
-        TrackerError: there is no such back-end.
+        TrackerError: there is no such back-end, or it knows no CUDA graphs.
         MissingExtraError: it is not installed.
         EngineError: a graph cannot be loaded, or there is no device.
     """
     if backend == "cpu":
+        if cuda_graphs is not None:
+            raise TrackerError("received cuda_graphs for the CPU; choose another back-end")
         return {name: engine_from_bundle(bundle, name, threads=threads) for name in names}, None
     if backend == "cuda":
         require_provider(CUDA)
         with closing(Cuda()) as cuda:
-            recorded = bool(cuda_graphs)
-            return {
-                name: engine_from_bundle(bundle, name, cuda=cuda.share(), cuda_graphs=recorded)
-                for name in names
-            }, cuda
+            recorded, engines = bool(cuda_graphs), dict[str, Engine]()
+            with ExitStack() as opened:
+                for name in names:
+                    engine = engine_from_bundle(bundle, name, cuda=cuda, cuda_graphs=recorded)
+                    engines[name] = engine
+                    opened.callback(engine.close)
+                opened.pop_all()
+            return engines, cuda
     if backend != "tensorrt":
         raise TrackerError(f"received back-end {backend!r}; expected one of {BACKENDS}")
     try:
@@ -69,7 +74,7 @@ def open_engines(
         ) from exc
     settings = BuildSettings(cuda_graphs=cuda_graphs is not False)
     with closing(Cuda()) as cuda:
-        engines = engines_from_bundle(
+        built = engines_from_bundle(
             bundle, names, cuda, settings=settings, tell=tell, on_progress=on_progress
         )
-        return engines, cuda
+        return built, cuda

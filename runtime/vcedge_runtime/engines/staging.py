@@ -2,50 +2,58 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 
 import numpy as np
 
 from vcedge_runtime.buffers import Buffer, Device, DeviceArray
+from vcedge_runtime.errors import EngineError
 
 
 class Staging:
-    """Device memory for the host arrays of one graph.
+    """Device memory for arrays of one graph; it grows with the largest of each name.
 
     Args:
         device: whose memory.
-        room: bytes of tensors at their largest, by name; others grow as they must.
+        owns_all: arrays of the device are copied too, within it, so that a graph sees the same
+            addresses in every run.
     """
 
-    def __init__(self, device: Device, room: Mapping[str, int] | None = None) -> None:
+    def __init__(self, device: Device, *, owns_all: bool = False) -> None:
         self._device = device
-        self._room = room or {}
+        self._owns_all = owns_all
         self._held: dict[str, DeviceArray] = {}
 
-    def place(self, inputs: Mapping[str, Buffer], out: Mapping[str, Buffer]) -> dict[str, int]:
-        """Copy a run's inputs in where they are the host's.
+    @contextmanager
+    def placed(
+        self, inputs: Mapping[str, Buffer], out: Mapping[str, Buffer]
+    ) -> Iterator[dict[str, int]]:
+        """Copy a run's inputs in, give the addresses of all its arrays, and copy its outputs out.
 
-        Returns:
-            Addresses by name, of inputs and outputs.
-
-        Raises:
-            EngineError: there is not so much memory, or a copy failed.
-        """
-        places = {name: self._place(name, array) for name, array in {**inputs, **out}.items()}
-        for name, array in inputs.items():
-            if not isinstance(array, DeviceArray):
-                self._device.copy_in(array, places[name])
-        return places
-
-    def collect(self, out: Mapping[str, Buffer]) -> None:
-        """Copy a run's outputs to the host where they are the host's, and wait for everything.
+        Everything has been waited for at the end, also of a run that fails.
 
         Raises:
-            EngineError: the run or a copy failed.
+            EngineError: there is not so much memory, or the run or a copy failed.
         """
-        for name, array in out.items():
-            if not isinstance(array, DeviceArray):
-                self._device.copy_out(self._held[name].pointer, array)
+        try:
+            places = {name: self._place(name, array) for name, array in {**inputs, **out}.items()}
+            for name, array in inputs.items():
+                if not isinstance(array, DeviceArray):
+                    self._device.copy_in(array, places[name])
+                elif places[name] != array.pointer:
+                    self._device.copy_within(places[name], array.pointer, array.nbytes)
+            yield places
+            for name, array in out.items():
+                if not isinstance(array, DeviceArray):
+                    self._device.copy_out(places[name], array)
+                elif places[name] != array.pointer:
+                    self._device.copy_within(array.pointer, places[name], array.nbytes)
+        except BaseException:
+            # What is on its way still reads and writes the caller's arrays.
+            with suppress(EngineError):
+                self._device.synchronize()
+            raise
         self._device.synchronize()
 
     def close(self) -> None:
@@ -53,10 +61,9 @@ class Staging:
         self._held = {}
 
     def _place(self, name: str, array: Buffer) -> int:
-        if isinstance(array, DeviceArray):
+        if isinstance(array, DeviceArray) and not self._owns_all:
             return array.pointer
         if name not in self._held or self._held[name].nbytes < array.nbytes:
-            size = max(array.nbytes, self._room.get(name, 0), 1)
             self._held.pop(name, None)
-            self._held[name] = DeviceArray(self._device, (size,), np.uint8)
+            self._held[name] = DeviceArray(self._device, (max(1, array.nbytes),), np.uint8)
         return self._held[name].pointer

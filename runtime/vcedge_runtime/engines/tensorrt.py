@@ -28,7 +28,7 @@ from vcedge_runtime.engines.tensorrt_build import (
     build_plan,
     timings_name,
 )
-from vcedge_runtime.engines.tensorrt_plan import LoadedPlan
+from vcedge_runtime.engines.tensorrt_plan import LoadedPlan, PlanError
 from vcedge_runtime.errors import EngineError, OutputError
 from vcedge_runtime.spec import GraphSpec, bind_lengths
 
@@ -45,7 +45,7 @@ class TensorRTEngine:
         path: the ONNX file.
         graph: what it must be.
         ranges: of named lengths, the least and the most.
-        cuda: the device; closed with the engine, which is one of its users.
+        cuda: the device, of which the engine is one more user.
         cache: where engines are kept.
         settings: of the build.
         tell: told in words what takes long.
@@ -67,7 +67,7 @@ class TensorRTEngine:
         self._path = path
         self._graph = graph
         self._ranges = ranges
-        self._cuda = cuda
+        self._cuda = cuda.share()
         self._cache = cache
         self._settings = settings or BuildSettings()
         self._tell = tell
@@ -127,7 +127,7 @@ class TensorRTEngine:
             try:
                 self._loaded = self._load(found.plan, sizes, logger)
                 return
-            except EngineError as exc:
+            except PlanError as exc:
                 found = Found(None, str(exc))
         self._tell(f"building an engine of {self.spec.name} ({found.reason}); it takes minutes")
         built = build_plan(
@@ -195,7 +195,7 @@ def engines_from_bundle(
     Args:
         bundle: whose graphs.
         names: which of them.
-        cuda: the device; each engine is one of its users.
+        cuda: the device, of which each engine is one more user.
         settings: of the builds.
         tell: told in words what takes long.
         on_progress: told how far a build is.
@@ -206,7 +206,7 @@ def engines_from_bundle(
             bundle.path_of(name),
             bundle.graphs[name],
             partial(find_ranges, bundle.composition),
-            cuda.share(),
+            cuda,
             cache,
             settings=settings,
             tell=tell,

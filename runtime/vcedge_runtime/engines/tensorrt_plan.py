@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
-from collections.abc import Callable, Mapping
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Collection, Mapping
+from functools import partial
 from typing import Any
 
 import tensorrt as trt
 
 from vcedge_runtime.buffers import Buffer, DeviceArray
-from vcedge_runtime.engines.cudart import Cuda, count_bytes
+from vcedge_runtime.engines.cudart import Cuda
 from vcedge_runtime.engines.staging import Staging
-from vcedge_runtime.engines.tensorrt_build import Log, Ranges, shape_at
+from vcedge_runtime.engines.tensorrt_build import Log, Ranges
 from vcedge_runtime.errors import EngineError
 from vcedge_runtime.spec import GraphSpec
 
@@ -20,20 +21,23 @@ DTYPES = {trt.float32: "float32", trt.int64: "int64"}
 """What a graph's inputs and outputs may be."""
 WARM_UP = 2
 """Runs of the same shapes before they have a context of their own, and are recorded there."""
-CONTEXTS = 4
-"""Most sets of shapes that are recorded (our choice); others run as they come."""
-RECORDINGS = 32
-"""Most recordings of one set of shapes, one for each set of addresses (our choice)."""
+RECORDINGS = 16
+"""Most sets of shapes that are known at a time (our choice); the one that is longest ago goes."""
 PRECISION_NAMES = {"fp16": ("FP16", "HALF"), "int8": ("INT8",), "fp32": ("FP32", "FLOAT")}
 """What TensorRT's inspector calls a precision, in its versions' words."""
 Shapes = tuple[tuple[int, ...], ...]
 
 
+class PlanError(EngineError):
+    """A plan cannot be loaded, or is another graph's."""
+
+
 class LoadedPlan:
     """A plan, and the contexts that run it; all of them share one scratch memory.
 
-    A context whose shapes change must not be recorded. Shapes that come again therefore have one
-    of their own, with a CUDA graph for each set of addresses that it is given.
+    Shapes that come again have a context of their own, which never sees others, and one CUDA graph.
+    Arrays that are in the same place in every run are bound where they lie; others, such as the
+    slot that a key is written to, are copied within the device to and from one place.
 
     Args:
         spec: of the graph.
@@ -45,7 +49,8 @@ class LoadedPlan:
         tell: told once if they cannot be.
 
     Raises:
-        EngineError: TensorRT cannot load it, it is another graph's, or memory is short.
+        PlanError: TensorRT cannot load it, or it is another graph's.
+        EngineError: memory is short.
     """
 
     def __init__(
@@ -68,17 +73,15 @@ class LoadedPlan:
         self._runtime = trt.Runtime(logger)
         engine = self._runtime.deserialize_cuda_engine(plan)
         if engine is None:
-            raise EngineError(
+            raise PlanError(
                 f"TensorRT {trt.__version__} cannot load the engine of {spec.name}: {logger.said}"
             )
         self._engine = engine
         self._check_tensors()
-        room = {t.name: count_bytes(shape_at(t, sizes, 1), t.dtype) for t in spec.tensors}
-        self._staging = Staging(cuda, room)
+        self._staging = Staging(cuda)
         self._scratch = DeviceArray(cuda, (max(1, engine.device_memory_size_v2),), "uint8")
-        self._seen: Counter[Shapes] = Counter()
-        self._settled: dict[Shapes, _Context] = {}
         self._wandering = self._make_context()
+        self._habits: OrderedDict[Shapes, _Habit] = OrderedDict()
 
     def holds(self, lengths: Mapping[str, int]) -> bool:
         """Whether every length is within what was built."""
@@ -91,10 +94,14 @@ class LoadedPlan:
         Raises:
             EngineError: TensorRT or CUDA failed.
         """
-        places = self._staging.place(inputs, out)
-        context = self._choose(tuple(array.shape for array in inputs.values()))
-        self._records = context.run(inputs, out, places, records=self._records)
-        self._staging.collect(out)
+        with self._staging.placed(inputs, out) as places:
+            habit = self._observe(tuple(a.shape for a in inputs.values()), places)
+            recording = habit and self._recording_of(habit, inputs, out, places)
+            if recording:
+                recording.run(places)
+            else:
+                self._bind(self._wandering, inputs, out, places)
+                self._queue(self._wandering)
 
     def count_layers(self) -> dict[str, int]:
         """How many layers give which precision."""
@@ -108,23 +115,52 @@ class LoadedPlan:
 
     def close(self) -> None:
         """Give everything back."""
-        for context in self._settled.values():
-            context.close()
-        self._settled = {}
+        for habit in self._habits.values():
+            habit.forget()
+        self._habits.clear()
         self._staging.close()
         del self._wandering, self._scratch
 
-    def _choose(self, shapes: Shapes) -> _Context:
-        """The context of some shapes: their own, or that of all which come and go."""
-        if shapes in self._settled or not self._records:
-            return self._settled.get(shapes, self._wandering)
-        self._seen[shapes] += 1
-        if self._seen[shapes] <= WARM_UP or len(self._settled) == CONTEXTS:
-            return self._wandering
-        self._settled[shapes] = self._make_context(settled=True)
-        return self._settled[shapes]
+    def _observe(self, shapes: Shapes, places: Mapping[str, int]) -> _Habit | None:
+        """Note a run; what is known of such runs where they are recorded at all."""
+        if not self._records:
+            return None
+        habit = self._habits.setdefault(shapes, _Habit())
+        self._habits.move_to_end(shapes)
+        if len(self._habits) > RECORDINGS:
+            self._habits.popitem(last=False)[1].forget()
+        habit.note(places)
+        return habit
 
-    def _make_context(self, *, settled: bool = False) -> _Context:
+    def _recording_of(
+        self,
+        habit: _Habit,
+        inputs: Mapping[str, Buffer],
+        out: Mapping[str, Buffer],
+        places: Mapping[str, int],
+    ) -> _Recording | None:
+        if habit.recording is None and habit.runs > WARM_UP:
+            arrays = {**inputs, **out}
+            try:
+                homes = {
+                    name: DeviceArray(self._cuda, arrays[name].shape, arrays[name].dtype)
+                    for name in habit.moving
+                }
+                bound = {**places, **{name: home.pointer for name, home in homes.items()}}
+                context = self._make_context()
+                self._bind(context, inputs, out, bound)
+                queue = partial(self._queue, context)
+                habit.recording = _Recording(self._cuda, queue, homes, set(inputs))
+                # TensorRT makes ready what it needs in a context's first run.
+                habit.recording.play_once(places)
+                habit.recording.record()
+            except EngineError as exc:
+                self._tell(f"graph {self._spec.name} runs without a CUDA graph: {exc}")
+                self._records = False
+                habit.forget()
+        return habit.recording
+
+    def _make_context(self) -> trt.IExecutionContext:
         strategy = trt.ExecutionContextAllocationStrategy.USER_MANAGED
         context = self._engine.create_execution_context(strategy)
         if context is None:
@@ -133,9 +169,35 @@ class LoadedPlan:
                 f"{self._logger.said}"
             )
         context.set_device_memory(self._scratch.pointer, self._scratch.nbytes)
-        return _Context(
-            self._spec.name, context, self._cuda, self._logger, self._tell, settled=settled
-        )
+        return context
+
+    def _bind(
+        self,
+        context: trt.IExecutionContext,
+        inputs: Mapping[str, Buffer],
+        out: Mapping[str, Buffer],
+        places: Mapping[str, int],
+    ) -> None:
+        for name, array in inputs.items():
+            if not context.set_input_shape(name, array.shape):
+                raise EngineError(
+                    f"TensorRT refuses {name}{array.shape} for {self._spec.name}: "
+                    f"{self._logger.said}"
+                )
+        for name, place in places.items():
+            if not context.set_tensor_address(name, place):
+                raise EngineError(f"TensorRT takes no address for {name}: {self._logger.said}")
+        for name, array in out.items():
+            shape = tuple(context.get_tensor_shape(name))
+            if shape != array.shape:
+                raise EngineError(
+                    f"graph {self._spec.name} gives {name}{shape}; received an array of "
+                    f"{array.shape} for it"
+                )
+
+    def _queue(self, context: trt.IExecutionContext) -> None:
+        if not context.execute_async_v3(self._cuda.stream):
+            raise EngineError(f"TensorRT failed in graph {self._spec.name}: {self._logger.said}")
 
     def _check_tensors(self) -> None:
         """Refuse an engine whose tensors are not the spec's."""
@@ -143,7 +205,7 @@ class LoadedPlan:
         names = {engine.get_tensor_name(index) for index in range(engine.num_io_tensors)}
         expected = {tensor.name for tensor in self._spec.tensors}
         if names != expected:
-            raise EngineError(
+            raise PlanError(
                 f"the engine of {self._spec.name} has tensors {sorted(names)}; expected "
                 f"{sorted(expected)}; remove it from the cache"
             )
@@ -151,92 +213,99 @@ class LoadedPlan:
             found = DTYPES.get(engine.get_tensor_dtype(tensor.name), "of another type")
             is_input = engine.get_tensor_mode(tensor.name) == trt.TensorIOMode.INPUT
             if found != tensor.dtype or is_input != (tensor in self._spec.inputs):
-                raise EngineError(
+                raise PlanError(
                     f"the engine of {self._spec.name} has {tensor.name} as "
                     f"{'input' if is_input else 'output'} {found}; expected {tensor.describe()}; "
                     "remove it from the cache"
                 )
 
 
-class _Context:
-    """One of TensorRT's contexts; a settled one keeps its shapes."""
+class _Recording:
+    """A context that keeps its shapes and addresses, and its runs as a CUDA graph.
+
+    Args:
+        cuda: the device.
+        queue: queues a run.
+        homes: where tensors lie for it that lie elsewhere in each run.
+        inputs: which of all tensors are inputs.
+    """
 
     def __init__(
         self,
-        graph: str,
-        context: trt.IExecutionContext,
         cuda: Cuda,
-        logger: Log,
-        tell: Callable[[str], None],
-        *,
-        settled: bool,
+        queue: Callable[[], None],
+        homes: Mapping[str, DeviceArray],
+        inputs: Collection[str],
     ) -> None:
-        self._graph = graph
-        self._context = context
         self._cuda = cuda
-        self._logger = logger
-        self._tell = tell
-        self._settled = settled
-        self._warm = False
-        self._recorded: dict[tuple[int, ...], int] = {}
+        self._queue = queue
+        self._homes = homes
+        self._inputs = inputs
+        self._graph: int | None = None
 
-    def run(
-        self,
-        inputs: Mapping[str, Buffer],
-        out: Mapping[str, Buffer],
-        places: Mapping[str, int],
-        *,
-        records: bool,
-    ) -> bool:
-        """Queue a run at some addresses; return whether the next ones may be recorded."""
-        addresses = tuple(places.values())
-        if addresses in self._recorded:
-            self._cuda.launch(self._recorded[addresses])
-            return records
-        self._bind(inputs, out, places)
-        room = len(self._recorded) < RECORDINGS
-        if records and self._settled and self._warm and room:
-            self._cuda.synchronize()
-            try:
-                self._recorded[addresses] = self._cuda.record(self._queue)
-            except EngineError as exc:
-                self._tell(f"graph {self._graph} runs without a CUDA graph: {exc}")
-                records = False
-        if addresses in self._recorded:
-            self._cuda.launch(self._recorded[addresses])
-        else:
-            self._queue()
-            self._warm = True
-        return records
+    def play_once(self, places: Mapping[str, int]) -> None:
+        """Run without a recording."""
+        self._surround(places, self._queue)
+
+    def record(self) -> None:
+        """Record a run, which does not happen."""
+        self._cuda.synchronize()
+        self._graph = self._cuda.record(self._queue)
+
+    def run(self, places: Mapping[str, int]) -> None:
+        """Play the recording."""
+        assert self._graph is not None
+        self._surround(places, partial(self._cuda.launch, self._graph))
 
     def close(self) -> None:
-        """Release the recordings."""
-        for recorded in self._recorded.values():
-            self._cuda.drop(recorded)
-        self._recorded = {}
+        """Give the recording back."""
+        if self._graph is not None:
+            self._cuda.drop(self._graph)
+        self._graph = None
 
-    def _bind(
-        self, inputs: Mapping[str, Buffer], out: Mapping[str, Buffer], places: Mapping[str, int]
-    ) -> None:
-        for name, array in inputs.items():
-            if not self._context.set_input_shape(name, array.shape):
-                raise EngineError(
-                    f"TensorRT refuses {name}{array.shape} for {self._graph}: {self._logger.said}"
-                )
-        for name, place in places.items():
-            if not self._context.set_tensor_address(name, place):
-                raise EngineError(f"TensorRT takes no address for {name}: {self._logger.said}")
-        for name, array in out.items():
-            shape = tuple(self._context.get_tensor_shape(name))
-            if shape != array.shape:
-                raise EngineError(
-                    f"graph {self._graph} gives {name}{shape}; received an array of "
-                    f"{array.shape} for it"
-                )
+    def _surround(self, places: Mapping[str, int], run: Callable[[], None]) -> None:
+        for name, home in self._homes.items():
+            if name in self._inputs:
+                self._cuda.copy_within(home.pointer, places[name], home.nbytes)
+        run()
+        for name, home in self._homes.items():
+            if name not in self._inputs:
+                self._cuda.copy_within(places[name], home.pointer, home.nbytes)
 
-    def _queue(self) -> None:
-        if not self._context.execute_async_v3(self._cuda.stream):
-            raise EngineError(f"TensorRT failed in graph {self._graph}: {self._logger.said}")
+
+class _Habit:
+    """What is known of the runs at one set of shapes.
+
+    Attributes:
+        runs: how many there were since something else than ``moving`` moved.
+        moving: tensors that have not been in one place.
+        recording: made of them.
+    """
+
+    def __init__(self) -> None:
+        self.runs = 0
+        self.moving: set[str] = set()
+        self.recording: _Recording | None = None
+        self._places: dict[str, int] = {}
+
+    def note(self, places: Mapping[str, int]) -> None:
+        """Note where the tensors of a run are."""
+        known = self._places.items()
+        moved = {name for name, place in known if places[name] != place} - self.moving
+        if moved and self.recording is not None:
+            # Another video, say: what moves is learned anew.
+            self.forget()
+            moved = set()
+        self.moving |= moved
+        self._places = dict(places)
+        self.runs += 1
+
+    def forget(self) -> None:
+        """Give the recording back, and learn from the beginning."""
+        if self.recording is not None:
+            self.recording.close()
+        self.recording = None
+        self.runs, self.moving, self._places = 0, set(), {}
 
 
 def _precision_of(layer: Any) -> str:

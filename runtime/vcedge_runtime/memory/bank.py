@@ -69,7 +69,7 @@ class MemoryBank:
 
     @property
     def keys(self) -> NDArray[np.float32]:
-        """(S, h, w, C) float32 on the host."""
+        """(S, h, w, C) float32 on the host, as they were last fetched."""
         return self.key_block.host
 
     @property
@@ -152,10 +152,17 @@ class MemoryBank:
         )
         self._exchange_values(plain, enhanced)
 
-    def restore_values(self, values: NDArray[np.float32]) -> None:
-        """Take back a copy of ``values``, of as many channels as it has."""
-        self.value_block = Block.of(values, self._device)
+    def save_values(self) -> Callable[[], None]:
+        """What puts back all values as they are now; it takes no memory of a device."""
+        blocks, held = (self.value_block, self.enhanced_value_block), self.values.copy()
+
+        def restore() -> None:
+            self.value_block, self.enhanced_value_block = blocks
+            self.value_block.host[...] = held
+            self.value_block.push()
+
+        return restore
 
     def _exchange_values(self, plain: NDArray[np.float32], enhanced: NDArray[np.float32]) -> None:
-        self.value_block = Block.of(plain, self._device)
-        self.enhanced_value_block = Block.of(enhanced, self._device)
+        blocks = Block.of(plain, self._device), Block.of(enhanced, self._device)
+        self.value_block, self.enhanced_value_block = blocks

@@ -68,20 +68,28 @@ class ObjectBank:
             self.values[slot, :, :, objects] = value
 
     def change(self, values: Callable[[NDArray[np.float32]], NDArray[np.float32]]) -> None:
-        """Exchange all values for others that are made of them on the host."""
-        self.values = share_array(values(to_host(self.values)), self._device)
+        """Exchange all values for others that are made on the host of a copy of them."""
+        held = self.values
+        copied = held.read() if isinstance(held, DeviceArray) else held.copy()
+        self.values = share_array(values(copied), self._device)
 
-    def copy(self) -> ObjectBank:
-        """All of it once more, on the host."""
-        slots, height, width, objects, dim = self.values.shape
-        copied = ObjectBank(slots, (height, width), dim, objects)
-        copied.restore(self)
-        return copied
+    def save(self, slot: int) -> Callable[[], None]:
+        """What puts everything back as it is now; it takes no memory of a device.
 
-    def restore(self, other: ObjectBank) -> None:
-        """Become what another one is."""
-        self.values = share_array(np.array(to_host(other.values)), self._device)
-        self.sums, self.weights = other.sums.copy(), other.weights.copy()
+        Args:
+            slot: the only one that is written to meanwhile, but for ``change``.
+        """
+        held, sums, weights = self.values, self.sums.copy(), self.weights.copy()
+        content = np.array(to_host(held[slot]))
+
+        def restore() -> None:
+            self.values, self.sums, self.weights = held, sums, weights
+            if isinstance(held, DeviceArray):
+                held[slot].write(content)
+            else:
+                held[slot] = content
+
+        return restore
 
     def add(self) -> None:
         """Make room for one more object, the last; nothing is known of it."""

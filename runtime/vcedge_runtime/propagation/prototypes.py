@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+SURE = np.float32(1e-7)
+"""Where objects compete, their probabilities are kept this far from 0 and 1."""
 TURNS = 16
 """Periods of the fastest sine over a side of the grid (our choice)."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import count
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,9 +12,13 @@ from tests.runtime.engines import tensorrt_double as double
 from vcedge_runtime.buffers import HostArray
 from vcedge_runtime.errors import EngineError
 
+_HANDLES = count(1)
+
 
 class FakeCuda:
-    """A device of host memory.
+    """A device of host memory that does nothing before it is waited for, as a real one may.
+
+    Memory that is given back becomes NaN, and is never given out again.
 
     Attributes:
         room: bytes that it has.
@@ -27,7 +32,6 @@ class FakeCuda:
 
     compute_capability = (8, 7)
     multiprocessors = 8
-    stream = 1
 
     def __init__(self, room: int = 1 << 30) -> None:
         self.room = room
@@ -37,8 +41,12 @@ class FakeCuda:
         self.copied_in: list[int] = []
         self.copied_out: list[int] = []
         self.launches = 0
+        self.stream = next(_HANDLES)
         self._graphs: dict[int, list[Callable[[], None]]] = {}
         self._recorded = 0
+        self._queue: list[Callable[[], None]] = []
+        self._given_back: list[NDArray[np.uint8]] = []
+        double.streams[self.stream] = self._queue.append
 
     @property
     def graphs(self) -> int:
@@ -60,28 +68,43 @@ class FakeCuda:
         return _take(self.held, size)
 
     def free(self, pointer: int) -> None:
-        del self.held[pointer]
+        self._give_back(self.held, pointer)
 
     def allocate_host(self, size: int) -> int:
         return _take(self.held_on_host, size)
 
     def free_host(self, pointer: int) -> None:
-        del self.held_on_host[pointer]
+        self._give_back(self.held_on_host, pointer)
 
     def copy_in(self, array: HostArray, pointer: int) -> None:
-        self._find(pointer, array.nbytes)[...] = array.reshape(-1).view(np.uint8)
+        assert array.flags.c_contiguous
+        # What is not page-locked is read at once.
+        source = array if self._is_locked(array) else array.copy()
+        self._queue.append(lambda: self._write(pointer, source))
         self.copied_in.append(array.nbytes)
 
     def copy_out(self, pointer: int, array: HostArray) -> None:
-        array.reshape(-1).view(np.uint8)[...] = self._find(pointer, array.nbytes)
+        assert array.flags.c_contiguous
+        self._queue.append(lambda: self._read(pointer, array))
+        if not self._is_locked(array):
+            self.synchronize()
         self.copied_out.append(array.nbytes)
 
-    def copy_rows(self, target: int, step: int, source: int, width: int, rows: int) -> None:
-        for row in range(rows):
-            piece = self._find(source + row * width, width)
-            self._find(target + row * step, width)[...] = piece
+    def copy_within(self, target: int, source: int, size: int) -> None:
+        self.copy_rows(target, size, source, size, 1)
 
-    def synchronize(self) -> None: ...
+    def copy_rows(self, target: int, step: int, source: int, width: int, rows: int) -> None:
+        def copy() -> None:
+            for row in range(rows):
+                piece = self._find(source + row * width, width)
+                self._find(target + row * step, width)[...] = piece
+
+        self._queue.append(copy)
+
+    def synchronize(self) -> None:
+        waiting, self._queue[:] = list(self._queue), []
+        for work in waiting:
+            work()
 
     def record(self, work: Callable[[], None]) -> int:
         double.behaviour.captured = recorded = []
@@ -95,14 +118,30 @@ class FakeCuda:
 
     def launch(self, graph: int) -> None:
         self.launches += 1
-        for run in self._graphs[graph]:
-            run()
+        self._queue.extend(self._graphs[graph])
 
     def drop(self, graph: int) -> None:
         del self._graphs[graph]
 
     def close(self) -> None:
         self.users -= 1
+
+    def _give_back(self, held: dict[int, NDArray[np.uint8]], pointer: int) -> None:
+        self.synchronize()
+        block = held.pop(pointer)
+        block[...] = 0xFF
+        self._given_back.append(block)
+
+    def _is_locked(self, array: HostArray) -> bool:
+        first = array.ctypes.data
+        ends = [(start, start + block.size) for start, block in self.held_on_host.items()]
+        return any(start <= first and first + array.nbytes <= end for start, end in ends)
+
+    def _write(self, pointer: int, array: HostArray) -> None:
+        self._find(pointer, array.nbytes)[...] = array.reshape(-1).view(np.uint8)
+
+    def _read(self, pointer: int, array: HostArray) -> None:
+        array.reshape(-1).view(np.uint8)[...] = self._find(pointer, array.nbytes)
 
     def _find(self, pointer: int, size: int) -> NDArray[np.uint8]:
         """Bytes of the device; what reaches beyond a piece of its memory is an error."""

@@ -10,7 +10,7 @@ import contextlib
 import ctypes
 import enum
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -90,6 +90,8 @@ class Behaviour:
 
 
 behaviour = Behaviour()
+streams: dict[int, Callable[[Callable[[], None]], None]] = {}
+"""What queues work, by the handle of a stream; without, work is done at once."""
 
 
 class ILogger:
@@ -312,6 +314,8 @@ class IExecutionContext:
         shapes, addresses = dict(self._shapes), dict(self._addresses)
         if behaviour.captured is not None:
             behaviour.captured.append(lambda: self._play(shapes, addresses))
+        elif stream_handle in streams:
+            streams[stream_handle](lambda: self._run(shapes, addresses))
         else:
             self._run(shapes, addresses)
         return True

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from vcedge_export.verify import TruthClip
 
 SESSION = onnxruntime.InferenceSession
+DEVICES: dict[str, FakeCuda] = {}
 
 
 @pytest.fixture
@@ -174,6 +175,9 @@ class CudaSession:
     def run_with_iobinding(self, binding: CudaBinding, options: Any) -> None:
         if options is not None:
             self.recordings.append(options.get_run_config_entry("gpu_graph_id"))
+        if self.provider == CUDA:
+            # What is queued comes first.
+            DEVICES[self.options["user_compute_stream"]].synchronize()
         self._session.run_with_iobinding(binding.binding)
 
 
@@ -197,6 +201,7 @@ class CudaBinding:
 def gpu(monkeypatch: pytest.MonkeyPatch) -> FakeCuda:
     """A device that ONNX Runtime finds."""
     device = FakeCuda()
+    monkeypatch.setitem(DEVICES, str(device.stream), device)
     monkeypatch.setattr(CudaSession, "made", [])
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [CUDA, CPU])
     monkeypatch.setattr(onnxruntime, "InferenceSession", CudaSession)
@@ -209,7 +214,7 @@ def test_arrays_of_the_host_are_copied_and_those_of_the_device_are_not(
 ) -> None:
     image, expected = make_image(16, 24), np.zeros((2, 3, 64), np.float32)
     encoder.run({"image": image}, {"key": expected})
-    engine = engine_from_bundle(tiny_bundle, "encoder", cuda=gpu.share())
+    engine = engine_from_bundle(tiny_bundle, "encoder", cuda=gpu)
     found = np.zeros_like(expected)
     engine.run({"image": image}, {"key": found})
     np.testing.assert_array_equal(found, expected)
@@ -229,22 +234,28 @@ def test_the_devices_stream_is_onnxruntimes_and_tf32_is_off(
     tiny_bundle: Bundle, gpu: FakeCuda
 ) -> None:
     engine_from_bundle(tiny_bundle, "encoder", cuda=gpu)
-    expected = {"use_tf32": "0", "user_compute_stream": "1", "enable_cuda_graph": "0"}
+    stream = str(gpu.stream)
+    expected = {"use_tf32": "0", "user_compute_stream": stream, "enable_cuda_graph": "0"}
     assert CudaSession.made[-1].options == expected
 
 
-def test_recordings_are_told_apart_by_shapes_and_addresses(
-    tiny_bundle: Bundle, gpu: FakeCuda, monkeypatch: pytest.MonkeyPatch
+def test_recordings_are_told_apart_by_shapes_and_see_the_same_addresses(
+    tiny_bundle: Bundle,
+    encoder: OnnxRuntimeEngine,
+    gpu: FakeCuda,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(onnxruntime_engine, "RECORDINGS", 2)
     engine = engine_from_bundle(tiny_bundle, "encoder", cuda=gpu, cuda_graphs=True)
     session = CudaSession.made[-1]
     assert session.options["enable_cuda_graph"] == "1"
-    image = share_array(make_image(16, 24), gpu)
-    first, second, third = (zeros_for((2, 3, 64), gpu) for _ in range(3))
-    for key in (first, second, first, third, second):
-        engine.run({"image": image}, {"key": key})
-    # The third set of addresses is one more than are kept.
+    for width in (64, 48, 64, 32, 48):
+        image, expected = make_image(64, width), np.zeros((8, width // 8, 64), np.float32)
+        encoder.run({"image": image}, {"key": expected})
+        key = zeros_for(expected.shape, gpu)
+        engine.run({"image": share_array(image, gpu)}, {"key": key})
+        np.testing.assert_array_equal(to_host(key), expected)
+    # The third shape is one more than are kept.
     assert session.recordings == ["1", "2", "1", "-1", "2"]
 
 
@@ -253,8 +264,8 @@ def test_a_clip_is_tracked_to_the_same_masks_on_a_device(
     srnet_bundle: Bundle, tiny_clip: TruthClip, gpu: FakeCuda, cuda_graphs: bool | None
 ) -> None:
     masks = []
-    for backend in ("cpu", "cuda"):
-        options = {"backend": backend, "cuda_graphs": cuda_graphs}
+    options: dict[str, Any]
+    for options in ({}, {"backend": "cuda", "cuda_graphs": cuda_graphs}):
         with Tracker.open(srnet_bundle, size=64, threads=1, **options) as tracker:
             tracker.start(tiny_clip.frames[0], tiny_clip.masks[0])
             masks.append([tracker.step(frame).mask for frame in tiny_clip.frames[1:]])

@@ -166,8 +166,8 @@ def device(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeCuda]:
     found = FakeCuda()
     monkeypatch.setitem(sys.modules, "tensorrt", double)
     monkeypatch.setattr(double, "behaviour", double.Behaviour())
-    monkeypatch.setattr(opening, "Cuda", lambda: found.share())
-    monkeypatch.setattr(tensorrt, "Cuda", lambda: found.share())
+    monkeypatch.setattr(opening, "Cuda", found.share)
+    monkeypatch.setattr(tensorrt, "Cuda", found.share)
     monkeypatch.setattr(tensorrt, "find_tensorrt", lambda: "10.3.0")
     yield found
     for name in MODULES:
@@ -192,14 +192,21 @@ def test_export_builds_engines_where_there_is_tensorrt_and_proves_them(
     # Those that export built are found again.
     again = run("verify", "new", "--against", weights, "--backend", "tensorrt", "--save", *truth)
     assert (again.returncode, "building" in again.stdout) == (0, False)
-    saved = Bundle.open("new").verification
-    assert saved == found
+    assert Bundle.open("new").verification == found
+    # The proof of the files leaves that of the engines.
+    run("verify", "new", "--against", weights, "--save", *truth)
+    assert Bundle.open("new").verification["tensorrt"] == found["tensorrt"]
 
 
 def test_an_engine_that_is_not_the_model_fails(
     run: Run, bundle: Bundle, weights: Path, truth: tuple[object, ...], device: FakeCuda
 ) -> None:
     double.behaviour.spoils = 1.1
+    made = run("export", weights, "--out", "new", "--size", 64, "--radius", 4, *truth)
+    assert made.returncode == 1
+    assert "the engines are NOT the model" in made.stdout
+    verdict = Bundle.open("new").verification
+    assert (verdict["passes"], verdict["tensorrt"]["passes"]) == (True, False)
     options = ("--against", weights, "--backend", "tensorrt")
     done = run("verify", bundle.folder, *options, *truth)
     assert done.returncode == 1
@@ -216,3 +223,23 @@ def test_without_a_gpu_no_engine_is_built(monkeypatch: pytest.MonkeyPatch) -> No
 
     monkeypatch.setattr(tensorrt, "Cuda", fail)
     assert not tensorrt.can_build()
+
+
+def test_engines_that_cannot_be_built_are_refused_at_once(
+    refuse: Refuse, weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tensorrt, "find_tensorrt", lambda: None)
+    line = refuse("export", weights, "--engines", "--out", "new")
+    assert "TensorRT or a GPU is missing; `vcedge doctor`" in line
+    assert not Path("new").exists()
+
+
+def test_an_engine_that_fails_leaves_the_bundle(
+    refuse: Refuse, weights: Path, truth: tuple[object, ...], device: FakeCuda
+) -> None:
+    double.behaviour.out_of_memory = True
+    options = ("--size", 64, "--radius", 4, *truth)
+    assert "TensorRT 10.3.0 cannot build encoder" in refuse(
+        "export", weights, "--out", "new", *options
+    )
+    assert Bundle.open("new").verification["passes"]
