@@ -64,11 +64,13 @@ class StageProfile:
         name: one of ``STAGES``.
         times_ms: every frame's milliseconds, in order.
         work: what it must do for each frame; nothing where that is unknown.
+        on_host: whether its arithmetic runs on the machine whose ceilings are measured.
     """
 
     name: str
     times_ms: tuple[float, ...]
     work: Work = Work()
+    on_host: bool = True
 
     @property
     def total_ms(self) -> float:
@@ -80,7 +82,12 @@ class StageProfile:
         return float(np.percentile(self.times_ms, percent))
 
     def share_of(self, ceilings: Ceilings) -> float | None:
-        """Share of the machine's ceiling that the median frame reaches; None for unknown work."""
+        """Share of the machine's ceiling that the median frame reaches.
+
+        None for unknown work, and for arithmetic on a GPU.
+        """
+        if self.work.flops and not self.on_host:
+            return None
         least_ms = self.work.least_ms(ceilings)
         return least_ms / self.percentile_ms(50) if least_ms else None
 
@@ -257,6 +264,7 @@ def _describe(
         stage: Work(flops=2 * sum(macs.get(name, 0.0) for name in names))
         for stage, names in STAGES_OF_GRAPHS.items()
     }
+    on_host = tracker._device is None
     work |= {
         "resize": Work(moved_bytes=3 * frame_pixels + 3 * 4 * work_pixels),
         "readout": Work(flops=2 * predictor.readout_macs / predictor.frame),
@@ -269,7 +277,8 @@ def _describe(
         objects=objects,
         memory_bytes=tracker.memory_bytes,
         stages=tuple(
-            StageProfile(name, tuple(timings_ms[name]), work.get(name, Work())) for name in STAGES
+            StageProfile(name, tuple(timings_ms[name]), work.get(name, Work()), on_host)
+            for name in STAGES
         ),
         graphs=tuple(graphs),
         power=power,

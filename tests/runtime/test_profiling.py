@@ -212,3 +212,12 @@ def test_a_profile_becomes_plain_json() -> None:
     assert value["stages"]["encode"]["p50_ms"] == 20.0
     assert (value["graphs"], value["power"]) == ({}, None)
     assert value["tracking_fps"] == pytest.approx(1000 * 2 / (2 * (len(TRACKING) - 1) + 40))
+
+
+def test_arithmetic_on_a_gpu_has_no_share_of_the_hosts_ceilings() -> None:
+    shares = [
+        StageProfile("encode", (10.0,), Work(flops=1e8), on_host).share_of(CEILINGS)
+        for on_host in (True, False)
+    ]
+    assert shares == [pytest.approx(0.1), None]
+    assert StageProfile("resize", (10.0,), Work(moved_bytes=1e6), on_host=False).share_of(CEILINGS)

@@ -303,7 +303,7 @@ def _stage_table(found: Measurement, markdown: bool) -> Table:
                 stage.name + heavy,
                 *(f"{stage.percentile_ms(percent):.2f}" for percent in (50, 90, 99)),
                 f"{profile.frames_per_second(stage):.1f}",
-                _share(stage, found),
+                _share(stage, found.ceilings),
                 _work(stage),
             )
         )
@@ -311,10 +311,8 @@ def _stage_table(found: Measurement, markdown: bool) -> Table:
     return make_table(columns, rows, markdown=markdown)
 
 
-def _share(stage: StageProfile, found: Measurement) -> str:
-    if stage.work.flops and found.backend != "cpu":
-        return ""  # The ceilings are the host's.
-    share = stage.share_of(found.ceilings)
+def _share(stage: StageProfile, ceilings: Ceilings) -> str:
+    share = stage.share_of(ceilings)
     return "" if share is None else f"{share:.0%}"
 
 

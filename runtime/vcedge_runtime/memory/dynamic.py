@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 import numpy as np
@@ -165,6 +165,7 @@ class DynamicMemory:
         self._long: list[int] = []
         self._annotated = 0
         self._fitted: tuple[int, FeatureFit] | None = None
+        self._before: tuple[int, Callable[[], None]] | None = None
 
     @property
     def short(self) -> list[int]:
@@ -190,7 +191,9 @@ class DynamicMemory:
         Raises:
             TrackerError: the frame before was not stored.
         """
+        self._roll_back()
         self._require_stored(frame - 1)
+        self._before = (frame, self._save())
         former = sorted({*self._short, frame - 1})[-self.policy.short :]
         coarse = cache(lambda: read(former))
         self._fitted = None
@@ -209,6 +212,9 @@ class DynamicMemory:
             key: (h, w, C) float32.
             labels: (h, w, L) float32 soft labels, rows sum to 1, channel 0 the background.
         """
+        if self._before is not None and self._before[0] != frame:
+            self._roll_back()
+        self._before = None
         positions = self._find_positions(key, lambda: labels)
         fit = self._fit(frame, key, lambda: labels)
         known = self._records.setdefault(frame, _Record(positions, fit))
@@ -231,12 +237,29 @@ class DynamicMemory:
         Raises:
             TrackerError: the frame is not the last that was stored.
         """
+        self._roll_back()
         if frame != max(self._records, default=None):
             raise TrackerError(f"received frame {frame}; expected the last that was stored")
         if self.policy.memories != "short" and self.policy.long > 0:
             self._annotated = frame
             if frame not in self._long:
                 self._enter_long(frame, self._records[frame].fit)
+
+    def _save(self) -> Callable[[], None]:
+        """What puts back all that a selection changes."""
+        records = {frame: replace(record) for frame, record in self._records.items()}
+        short, long = list(self._short), list(self._long)
+
+        def restore() -> None:
+            self._records, self._short, self._long = records, short, long
+
+        return restore
+
+    def _roll_back(self) -> None:
+        """Undo a selection for a frame that was never done: another may come in its place."""
+        if self._before is not None:
+            self._before[1]()
+        self._before = self._fitted = None
 
     def _require_stored(self, frame: int) -> None:
         if frame not in self._records:

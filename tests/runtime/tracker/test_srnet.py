@@ -200,21 +200,33 @@ def test_other_memories_can_be_chosen(memory: Any) -> None:
 
 
 @pytest.mark.parametrize("graph", ["query_encoder", "mask_decoder", "value_encoder"])
-def test_where_a_graph_fails_the_last_frame_stays_the_last(graph: str) -> None:
+@pytest.mark.parametrize("memory", [None, DynamicPolicy(short=2, long=2, candidates=4)], ids=str)
+def test_where_a_graph_fails_the_last_frame_stays_the_last(
+    graph: str, memory: DynamicPolicy | None
+) -> None:
     engines = make_engines()
-    with open_hand_made(engines) as tracker, open_hand_made() as whole:
-        for each in (tracker, whole):
-            each.start(*draw(0, 1, 2))
-            each.step(draw(1, 1, 2)[0])
+    with (
+        open_hand_made(engines, memory=memory) as tracker,
+        open_hand_made(memory=memory) as whole,
+    ):
         engine = engines[graph]
         assert isinstance(engine, HandMadeGraph)
-        engine.broken = True
-        with pytest.raises(RuntimeError, match="on purpose"):
-            tracker.step(draw(9, 1, 2)[0])
-        engine.broken = False
-        for step in range(2, 9):
+        for each in (tracker, whole):
+            each.start(*draw(0, 1, 2))
+        for step in range(1, 16):
+            engine.broken = True
+            # It shows the objects elsewhere, so that memory would choose otherwise.
+            with pytest.raises(RuntimeError, match="on purpose"):
+                tracker.step(draw(40 - step, 1, 2)[0])
+            engine.broken = False
+            if step == 9:
+                for each in (tracker, whole):
+                    each.add_object(2, draw(step - 1, 1, 2)[1] == 2)  # type: ignore[arg-type]
             frame = draw(step, 1, 2)[0]
             assert same(tracker.step(frame), whole.step(frame))
+            ours, theirs = (each._current().predictor.memory for each in (tracker, whole))
+            kept = [[memory.keeps(past) for past in range(step)] for memory in (ours, theirs)]
+            assert kept[0] == kept[1]
 
 
 @pytest.mark.parametrize("graph", ["value_encoder", "memory_read"])
