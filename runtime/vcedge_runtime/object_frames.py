@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -106,3 +107,11 @@ class FoundObjects:
         """Bytes of all arrays."""
         alone = (self.read, self.near, self.mixed, self.features, self.aligned, self.logits)
         return sum(array.nbytes for array in (*alone, *self.parts.values()))
+
+
+def cover_pixels(mask: NDArray[np.bool_], work_hw: tuple[int, ...]) -> NDArray[np.float32]:
+    """Share of each pixel of the working size that a mask covers: (H, W) float32."""
+    size = (work_hw[1], work_hw[0])
+    smaller = size[0] < mask.shape[1]
+    method = cv2.INTER_AREA if smaller else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(mask.astype(np.float32), size, interpolation=method), np.float32)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -14,7 +13,7 @@ from vcedge_runtime.errors import TrackerError
 from vcedge_runtime.memory.bank import MemoryBank
 from vcedge_runtime.memory.objects import ObjectBank
 from vcedge_runtime.object_composition import ObjectComposition
-from vcedge_runtime.object_frames import EncodedFrame, FoundObjects
+from vcedge_runtime.object_frames import EncodedFrame, FoundObjects, cover_pixels
 from vcedge_runtime.propagation.labels import MaskDecision, assign_share, mask_from_labels
 from vcedge_runtime.propagation.prototypes import sine_positions
 from vcedge_runtime.propagation.upsample import open_upsampler
@@ -110,7 +109,7 @@ class ObjectPredictor:
         slot = self.bank.claim(0, lambda stored: True)
         self._encode(slot, lab, {})
         shares = self._next.shares
-        shares.host[1:] = [_cover(mask == object_id, lab.shape[:2]) for object_id in objects]
+        shares.host[1:] = [cover_pixels(mask == object_id, lab.shape[:2]) for object_id in objects]
         shares.host[0] = 1 - shares.host[1:].sum(axis=0)
         shares.push()
         self._remember(0, slot, self._next)
@@ -166,7 +165,7 @@ class ObjectPredictor:
             object_id: 1 to 255.
             mask: (H', W') uint8, 1 where the object is, in the frame's own pixels.
         """
-        covered = _cover(mask > 0, self._last.shares.host.shape[1:])
+        covered = cover_pixels(mask > 0, self._last.shares.host.shape[1:])
         slot = self.bank.slot_of(self.frame)
         restore = self._save(slot)
         try:
@@ -393,14 +392,6 @@ class ObjectPredictor:
             self.values.sums[slot, place] = np.tensordot(shares, value, axes=((1, 2), (1, 2)))
             self.memory.store(frame, self.bank.keys[slot], labels[slot])
         return values
-
-
-def _cover(mask: NDArray[np.bool_], work_hw: tuple[int, ...]) -> Planes:
-    """Share of each pixel of the working size that a mask covers: (H, W) float32."""
-    size = (work_hw[1], work_hw[0])
-    smaller = size[0] < mask.shape[1]
-    method = cv2.INTER_AREA if smaller else cv2.INTER_LINEAR
-    return np.asarray(cv2.resize(mask.astype(np.float32), size, interpolation=method), np.float32)
 
 
 def _in_groups(objects: int) -> list[slice]:

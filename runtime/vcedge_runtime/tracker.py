@@ -15,19 +15,18 @@ from vcedge_runtime.bundle import DEFAULT_MODEL, Bundle
 from vcedge_runtime.closing import Closing
 from vcedge_runtime.composition import Composition, Part
 from vcedge_runtime.engines.base import Engine
-from vcedge_runtime.engines.opening import open_engines
+from vcedge_runtime.engines.opening import open_engines, require_graphs
 from vcedge_runtime.engines.plans import BuildProgress, ignore_progress
 from vcedge_runtime.errors import TrackerError
 from vcedge_runtime.object_composition import ObjectComposition
 from vcedge_runtime.object_predictor import ObjectPredictor
-from vcedge_runtime.predictor import LabelPredictor, takes_flow
+from vcedge_runtime.predictor import LabelPredictor
 from vcedge_runtime.propagation.points import (
     PointEstimate,
     labels_from_points,
     points_from_labels,
 )
 from vcedge_runtime.resizing import prepare_frame, working_size
-from vcedge_runtime.spec import GraphSpec
 from vcedge_runtime.timing import timed
 from vcedge_runtime.video.masks import check_mask
 
@@ -102,7 +101,7 @@ class Tracker(Closing):
     ) -> None:
         self.bundle = bundle
         self.size = _check_size(bundle, size)
-        _require_graphs(bundle, {name: engine.spec for name, engine in engines.items()})
+        require_graphs(bundle, {name: engine.spec for name, engine in engines.items()})
         self._engines = dict(engines)
         self._device = device
         self._video: _Video | None = None
@@ -173,7 +172,7 @@ class Tracker(Closing):
             prototypes=prototypes,
         )
         bundle = replace(bundle, composition=parts)
-        _require_graphs(bundle, {name: graph.spec for name, graph in bundle.graphs.items()})
+        require_graphs(bundle, {name: graph.spec for name, graph in bundle.graphs.items()})
         _check_size(bundle, size)
         names = [name for name in bundle.graphs if name in parts.graphs]
         engines, device = open_engines(
@@ -375,28 +374,6 @@ def _check_size(bundle: Bundle, size: int | None) -> int:
     if chosen < least:
         raise TrackerError(f"received a working size of {chosen}; expected at least {least} pixels")
     return chosen
-
-
-def _require_graphs(bundle: Bundle, specs: Mapping[str, GraphSpec]) -> None:
-    """Refuse a composition that asks for what the model's graphs, by name, do not give."""
-    parts = bundle.composition
-    labels = parts if isinstance(parts, Composition) else None
-    if labels and labels.value_extraction and "value_extraction" not in specs:
-        raise TrackerError(
-            f"model {bundle.name} has no value extraction; leave --values out, or use a model that "
-            "was trained with it"
-        )
-    missing = parts.graphs - set(specs)
-    if missing:
-        raise TrackerError(
-            f"bundle {bundle.folder} gives the graphs {sorted(specs)}; expected also "
-            f"{sorted(missing)}; export the bundle again"
-        )
-    if labels and labels.motion and not takes_flow(specs["encoder"]):
-        raise TrackerError(
-            f"the encoder of model {bundle.name} takes no optical flow; leave --motion out, or use "
-            "a model that was trained with it"
-        )
 
 
 def _check_frame(frame: NDArray[np.uint8]) -> None:

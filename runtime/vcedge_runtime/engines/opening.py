@@ -7,11 +7,14 @@ from contextlib import ExitStack, closing
 
 from vcedge_runtime.buffers import Device
 from vcedge_runtime.bundle import Bundle
+from vcedge_runtime.composition import Composition
 from vcedge_runtime.engines.base import Engine
 from vcedge_runtime.engines.cudart import Cuda
 from vcedge_runtime.engines.onnxruntime import CUDA, engine_from_bundle, require_provider
 from vcedge_runtime.engines.plans import BuildProgress, ignore_progress
 from vcedge_runtime.errors import MissingExtraError, TrackerError
+from vcedge_runtime.predictor import takes_flow
+from vcedge_runtime.spec import GraphSpec
 
 BACKENDS = ("cpu", "cuda", "tensorrt")
 """What can run the graphs: ONNX Runtime on the CPU or in CUDA, or TensorRT."""
@@ -78,3 +81,29 @@ def open_engines(
             bundle, names, cuda, settings=settings, tell=tell, on_progress=on_progress
         )
         return built, cuda
+
+
+def require_graphs(bundle: Bundle, specs: Mapping[str, GraphSpec]) -> None:
+    """Refuse a composition that asks for what the model's graphs, by name, do not give.
+
+    Raises:
+        TrackerError: the composition needs another graph, or the encoder's takes no flow.
+    """
+    parts = bundle.composition
+    labels = parts if isinstance(parts, Composition) else None
+    if labels and labels.value_extraction and "value_extraction" not in specs:
+        raise TrackerError(
+            f"model {bundle.name} has no value extraction; leave --values out, or use a model that "
+            "was trained with it"
+        )
+    missing = parts.graphs - set(specs)
+    if missing:
+        raise TrackerError(
+            f"bundle {bundle.folder} gives the graphs {sorted(specs)}; expected also "
+            f"{sorted(missing)}; export the bundle again"
+        )
+    if labels and labels.motion and not takes_flow(specs["encoder"]):
+        raise TrackerError(
+            f"the encoder of model {bundle.name} takes no optical flow; leave --motion out, or use "
+            "a model that was trained with it"
+        )
