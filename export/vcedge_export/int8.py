@@ -145,27 +145,28 @@ class Quantiser:
             and node.input[1] in producers
             and producers[node.input[1]].op_type == "DequantizeLinear"
         ]
-        exact = self._channel_means(self._model, [node.output[0] for node in quantised])
+        exact = self._channel_means(self._model, [node.name for node in quantised])
         for node in quantised:
-            name = node.output[0]
-            shift = np.asarray(exact[name] - self._channel_means(model, [name])[name], np.float32)
-            _add_to_bias(model.graph, node, shift)
+            found = self._channel_means(model, [node.name])
+            _add_to_bias(model.graph, node, exact[node.name] - found[node.name])
 
     def _channel_means(
-        self, model: onnx.ModelProto, names: Sequence[str]
+        self, model: onnx.ModelProto, layers: Sequence[str]
     ) -> dict[str, NDArray[np.float32]]:
-        """Mean of each channel of some (N, C, h, w) tensors over a few samples, by name."""
+        """Mean of each channel of what some layers give, over a few samples, by the layer."""
+        # The quantiser gives another name to what is an output of the graph.
+        outputs = {node.name: node.output[0] for node in model.graph.node}
         asked = onnx.ModelProto()
         asked.CopyFrom(model)
         del asked.graph.output[:]
-        asked.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
+        asked.graph.output.extend(onnx.ValueInfoProto(name=outputs[layer]) for layer in layers)
         step = max(1, len(self._samples) // CORRECTED_SAMPLES)
-        chosen = self._samples[::step][:CORRECTED_SAMPLES]
-        runs = [
-            {name: value.mean(axis=(0, 2, 3)) for name, value in run_onnx(asked, [one])[0].items()}
-            for one in chosen
-        ]
-        return {name: np.mean([run[name] for run in runs], axis=0) for name in names}
+        means: dict[str, list[NDArray[np.float32]]] = {layer: [] for layer in layers}
+        for sample in self._samples[::step][:CORRECTED_SAMPLES]:
+            given = run_onnx(asked, [sample])[0]
+            for layer in layers:
+                means[layer].append(given[outputs[layer]].mean(axis=(0, 2, 3)))
+        return {layer: np.asarray(np.mean(found, axis=0)) for layer, found in means.items()}
 
     def rank_layers(self) -> list[tuple[str, float]]:
         """Cost of each layer when it alone is quantised, the dearest first.
