@@ -75,7 +75,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--size", type=int, help="working size; the model's own otherwise")
     parser.add_argument("--videos", type=Path, nargs="*", default=[], help="to calibrate INT8 on")
     parser.add_argument("--masks", type=Path, help="their first masks, as vcedge calibrate reads")
-    parser.add_argument("--calibrate-by", choices=METHODS, default="minmax")
+    parser.add_argument("--calibrate-by", choices=METHODS, default="percentile")
     parser.add_argument("--frames", type=int, default=30, help="of each of these videos")
     parser.add_argument("--runs", type=int, default=9, help="of each graph that is timed")
     parser.add_argument("--threads", type=int, default=0)

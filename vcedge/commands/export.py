@@ -89,7 +89,7 @@ from vcedge_runtime.errors import ExportError, MissingExtraError
 @click.option(
     "--calibrate-by",
     type=click.Choice(METHODS),
-    default="minmax",
+    default="percentile",
     show_default=True,
     help="How the range of an activation follows from what was seen.",
 )
