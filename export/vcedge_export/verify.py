@@ -273,8 +273,7 @@ def verify_bundle(
         for engine in exported.values():
             stack.callback(engine.close)
         masks = track_clip(Tracker(bundle, comparing, size=size), clip)
-        found = [row for engine in comparing.values() for row in engine.results()]
-        if not any(row.non_finite for row in found):
+        if not any(row.non_finite for each in comparing.values() for row in each.results()):
             _run_others(bundle, comparing, clip, size)
     expected = track_clip(Tracker(bundle, model, size=size), clip)
     results = {name: engine.results() for name, engine in comparing.items()}
