@@ -14,15 +14,15 @@ from typing import Any
 import numpy as np
 
 from vcedge.commands.tables import make_table, open_console
+from vcedge.doctor.machine import describe_machine
 from vcedge.evaluation.davis import SequenceScore, list_sequences
 from vcedge.evaluation.davis_run import TrackedScore, track_and_score
 from vcedge_runtime.buffers import Buffer
-from vcedge_runtime.bundle import DEFAULT_MODEL, Bundle
-from vcedge_runtime.composition import parts_from_json
 from vcedge_runtime.engines.base import Engine
 from vcedge_runtime.engines.onnxruntime import OnnxRuntimeEngine
 from vcedge_runtime.errors import EvaluationError, VcedgeError
-from vcedge_runtime.machine import describe_machine
+from vcedge_runtime.model.bundle import DEFAULT_MODEL, Bundle
+from vcedge_runtime.model.composition import parts_from_json
 from vcedge_runtime.tracker import Tracker
 
 TABLES = Path(__file__).with_name("ablations.json")

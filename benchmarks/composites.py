@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vcedge.commands.tables import make_table, open_console
+from vcedge.doctor.machine import describe_machine
 from vcedge.evaluation.composites import (
     OCCLUDED,
     Composite,
@@ -24,9 +25,8 @@ from vcedge.evaluation.composites import (
 )
 from vcedge.evaluation.davis import DavisScore, SequenceScore, list_sequences, score_sequence
 from vcedge.evaluation.tracking import MaskTracker
-from vcedge_runtime.bundle import DEFAULT_MODEL, Bundle
 from vcedge_runtime.errors import VcedgeError
-from vcedge_runtime.machine import describe_machine
+from vcedge_runtime.model.bundle import DEFAULT_MODEL, Bundle
 from vcedge_runtime.tracker import Tracker
 
 COLUMNS = ("model", "K", "J&F", "J", "F", "objects", "frames", "occluded")

@@ -13,16 +13,16 @@ from typing import Any
 import numpy as np
 
 from vcedge.commands.tables import make_table, open_console
+from vcedge.doctor.machine import describe_machine
 from vcedge.models.srnet import SRNet
 from vcedge.models.weights import load_weights
 from vcedge_export.plan import ExportedModel, ExportOptions
 from vcedge_export.proof import plan_export
-from vcedge_runtime.bundle import Bundle
 from vcedge_runtime.engines.onnxruntime import OnnxRuntimeEngine
 from vcedge_runtime.errors import VcedgeError
-from vcedge_runtime.machine import describe_machine
-from vcedge_runtime.resizing import working_size
-from vcedge_runtime.spec import GraphSpec, TensorSpec
+from vcedge_runtime.frames.resizing import working_size
+from vcedge_runtime.model.bundle import Bundle
+from vcedge_runtime.model.spec import GraphSpec, TensorSpec
 
 LOCAL = "memory_read (local)"
 """The memory readout's second run of a frame: it reads the local memory alone."""

@@ -16,8 +16,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from vcedge.commands.tables import make_table, open_console
-from vcedge_runtime.bundle import DEFAULT_MODEL
 from vcedge_runtime.errors import VcedgeError
+from vcedge_runtime.model.bundle import DEFAULT_MODEL
 from vcedge_runtime.session import SessionReport, track_frames
 from vcedge_runtime.tracker import Tracker
 from vcedge_runtime.video.masks import read_mask

@@ -18,6 +18,7 @@ import numpy as np
 
 from vcedge.commands.calibrate import find_first_mask
 from vcedge.commands.tables import make_table, open_console
+from vcedge.doctor.machine import describe_machine
 from vcedge.evaluation.davis import list_sequences
 from vcedge.evaluation.davis_run import track_and_score
 from vcedge_calibration.recording import CalibrationClip, Sample, record_inputs
@@ -25,12 +26,11 @@ from vcedge_export.int8 import METHODS, Int8Settings
 from vcedge_export.plan import ExportOptions
 from vcedge_export.precision import lower_precision, open_engines
 from vcedge_runtime.buffers import Buffer
-from vcedge_runtime.bundle import PRECISIONS, QUANTISED, Bundle
 from vcedge_runtime.engines.base import Engine
 from vcedge_runtime.engines.onnxruntime import engine_from_bundle
 from vcedge_runtime.errors import VcedgeError
-from vcedge_runtime.machine import describe_machine
-from vcedge_runtime.spec import GraphSpec
+from vcedge_runtime.model.bundle import PRECISIONS, QUANTISED, Bundle
+from vcedge_runtime.model.spec import GraphSpec
 from vcedge_runtime.tracker import Tracker
 from vcedge_runtime.video.masks import read_mask
 from vcedge_runtime.video.sources import open_source

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from vcedge_runtime.bundle import Bundle
+from vcedge_runtime.model.bundle import Bundle
 
 if TYPE_CHECKING:
     from vcedge.models.srnet import SRNet
@@ -67,7 +67,7 @@ def make_weights(*, motion: bool = False, value_extraction: bool = False) -> Wei
     from vcedge.models.encoder import PROFILES
     from vcedge.models.network import KeyNetwork
     from vcedge.models.weights import Weights
-    from vcedge_runtime.colour import lab_from_bgr
+    from vcedge_runtime.frames.colour import lab_from_bgr
 
     with torch.random.fork_rng(), torch.no_grad():
         torch.manual_seed(7)
@@ -164,7 +164,7 @@ def srnet_bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     from vcedge_export.bundle import export_bundle
     from vcedge_export.plan import ExportOptions
     from vcedge_export.verify import TruthClip
-    from vcedge_runtime.demo_clip import render_demo_clip
+    from vcedge_runtime.demo.clip import render_demo_clip
 
     rendered = list(render_demo_clip(frames=60, frame_hw=(96, 160)))
     frames, masks = [list(column) for column in zip(*rendered, strict=True)]

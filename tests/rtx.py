@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from vcedge_runtime.spec import GraphSpec
+from vcedge_runtime.model.spec import GraphSpec
 
 TARGETS = ("SM86", "SM89")
 """Compute capabilities to build for: Ampere and Ada. Orin's, SM87, is none of TensorRT-RTX's."""

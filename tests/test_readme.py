@@ -7,8 +7,8 @@ import cv2
 import pytest
 
 from vcedge.cli import COMMANDS
-from vcedge_runtime.bundle import DEFAULT_MODEL, MODELS
-from vcedge_runtime.demo_clip import render_demo_clip
+from vcedge_runtime.demo.clip import render_demo_clip
+from vcedge_runtime.model.bundle import DEFAULT_MODEL, MODELS
 from vcedge_runtime.video.palette import write_label_png
 
 README = Path(__file__).parent.parent / "README.md"

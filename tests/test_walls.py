@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from vcedge_runtime.bundle import DEFAULT_MODEL
+from vcedge_runtime.model.bundle import DEFAULT_MODEL
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = {
@@ -29,8 +29,10 @@ FLOORS: dict[str, set[str]] = {
     "vcedge_runtime": set(),
     "vcedge_calibration": {"vcedge_runtime"},
     "vcedge.models": {"vcedge_runtime"},
+    "vcedge.doctor": {"vcedge_runtime"},
+    "vcedge.bench": {"vcedge_runtime", "vcedge.doctor"},
     # The proof of an export is a score: evaluation is beside it, and knows nobody but the runtime.
-    "vcedge_export": LOWER | {"vcedge.evaluation"},
+    "vcedge_export": LOWER | {"vcedge.evaluation", "vcedge.doctor"},
     "vcedge.training": LOWER,
     "vcedge.evaluation": LOWER,
 }
@@ -51,7 +53,7 @@ for module in pkgutil.walk_packages(vcedge_runtime.__path__, "vcedge_runtime."):
     # TensorRT's engine is imported where there is a TensorRT.
     if not module.name.startswith("vcedge_runtime.engines.tensorrt"):
         importlib.import_module(module.name)
-from vcedge_runtime.demo_clip import render_demo_clip
+from vcedge_runtime.demo.clip import render_demo_clip
 from vcedge_runtime.tracker import Tracker
 frames = iter(render_demo_clip(frames=6, frame_hw=(240, 426)))
 with Tracker.open(threads=1) as tracker:

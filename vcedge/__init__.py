@@ -10,14 +10,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from vcedge_runtime.bundle import Bundle
+    from vcedge_runtime.model.bundle import Bundle
     from vcedge_runtime.tracker import Tracker
     from vcedge_runtime.video.sources import open_source
 
 __all__ = ["Bundle", "Tracker", "open_source"]
 
 _HOMES = {
-    "Bundle": "vcedge_runtime.bundle",
+    "Bundle": "vcedge_runtime.model.bundle",
     "Tracker": "vcedge_runtime.tracker",
     "open_source": "vcedge_runtime.video.sources",
 }

@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vcedge_runtime.buffers import Buffer, host_arrays
-from vcedge_runtime.bundle import QUANTISED, Bundle
 from vcedge_runtime.engines.base import Engine
 from vcedge_runtime.engines.onnxruntime import engine_from_bundle
 from vcedge_runtime.errors import SourceError
-from vcedge_runtime.spec import GraphSpec
+from vcedge_runtime.model.bundle import QUANTISED, Bundle
+from vcedge_runtime.model.spec import GraphSpec
 from vcedge_runtime.tracker import Tracker
 
 Sample = Mapping[str, NDArray[Any]]

@@ -14,8 +14,8 @@ from zipfile import BadZipFile
 import numpy as np
 
 from vcedge_calibration.recording import Sample
-from vcedge_runtime.bundle import Bundle
 from vcedge_runtime.errors import BundleError, OutputError
+from vcedge_runtime.model.bundle import Bundle
 
 FORMAT = 1
 FACTS = "calibration.json"

@@ -17,9 +17,9 @@ from vcedge_export.plan import ExportedModel, ExportOptions
 from vcedge_export.precision import lower_precision, name_dearest
 from vcedge_export.proof import open_modules, plan_export, prove
 from vcedge_export.verify import TruthClip
-from vcedge_runtime.bundle import MANIFEST, Bundle, GraphFile, sha256_of
 from vcedge_runtime.errors import ExportError, OutputError
-from vcedge_runtime.resizing import working_size
+from vcedge_runtime.frames.resizing import working_size
+from vcedge_runtime.model.bundle import MANIFEST, Bundle, GraphFile, sha256_of
 
 COUNTED_HW = (480, 854)
 """Frame whose work is counted, in the bundle's working size: 16 to 9."""

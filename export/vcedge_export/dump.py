@@ -15,8 +15,8 @@ from polygraphy.json import save_json
 from vcedge_export.onnx import run_onnx
 from vcedge_export.verify import OutputDifference, bounds_of
 from vcedge_runtime.buffers import HostArray
-from vcedge_runtime.bundle import Bundle
 from vcedge_runtime.errors import OutputError
+from vcedge_runtime.model.bundle import Bundle
 
 RUNS = 2
 """Runs of each graph that are kept: the first ones, in which memory is new and then is not."""

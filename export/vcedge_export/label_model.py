@@ -8,9 +8,9 @@ from vcedge.models.network import KeyNetwork
 from vcedge.models.readout import ColumnTotal, LabelReadout
 from vcedge.models.value_extraction import FrameValues
 from vcedge_export.plan import ExportedModel, ExportOptions
-from vcedge_runtime.composition import Composition
 from vcedge_runtime.errors import ExportError
-from vcedge_runtime.predictor import VALUE_REFERENCES
+from vcedge_runtime.model.composition import Composition
+from vcedge_runtime.predictors.labels import VALUE_REFERENCES
 from vcedge_runtime.sampling.alignment import AlignmentSettings
 
 DEFAULT_SIZES = {"edge": 480, "paper": 240}

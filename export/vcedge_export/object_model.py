@@ -6,7 +6,7 @@ from vcedge.models.srnet import SRNet
 from vcedge.models.srnet_graphs import AlignmentGraph, srnet_graphs
 from vcedge_export.plan import ExportedModel, ExportOptions
 from vcedge_runtime.errors import ExportError
-from vcedge_runtime.object_composition import ObjectComposition
+from vcedge_runtime.model.object_composition import ObjectComposition
 
 SIZE = 480
 """Default working size."""

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from vcedge.models.graph import GraphModule
 from vcedge_runtime.errors import ExportError
-from vcedge_runtime.spec import GraphSpec
+from vcedge_runtime.model.spec import GraphSpec
 
 OPSET = 19
 """Opset 20 renames GridSample's modes, and TensorRT then silently samples nearest."""

@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from vcedge.models.graph import GraphModule
 from vcedge_calibration.recording import Sample
 from vcedge_export.int8 import Int8Settings
-from vcedge_runtime.bundle import Bundle
-from vcedge_runtime.composition import Composition, Part
 from vcedge_runtime.engines.base import Engine
 from vcedge_runtime.errors import ExportError
-from vcedge_runtime.object_composition import ObjectComposition
+from vcedge_runtime.model.bundle import Bundle
+from vcedge_runtime.model.composition import Composition, Part
+from vcedge_runtime.model.object_composition import ObjectComposition
 
 
 @dataclass(frozen=True)

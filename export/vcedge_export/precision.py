@@ -15,11 +15,11 @@ from vcedge_export.half_rounding import round_like_half
 from vcedge_export.int8 import Quantiser
 from vcedge_export.onnx import save_onnx
 from vcedge_export.plan import ExportOptions
-from vcedge_runtime.bundle import QUANTISED, Bundle, GraphFile, sha256_of
 from vcedge_runtime.engines.base import Engine
 from vcedge_runtime.engines.onnxruntime import OnnxRuntimeEngine, engine_from_bundle
 from vcedge_runtime.errors import ExportError
-from vcedge_runtime.spec import TensorSpec
+from vcedge_runtime.model.bundle import QUANTISED, Bundle, GraphFile, sha256_of
+from vcedge_runtime.model.spec import TensorSpec
 
 SAMPLES = 24
 """Runs of each graph that INT8 is calibrated on (our choice)."""

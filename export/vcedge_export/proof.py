@@ -14,11 +14,11 @@ from vcedge_export.plan import ExportedModel, ExportOptions
 from vcedge_export.precision import open_engines
 from vcedge_export.torch_engine import TorchEngine
 from vcedge_export.verify import BOUNDS, OnRun, TruthClip, verify_bundle
-from vcedge_runtime.bundle import Bundle
-from vcedge_runtime.composition import Composition
 from vcedge_runtime.engines.base import Engine
 from vcedge_runtime.errors import ExportError
-from vcedge_runtime.predictor import takes_flow
+from vcedge_runtime.model.bundle import Bundle
+from vcedge_runtime.model.composition import Composition
+from vcedge_runtime.predictors.labels import takes_flow
 
 
 def plan_export(network: Network, options: ExportOptions) -> ExportedModel:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextlib import closing
 
-from vcedge_runtime.bundle import Bundle
+from vcedge.doctor.nvidia import find_tensorrt
 from vcedge_runtime.engines.base import Engine
 from vcedge_runtime.engines.cudart import Cuda
 from vcedge_runtime.engines.opening import open_engines
 from vcedge_runtime.engines.plans import BuildProgress, ignore_progress
 from vcedge_runtime.errors import VcedgeError
-from vcedge_runtime.nvidia import find_tensorrt
+from vcedge_runtime.model.bundle import Bundle
 
 
 def can_build() -> bool:

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from vcedge_runtime.buffers import Buffer, host_arrays
-from vcedge_runtime.spec import GraphSpec
+from vcedge_runtime.model.spec import GraphSpec
 
 
 class TorchEngine:

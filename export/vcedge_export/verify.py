@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 
 from vcedge.evaluation.davis_sequence import score_sequence
 from vcedge_runtime.buffers import Buffer, HostArray, host_arrays
-from vcedge_runtime.bundle import Bundle
-from vcedge_runtime.composition import Composition
 from vcedge_runtime.engines.base import Engine
 from vcedge_runtime.errors import ExportError
+from vcedge_runtime.model.bundle import Bundle
+from vcedge_runtime.model.composition import Composition
+from vcedge_runtime.model.spec import GraphSpec
 from vcedge_runtime.propagation.reader import EMPTY_LOGIT
-from vcedge_runtime.spec import GraphSpec
 from vcedge_runtime.tracker import Tracker
 
 OTHER_FRAMES = 4

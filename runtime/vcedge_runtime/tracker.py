@@ -11,22 +11,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vcedge_runtime.buffers import Device
-from vcedge_runtime.bundle import DEFAULT_MODEL, Bundle
 from vcedge_runtime.closing import Closing
-from vcedge_runtime.composition import Composition, Part
 from vcedge_runtime.engines.base import Engine
 from vcedge_runtime.engines.opening import open_engines, require_graphs
 from vcedge_runtime.engines.plans import BuildProgress, ignore_progress
 from vcedge_runtime.errors import TrackerError
-from vcedge_runtime.object_composition import ObjectComposition
-from vcedge_runtime.object_predictor import ObjectPredictor
-from vcedge_runtime.predictor import LabelPredictor
+from vcedge_runtime.frames.resizing import prepare_frame, working_size
+from vcedge_runtime.model.bundle import DEFAULT_MODEL, Bundle
+from vcedge_runtime.model.composition import Composition, Part
+from vcedge_runtime.model.object_composition import ObjectComposition
+from vcedge_runtime.predictors.labels import LabelPredictor
+from vcedge_runtime.predictors.objects import ObjectPredictor
 from vcedge_runtime.propagation.points import (
     PointEstimate,
     labels_from_points,
     points_from_labels,
 )
-from vcedge_runtime.resizing import prepare_frame, working_size
 from vcedge_runtime.timing import timed
 from vcedge_runtime.video.masks import check_mask
 

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from vcedge_runtime.bundle import Bundle
+from vcedge_runtime.model.bundle import Bundle
 
 SCRIPTS = Path(__file__).parents[2] / "benchmarks"
 MakeImage = Callable[..., NDArray[np.uint8]]

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from vcedge_runtime.bundle import Bundle
+from vcedge_runtime.model.bundle import Bundle
 
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "composites.py"
 MakeImage = Callable[..., NDArray[np.uint8]]

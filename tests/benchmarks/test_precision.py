@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.benchmarks.conftest import RunScript
-from vcedge_runtime.bundle import Bundle
+from vcedge_runtime.model.bundle import Bundle
 
 
 @pytest.fixture

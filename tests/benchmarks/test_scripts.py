@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from tests.benchmarks.conftest import SCRIPTS, RunScript
-from vcedge_runtime.bundle import Bundle
-from vcedge_runtime.composition import KINDS, part_from_json
-from vcedge_runtime.profiling import TRACKING
+from vcedge.bench.profiling import TRACKING
+from vcedge_runtime.model.bundle import Bundle
+from vcedge_runtime.model.composition import KINDS, part_from_json
 
 
 def test_the_readout_reads_the_same_in_every_way(
@@ -37,7 +37,7 @@ def test_the_readout_reads_the_same_in_every_way(
 def test_accuracy_and_speed_are_told_for_every_size_and_sequence(
     run_script: RunScript, davis: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from vcedge_runtime import ceilings
+    from vcedge.bench import ceilings
 
     quick = ceilings.Ceilings(1, 100.0, 10.0)
     monkeypatch.setattr(ceilings, "measure_ceilings", lambda threads: quick)

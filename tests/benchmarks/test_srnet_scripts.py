@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.benchmarks.conftest import SCRIPTS, RunScript
-from vcedge_runtime.bundle import Bundle
-from vcedge_runtime.composition import parts_from_json
+from vcedge_runtime.model.bundle import Bundle
+from vcedge_runtime.model.composition import parts_from_json
 
 
 def test_every_graph_is_counted_and_timed(run_script: RunScript, srnet_bundle: Bundle) -> None:

@@ -25,10 +25,10 @@ from vcedge_calibration.samples import (
     save_samples,
 )
 from vcedge_runtime.buffers import Buffer
-from vcedge_runtime.bundle import Bundle
 from vcedge_runtime.errors import BundleError, OutputError, SourceError
-from vcedge_runtime.resizing import prepare_frame
-from vcedge_runtime.spec import GraphSpec, TensorSpec
+from vcedge_runtime.frames.resizing import prepare_frame
+from vcedge_runtime.model.bundle import Bundle
+from vcedge_runtime.model.spec import GraphSpec, TensorSpec
 
 if TYPE_CHECKING:
     from vcedge_export.verify import TruthClip

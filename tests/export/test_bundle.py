@@ -19,8 +19,8 @@ from vcedge_export.bundle import export_bundle
 from vcedge_export.plan import ExportOptions
 from vcedge_export.proof import plan_export
 from vcedge_export.verify import TruthClip
-from vcedge_runtime.bundle import MANIFEST, Bundle
 from vcedge_runtime.errors import BundleError, ExportError, OutputError
+from vcedge_runtime.model.bundle import MANIFEST, Bundle
 from vcedge_runtime.tracker import Tracker
 
 Export = Callable[..., Bundle]

@@ -16,8 +16,8 @@ from vcedge_export.int8 import METHODS, Int8Settings, Quantiser, Sample
 from vcedge_export.onnx import run_onnx
 from vcedge_export.plan import ExportOptions
 from vcedge_export.precision import lower_precision
-from vcedge_runtime.bundle import Bundle
 from vcedge_runtime.errors import ExportError
+from vcedge_runtime.model.bundle import Bundle
 
 TEXT = """g (float[1,3,H,W] x) => (float[1,4,H,W] key, float[1,4,H,W] side, float[1,4,H,W] c) {
     a = Conv<pads=[1,1,1,1]>(x, w, b)

@@ -14,10 +14,10 @@ from vcedge.models.encoder import FrameEncoder
 from vcedge.models.graph import GraphModule
 from vcedge.models.weights import Weights
 from vcedge_export.onnx import export_onnx
-from vcedge_runtime.bundle import Bundle
 from vcedge_runtime.engines.onnxruntime import OnnxRuntimeEngine
 from vcedge_runtime.errors import ExportError
-from vcedge_runtime.spec import GraphSpec, TensorSpec
+from vcedge_runtime.model.bundle import Bundle
+from vcedge_runtime.model.spec import GraphSpec, TensorSpec
 
 GRAPHS = pytest.mark.parametrize(
     "graph", ["encoder", "label_readout", "cluster_readout", "column_total", "value_extraction"]

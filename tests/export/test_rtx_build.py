@@ -18,7 +18,7 @@ from vcedge_calibration.recording import CalibrationClip
 from vcedge_export.int8 import Int8Settings
 from vcedge_export.plan import ExportOptions
 from vcedge_export.precision import lower_precision
-from vcedge_runtime.bundle import QUANTISED, Bundle, shipped_models
+from vcedge_runtime.model.bundle import QUANTISED, Bundle, shipped_models
 
 if "rtx" not in os.environ.get("VCEDGE_REQUIRE", "").split(","):
     pytest.importorskip(

@@ -14,12 +14,12 @@ from vcedge.models.weights import Weights, load_weights, save_weights
 from vcedge_export.onnx import export_onnx
 from vcedge_export.plan import ExportOptions
 from vcedge_export.proof import plan_export
-from vcedge_runtime.bundle import Bundle
-from vcedge_runtime.demo_clip import render_demo_clip
+from vcedge_runtime.demo.clip import render_demo_clip
 from vcedge_runtime.engines.onnxruntime import OnnxRuntimeEngine
 from vcedge_runtime.errors import BundleError, ExportError
 from vcedge_runtime.memory.local_global import LocalGlobalPolicy
-from vcedge_runtime.object_composition import ObjectComposition
+from vcedge_runtime.model.bundle import Bundle
+from vcedge_runtime.model.object_composition import ObjectComposition
 from vcedge_runtime.tracker import Tracker
 
 GRAPHS = {

@@ -9,7 +9,7 @@ from torch import nn
 
 from vcedge_export.torch_engine import TorchEngine
 from vcedge_runtime.errors import EngineError
-from vcedge_runtime.spec import GraphSpec, TensorSpec
+from vcedge_runtime.model.spec import GraphSpec, TensorSpec
 
 SPEC = GraphSpec(
     "difference",

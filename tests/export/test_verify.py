@@ -17,10 +17,10 @@ from vcedge.models.weights import Weights
 from vcedge_export.torch_engine import TorchEngine
 from vcedge_export.verify import OutputDifference, TruthClip, Verification, verify_bundle
 from vcedge_runtime.buffers import Buffer
-from vcedge_runtime.bundle import Bundle
 from vcedge_runtime.engines.base import Engine
 from vcedge_runtime.engines.onnxruntime import OnnxRuntimeEngine
 from vcedge_runtime.errors import ExportError
+from vcedge_runtime.model.bundle import Bundle
 
 OUTPUTS = [
     "encoder.key",

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from vcedge_runtime.bundle import Bundle
-from vcedge_runtime.demo_clip import render_demo_clip
+from vcedge.doctor.nvidia import find_tensorrt
+from vcedge_runtime.demo.clip import render_demo_clip
 from vcedge_runtime.engines.cudart import Cuda
 from vcedge_runtime.engines.onnxruntime import CUDA, require_provider
 from vcedge_runtime.errors import MissingExtraError, VcedgeError
-from vcedge_runtime.nvidia import find_tensorrt
+from vcedge_runtime.model.bundle import Bundle
 from vcedge_runtime.tracker import Tracker
 
 if TYPE_CHECKING:

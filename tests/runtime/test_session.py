@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from vcedge_runtime.bundle import Bundle
 from vcedge_runtime.errors import MaskError, OutputError, SourceError, TrackerError
+from vcedge_runtime.model.bundle import Bundle
 from vcedge_runtime.propagation.points import PointEstimate
 from vcedge_runtime.session import SessionReport, track_frames, track_points
 from vcedge_runtime.tracker import STAGES, Tracker

@@ -15,8 +15,8 @@ import click
 import pytest
 
 from vcedge.cli import COMMANDS, EXTRAS, main
-from vcedge_runtime.bundle import Bundle
 from vcedge_runtime.errors import EngineError, VcedgeError
+from vcedge_runtime.model.bundle import Bundle
 
 Run = Callable[..., CompletedProcess[str]]
 

@@ -17,6 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.table import Table
 
+from vcedge.bench.ceilings import Ceilings, measure_ceilings
+from vcedge.bench.power import open_power_meter
+from vcedge.bench.profiling import Profile, StageProfile, profile_tracker
 from vcedge.commands.bench_tables import (
     describe_limits,
     describe_power,
@@ -25,13 +28,10 @@ from vcedge.commands.bench_tables import (
 )
 from vcedge.commands.options import EDGES, opened
 from vcedge.commands.tables import make_fact_list, make_table, open_console
-from vcedge_runtime.bundle import DEFAULT_MODEL, Bundle
-from vcedge_runtime.ceilings import Ceilings, measure_ceilings
-from vcedge_runtime.demo_clip import DemoClip, render_demo_clip
+from vcedge.doctor.machine import MachineReport, describe_machine
+from vcedge_runtime.demo.clip import DemoClip, render_demo_clip
 from vcedge_runtime.errors import MaskError, OutputError, TrackerError
-from vcedge_runtime.machine import MachineReport, describe_machine
-from vcedge_runtime.power import open_power_meter
-from vcedge_runtime.profiling import Profile, StageProfile, profile_tracker
+from vcedge_runtime.model.bundle import DEFAULT_MODEL, Bundle
 from vcedge_runtime.tracker import Tracker
 from vcedge_runtime.video.masks import read_mask
 from vcedge_runtime.video.partial import write_whole

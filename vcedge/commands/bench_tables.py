@@ -6,12 +6,12 @@ from typing import Any
 
 from rich.table import Table
 
+from vcedge.bench.power import PowerReading
+from vcedge.bench.profiling import Profile
+from vcedge.bench.roofline import BOARDS, LIMITS, predict
+from vcedge.bench.work import BYTES_OF
 from vcedge.commands.tables import make_table
-from vcedge_runtime.bundle import PRECISIONS
-from vcedge_runtime.power import PowerReading
-from vcedge_runtime.prediction import BOARDS, LIMITS, predict
-from vcedge_runtime.profiling import Profile
-from vcedge_runtime.work import BYTES_OF
+from vcedge_runtime.model.bundle import PRECISIONS
 
 SHOWN_PRECISION = "fp16"
 """Of the rows of single graphs: what such a board is run in (our choice)."""

@@ -19,8 +19,8 @@ from rich.progress import Progress, TaskID
 from vcedge.commands.progress import progress_bar
 from vcedge_calibration.recording import CalibrationClip, record_inputs
 from vcedge_calibration.samples import Recording, find_recording, graphs_of, save_samples
-from vcedge_runtime.bundle import Bundle, sha256_of
 from vcedge_runtime.errors import BundleError, MaskError, OutputError, SourceError
+from vcedge_runtime.model.bundle import Bundle, sha256_of
 from vcedge_runtime.video.masks import read_mask
 from vcedge_runtime.video.sources import Source, open_source
 

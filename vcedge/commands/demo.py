@@ -15,7 +15,7 @@ from rich.console import Console
 from vcedge.commands.options import MODEL, SIZE, opened
 from vcedge.commands.progress import session_bar
 from vcedge.evaluation.davis import score_sequence
-from vcedge_runtime.demo_clip import CAST, DemoClip, render_demo_clip
+from vcedge_runtime.demo.clip import CAST, DemoClip, render_demo_clip
 from vcedge_runtime.session import SessionReport, track_frames
 from vcedge_runtime.tracker import Tracker
 from vcedge_runtime.video.sinks import OVERLAY_NAME, MaskList, OverlayVideo, prepare_output

@@ -10,9 +10,9 @@ import numpy as np
 
 from vcedge.commands.models import describe_verification
 from vcedge.commands.tables import make_fact_list, make_table, open_console
-from vcedge_runtime.bundle import Bundle, shipped_models
+from vcedge.doctor.machine import MachineReport, describe_machine
 from vcedge_runtime.errors import VcedgeError
-from vcedge_runtime.machine import MachineReport, describe_machine
+from vcedge_runtime.model.bundle import Bundle, shipped_models
 from vcedge_runtime.tracker import Tracker
 
 

@@ -36,10 +36,10 @@ from vcedge_export.label_model import RADIUS, TEMPERATURE
 from vcedge_export.plan import ExportOptions
 from vcedge_export.tensorrt import can_build, open_whole
 from vcedge_export.verify import TruthClip
-from vcedge_runtime.bundle import DEFAULT_MODEL, Bundle
 from vcedge_runtime.engines.base import Engine
 from vcedge_runtime.engines.plans import BuildProgress
 from vcedge_runtime.errors import ExportError, MissingExtraError
+from vcedge_runtime.model.bundle import DEFAULT_MODEL, Bundle
 
 
 @click.command(name="export")

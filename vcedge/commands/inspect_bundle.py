@@ -13,11 +13,11 @@ from rich.table import Table
 
 from vcedge.commands.models import describe_accuracy, describe_verification, megabytes_of
 from vcedge.commands.tables import make_fact_list, make_table, open_console
-from vcedge_runtime.bundle import DEFAULT_MODEL, MANIFEST, Bundle
-from vcedge_runtime.composition import KINDS, Composition, Part, kind_of
 from vcedge_runtime.memory.references import ReferencePolicy
-from vcedge_runtime.object_composition import ObjectComposition
-from vcedge_runtime.predictor import takes_flow
+from vcedge_runtime.model.bundle import DEFAULT_MODEL, MANIFEST, Bundle
+from vcedge_runtime.model.composition import KINDS, Composition, Part, kind_of
+from vcedge_runtime.model.object_composition import ObjectComposition
+from vcedge_runtime.predictors.labels import takes_flow
 
 
 @click.command(name="inspect")

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from vcedge.commands.tables import make_table, open_console
-from vcedge_runtime.bundle import DEFAULT_MODEL, MODELS, Bundle, shipped_models
+from vcedge_runtime.model.bundle import DEFAULT_MODEL, MODELS, Bundle, shipped_models
 
 COLUMNS = ("model", "profile", "precision", "default size", "verified", "accuracy", "MB")
 

@@ -9,11 +9,11 @@ from typing import Any, TypeVar, cast
 import click
 
 from vcedge.commands.progress import current_builds
-from vcedge_runtime.bundle import DEFAULT_MODEL
-from vcedge_runtime.composition import KINDS, Part, part_from_text
 from vcedge_runtime.engines.opening import BACKENDS
 from vcedge_runtime.errors import BundleError
-from vcedge_runtime.object_composition import LOCALS
+from vcedge_runtime.model.bundle import DEFAULT_MODEL
+from vcedge_runtime.model.composition import KINDS, Part, part_from_text
+from vcedge_runtime.model.object_composition import LOCALS
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 

@@ -12,7 +12,7 @@ import click
 from rich.console import Console
 
 from vcedge_export.verify import TruthClip
-from vcedge_runtime.demo_clip import render_demo_clip
+from vcedge_runtime.demo.clip import render_demo_clip
 from vcedge_runtime.errors import ExportError
 from vcedge_runtime.video.palette import read_label_png
 from vcedge_runtime.video.sources import open_source

@@ -15,8 +15,8 @@ from rich.console import Console
 
 from vcedge.commands.options import tracked
 from vcedge.commands.progress import session_bar
-from vcedge_runtime.bundle import Bundle
 from vcedge_runtime.errors import MaskError, OutputError, SourceError
+from vcedge_runtime.model.bundle import Bundle
 from vcedge_runtime.session import PointSink, SessionReport, track_frames, track_points
 from vcedge_runtime.tracker import Tracker
 from vcedge_runtime.video.masks import read_mask

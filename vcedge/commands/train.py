@@ -40,7 +40,7 @@ from vcedge.training.run import Corpus, Progress, ScalarWriter, TrainingRun
 from vcedge.training.srnet import SRNetObjective
 from vcedge.training.srnet_corpus import STAGES, SRNetCorpus, SRNetSettings
 from vcedge_runtime.errors import MissingExtraError, OutputError, TrainingError
-from vcedge_runtime.object_composition import LOCALS
+from vcedge_runtime.model.object_composition import LOCALS
 
 Method = TypeVar("Method", bound=Objective)
 

@@ -22,10 +22,10 @@ from vcedge_export.precision import open_engines
 from vcedge_export.proof import open_modules, plan_bundle, prove, switch_on
 from vcedge_export.tensorrt import open_whole
 from vcedge_export.verify import OutputDifference, TruthClip
-from vcedge_runtime.bundle import MANIFEST, Bundle
 from vcedge_runtime.engines.base import Engine
 from vcedge_runtime.engines.opening import BACKENDS
 from vcedge_runtime.errors import BundleError, ExportError
+from vcedge_runtime.model.bundle import MANIFEST, Bundle
 from vcedge_runtime.video.partial import write_whole
 
 

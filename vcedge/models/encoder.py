@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from vcedge.models.graph import GraphModule
-from vcedge_runtime.spec import GraphSpec, TensorSpec
+from vcedge_runtime.model.spec import GraphSpec, TensorSpec
 
 
 @dataclass(frozen=True)

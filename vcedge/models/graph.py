@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from vcedge_runtime.spec import GraphSpec
+from vcedge_runtime.model.spec import GraphSpec
 
 
 class GraphModule(nn.Module, ABC):

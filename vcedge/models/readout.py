@@ -9,7 +9,7 @@ from torch import Tensor
 
 from vcedge.models.affinity import MASKED_LOGIT
 from vcedge.models.graph import GraphModule
-from vcedge_runtime.spec import GraphSpec, TensorSpec
+from vcedge_runtime.model.spec import GraphSpec, TensorSpec
 
 
 class LabelReadout(GraphModule):

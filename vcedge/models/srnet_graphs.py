@@ -15,8 +15,8 @@ from vcedge.models.memory_readout import read_memory
 from vcedge.models.prototypes import cover_cells, prototypes_from_sums, sum_features
 from vcedge.models.srnet import SRNet
 from vcedge_runtime.memory.objects import SIDES
+from vcedge_runtime.model.spec import GraphSpec, TensorSpec
 from vcedge_runtime.sampling.windows import MASKED_LOGIT
-from vcedge_runtime.spec import GraphSpec, TensorSpec
 
 
 class QueryGraph(GraphModule):

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from vcedge.models.graph import GraphModule
 from vcedge_runtime.errors import TrainingError
+from vcedge_runtime.model.spec import GraphSpec, TensorSpec
 from vcedge_runtime.sampling.tokens import TOKENS, WINDOWS, TokenGrid, token_grid
-from vcedge_runtime.spec import GraphSpec, TensorSpec
 
 
 @dataclass(frozen=True)

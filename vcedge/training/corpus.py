@@ -18,9 +18,9 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from vcedge.training.settings import RunSettings
-from vcedge_runtime.colour import lab_from_bgr
 from vcedge_runtime.errors import TrainingError
-from vcedge_runtime.motion import encode_flow, flow_from_lab
+from vcedge_runtime.frames.colour import lab_from_bgr
+from vcedge_runtime.frames.motion import encode_flow, flow_from_lab
 from vcedge_runtime.video.opencv import quiet_opencv
 
 VIDEO_SUFFIXES = {".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg"}

@@ -29,8 +29,8 @@ from vcedge.training.deformation import (
 )
 from vcedge.training.object_clip_settings import ObjectClipSettings, VideoClipSettings
 from vcedge.training.object_sources import MaskedVideo, Picture, Still
-from vcedge_runtime.colour import lab_from_bgr
 from vcedge_runtime.errors import TrainingError
+from vcedge_runtime.frames.colour import lab_from_bgr
 
 
 class ObjectClip(NamedTuple):

@@ -13,7 +13,7 @@ from vcedge.training.object_clips import MixedClips, ObjectClip, StillClips, Vid
 from vcedge.training.object_sources import MaskedVideo, Still
 from vcedge.training.settings import RunSettings
 from vcedge_runtime.errors import TrainingError
-from vcedge_runtime.object_composition import LOCALS
+from vcedge_runtime.model.object_composition import LOCALS
 
 STAGES = ("stills", "video")
 """What a run is trained on; ``video`` mixes stills in."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from vcedge_runtime.buffers import Buffer
-from vcedge_runtime.spec import GraphSpec
+from vcedge_runtime.model.spec import GraphSpec
 
 
 class Engine(Protocol):

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 import numpy as np
 
 from vcedge_runtime.buffers import Buffer, HostArray, host_arrays
+from vcedge_runtime.model.spec import GraphSpec
 from vcedge_runtime.propagation.prototypes import SURE
 from vcedge_runtime.sampling.windows import MASKED_LOGIT
-from vcedge_runtime.spec import GraphSpec
 
 
 class _NumpyGraph:

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vcedge_runtime.buffers import Buffer, host_arrays
-from vcedge_runtime.bundle import Bundle
 from vcedge_runtime.engines.cudart import Cuda
 from vcedge_runtime.engines.staging import Staging
 from vcedge_runtime.errors import EngineError, MissingExtraError
-from vcedge_runtime.spec import GraphSpec
+from vcedge_runtime.model.bundle import Bundle
+from vcedge_runtime.model.spec import GraphSpec
 
 if TYPE_CHECKING:
     import onnxruntime

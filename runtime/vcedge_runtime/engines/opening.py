@@ -6,15 +6,15 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack, closing
 
 from vcedge_runtime.buffers import Device
-from vcedge_runtime.bundle import Bundle
-from vcedge_runtime.composition import Composition
 from vcedge_runtime.engines.base import Engine
 from vcedge_runtime.engines.cudart import Cuda
 from vcedge_runtime.engines.onnxruntime import CUDA, engine_from_bundle, require_provider
 from vcedge_runtime.engines.plans import BuildProgress, ignore_progress
 from vcedge_runtime.errors import MissingExtraError, TrackerError
-from vcedge_runtime.predictor import takes_flow
-from vcedge_runtime.spec import GraphSpec
+from vcedge_runtime.model.bundle import Bundle
+from vcedge_runtime.model.composition import Composition
+from vcedge_runtime.model.spec import GraphSpec
+from vcedge_runtime.predictors.labels import takes_flow
 
 BACKENDS = ("cpu", "cuda", "tensorrt")
 """What can run the graphs: ONNX Runtime on the CPU or in CUDA, or TensorRT."""

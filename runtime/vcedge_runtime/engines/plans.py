@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vcedge_runtime.bundle import Bundle
 from vcedge_runtime.errors import OutputError
+from vcedge_runtime.model.bundle import Bundle
 
 Facts = Mapping[str, Any]
 """Everything that can make a plan wrong, as plain JSON values: the graph's sha256, TensorRT's

@@ -11,7 +11,6 @@ from typing import Any
 import tensorrt as trt
 
 from vcedge_runtime.buffers import Buffer
-from vcedge_runtime.bundle import Bundle, GraphFile
 from vcedge_runtime.engines.cudart import Cuda
 from vcedge_runtime.engines.plans import (
     BuildProgress,
@@ -20,7 +19,6 @@ from vcedge_runtime.engines.plans import (
     choose_folder,
     ignore_progress,
 )
-from vcedge_runtime.engines.ranges import GROWING, find_ranges
 from vcedge_runtime.engines.tensorrt_build import (
     BuildSettings,
     Log,
@@ -30,7 +28,9 @@ from vcedge_runtime.engines.tensorrt_build import (
 )
 from vcedge_runtime.engines.tensorrt_plan import LoadedPlan, PlanError
 from vcedge_runtime.errors import EngineError, OutputError
-from vcedge_runtime.spec import GraphSpec, bind_lengths
+from vcedge_runtime.model.bundle import Bundle, GraphFile
+from vcedge_runtime.model.spec import GraphSpec, bind_lengths
+from vcedge_runtime.predictors.ranges import GROWING, find_ranges
 
 Lengths = Mapping[str, int]
 

@@ -11,7 +11,7 @@ import tensorrt as trt
 
 from vcedge_runtime.engines.plans import BuildProgress, PlanCache
 from vcedge_runtime.errors import EngineError
-from vcedge_runtime.spec import GraphSpec, TensorSpec
+from vcedge_runtime.model.spec import GraphSpec, TensorSpec
 
 Ranges = Mapping[str, tuple[int, int]]
 """The least and the most of named lengths."""

@@ -15,7 +15,7 @@ from vcedge_runtime.engines.cudart import Cuda
 from vcedge_runtime.engines.staging import Staging
 from vcedge_runtime.engines.tensorrt_build import Log, Ranges
 from vcedge_runtime.errors import EngineError
-from vcedge_runtime.spec import GraphSpec
+from vcedge_runtime.model.spec import GraphSpec
 
 DTYPES = {trt.float32: "float32", trt.int64: "int64"}
 """What a graph's inputs and outputs may be."""

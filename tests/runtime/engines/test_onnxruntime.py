@@ -13,12 +13,12 @@ import pytest
 
 from tests.runtime.engines.fake_cuda import FakeCuda
 from vcedge_runtime.buffers import share_array, to_host, zeros_for
-from vcedge_runtime.bundle import Bundle
 from vcedge_runtime.engines import onnxruntime as onnxruntime_engine
 from vcedge_runtime.engines import opening
 from vcedge_runtime.engines.onnxruntime import CPU, CUDA, OnnxRuntimeEngine, engine_from_bundle
 from vcedge_runtime.errors import EngineError, MissingExtraError
-from vcedge_runtime.spec import GraphSpec, TensorSpec
+from vcedge_runtime.model.bundle import Bundle
+from vcedge_runtime.model.spec import GraphSpec, TensorSpec
 from vcedge_runtime.tracker import Tracker
 
 if TYPE_CHECKING:

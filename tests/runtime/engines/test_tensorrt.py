@@ -18,11 +18,11 @@ from numpy.typing import NDArray
 from tests.runtime.engines import tensorrt_double as double
 from tests.runtime.engines.fake_cuda import FakeCuda
 from vcedge_runtime.buffers import share_array, to_host, zeros_for
-from vcedge_runtime.bundle import Bundle
 from vcedge_runtime.engines.onnxruntime import OnnxRuntimeEngine
 from vcedge_runtime.engines.plans import PlanCache
-from vcedge_runtime.engines.ranges import OBJECTS, find_ranges
 from vcedge_runtime.errors import EngineError
+from vcedge_runtime.model.bundle import Bundle
+from vcedge_runtime.predictors.ranges import OBJECTS, find_ranges
 
 if TYPE_CHECKING:
     pass

@@ -15,10 +15,10 @@ from tests.runtime.engines import tensorrt_double as double
 from tests.runtime.engines.conftest import MODULES
 from tests.runtime.engines.fake_cuda import FakeCuda
 from vcedge_runtime.buffers import to_host
-from vcedge_runtime.bundle import Bundle
 from vcedge_runtime.engines import opening
 from vcedge_runtime.errors import EngineError, MissingExtraError, TrackerError
 from vcedge_runtime.memory.dynamic import DynamicMemory
+from vcedge_runtime.model.bundle import Bundle
 from vcedge_runtime.tracker import Tracker
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ def test_a_clip_is_tracked_to_the_same_masks(
 def test_more_objects_than_are_encoded_together(
     device: FakeCuda, srnet_bundle: Bundle, tiny_clip: TruthClip, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("vcedge_runtime.object_predictor.TOGETHER", 1)
+    monkeypatch.setattr("vcedge_runtime.predictors.objects.TOGETHER", 1)
     masks = []
     for backend in ("cpu", "tensorrt"):
         with Tracker.open(srnet_bundle, size=SIZE, backend=backend, threads=1) as tracker:

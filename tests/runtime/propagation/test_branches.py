@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from vcedge_runtime.engines.numpy import NumpyColumnTotal, NumpyLabelReadout
 from vcedge_runtime.memory.bank import MemoryBank
+from vcedge_runtime.model.spec import GraphSpec, TensorSpec
 from vcedge_runtime.propagation.branches import LabelPropagation, measure_losses
 from vcedge_runtime.propagation.fusion import BidirectionalFusion, JointFusion, weigh_branches
 from vcedge_runtime.propagation.reader import TileReader
@@ -22,7 +23,6 @@ from vcedge_runtime.sampling.regions import (
     match_regions,
 )
 from vcedge_runtime.sampling.sampling import RegionMatches, Sampling
-from vcedge_runtime.spec import GraphSpec, TensorSpec
 
 Array = NDArray[np.float32]
 GRID = (9, 10)

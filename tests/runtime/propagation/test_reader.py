@@ -14,6 +14,7 @@ from vcedge_runtime.buffers import Buffer
 from vcedge_runtime.engines.numpy import NumpyColumnTotal, NumpyLabelReadout
 from vcedge_runtime.errors import TrackerError
 from vcedge_runtime.memory.bank import MemoryBank
+from vcedge_runtime.model.spec import GraphSpec, TensorSpec
 from vcedge_runtime.propagation.branches import LabelPropagation
 from vcedge_runtime.propagation.fusion import (
     Fusion,
@@ -24,7 +25,6 @@ from vcedge_runtime.propagation.fusion import (
 )
 from vcedge_runtime.propagation.reader import Source, TileReader
 from vcedge_runtime.sampling.sampling import RegionMatches, Sampling
-from vcedge_runtime.spec import GraphSpec, TensorSpec
 
 RADIUS = 3
 KEY_DIM = 6

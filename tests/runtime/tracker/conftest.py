@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.runtime.tracker.made import HEIGHT, WIDTH, Frame, MakeFrame
-from vcedge_runtime.bundle import Bundle
+from vcedge_runtime.model.bundle import Bundle
 from vcedge_runtime.tracker import Tracker
 
 

@@ -19,10 +19,10 @@ from tests.runtime.tracker.made import (
     square,
 )
 from vcedge_runtime.buffers import Buffer
-from vcedge_runtime.bundle import Bundle
 from vcedge_runtime.engines.base import Engine
 from vcedge_runtime.engines.onnxruntime import OnnxRuntimeEngine
 from vcedge_runtime.errors import BundleError, EngineError, TrackerError
+from vcedge_runtime.model.bundle import Bundle
 from vcedge_runtime.tracker import StepResult, Tracker
 
 

@@ -10,8 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.runtime.tracker.made import HEIGHT, WIDTH, Frame, MakeFrame, iou, square
-from vcedge_runtime.bundle import Bundle
 from vcedge_runtime.errors import TrackerError
+from vcedge_runtime.model.bundle import Bundle
 from vcedge_runtime.tracker import Tracker
 
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from tests.runtime.tracker.made import HEIGHT, WIDTH, Frame, MakeFrame, iou, same, square
-from vcedge_runtime.bundle import Bundle
 from vcedge_runtime.errors import MaskError, TrackerError
+from vcedge_runtime.model.bundle import Bundle
 from vcedge_runtime.tracker import Tracker
 
 

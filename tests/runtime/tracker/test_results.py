@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tests.runtime.tracker.made import HEIGHT, WIDTH, Frame, MakeFrame, bytes_of_arrays, iou, square
-from vcedge_runtime.bundle import Bundle
+from vcedge_runtime.model.bundle import Bundle
 from vcedge_runtime.tracker import STAGES, Tracker
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from tests.runtime.tracker.made import HEIGHT, WIDTH, Frame, MakeFrame, same, square
-from vcedge_runtime.bundle import Bundle
+from vcedge_runtime.model.bundle import Bundle
 from vcedge_runtime.tracker import StepResult, Tracker
 
 

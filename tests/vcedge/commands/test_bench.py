@@ -14,15 +14,15 @@ import pytest
 from click.testing import CliRunner, Result
 from numpy.typing import NDArray
 
+from vcedge.bench import power
+from vcedge.bench.ceilings import Ceilings
+from vcedge.bench.power import PolledSource, PowerMeter
+from vcedge.bench.profiling import STAGES
+from vcedge.bench.roofline import BOARDS
 from vcedge.commands import bench
-from vcedge_runtime import power
-from vcedge_runtime.bundle import PRECISIONS, Bundle
-from vcedge_runtime.ceilings import Ceilings
-from vcedge_runtime.demo_clip import render_demo_clip
+from vcedge_runtime.demo.clip import render_demo_clip
 from vcedge_runtime.errors import MaskError, OutputError, TrackerError
-from vcedge_runtime.power import PolledSource, PowerMeter
-from vcedge_runtime.prediction import BOARDS
-from vcedge_runtime.profiling import STAGES
+from vcedge_runtime.model.bundle import PRECISIONS, Bundle
 
 CEILINGS = Ceilings(threads=1, matmul_gflops=100.0, copy_gbs=10.0)
 MakeImage = Callable[..., NDArray[np.uint8]]

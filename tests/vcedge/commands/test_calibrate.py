@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from vcedge_calibration.samples import load_samples
-from vcedge_runtime.bundle import Bundle
+from vcedge_runtime.model.bundle import Bundle
 
 if TYPE_CHECKING:
     from vcedge.models.weights import Weights

@@ -10,9 +10,9 @@ import pytest
 from click.testing import CliRunner
 
 from vcedge.commands import doctor
-from vcedge_runtime import bundle as bundles
-from vcedge_runtime.bundle import Bundle
 from vcedge_runtime.errors import EngineError
+from vcedge_runtime.model import bundle as bundles
+from vcedge_runtime.model.bundle import Bundle
 from vcedge_runtime.tracker import Tracker
 
 WIDE = {"COLUMNS": "200"}

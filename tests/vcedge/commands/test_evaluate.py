@@ -14,7 +14,7 @@ import pytest
 from numpy.typing import NDArray
 
 from vcedge.evaluation.davis import score_sequence
-from vcedge_runtime.bundle import Bundle
+from vcedge_runtime.model.bundle import Bundle
 from vcedge_runtime.video.palette import read_label_png, write_label_png
 
 Image = NDArray[np.uint8]

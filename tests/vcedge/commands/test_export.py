@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 import pytest
 
-from vcedge_runtime.bundle import Bundle
+from vcedge_runtime.model.bundle import Bundle
 
 if TYPE_CHECKING:
     from vcedge.models.weights import Weights

@@ -11,8 +11,8 @@ import pytest
 from click.testing import CliRunner
 
 from vcedge.commands.inspect_bundle import command
-from vcedge_runtime.bundle import MANIFEST, Bundle
 from vcedge_runtime.errors import BundleError
+from vcedge_runtime.model.bundle import MANIFEST, Bundle
 
 
 def inspect(folder: Path, *options: str) -> str:

@@ -10,11 +10,11 @@ import pytest
 from click.testing import CliRunner
 
 from vcedge.commands.models import command, describe_accuracy, describe_verification, megabytes_of
-from vcedge_runtime.bundle import Bundle
+from vcedge_runtime.model.bundle import Bundle
 
 
 def ship(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
-    for module in ("vcedge_runtime.bundle", "vcedge.commands.models"):
+    for module in ("vcedge_runtime.model.bundle", "vcedge.commands.models"):
         monkeypatch.setattr(f"{module}.MODELS", folder)
 
 

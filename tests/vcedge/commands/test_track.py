@@ -20,8 +20,8 @@ import pytest
 from numpy.typing import NDArray
 
 from vcedge.commands.track import default_output
-from vcedge_runtime.bundle import Bundle
 from vcedge_runtime.memory.dynamic import DynamicPolicy
+from vcedge_runtime.model.bundle import Bundle
 from vcedge_runtime.tracker import Tracker
 from vcedge_runtime.video.opencv import quiet_opencv
 from vcedge_runtime.video.palette import davis_palette, read_label_png, write_label_png

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from vcedge_runtime.bundle import Bundle
+from vcedge_runtime.model.bundle import Bundle
 from vcedge_runtime.video.opencv import quiet_opencv
 from vcedge_runtime.video.palette import davis_palette, read_label_png, write_label_png
 

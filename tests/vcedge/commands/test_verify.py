@@ -20,9 +20,9 @@ import pytest
 from tests.runtime.engines import tensorrt_double as double
 from tests.runtime.engines.conftest import MODULES
 from tests.runtime.engines.fake_cuda import FakeCuda
-from vcedge_runtime.bundle import Bundle, sha256_of
 from vcedge_runtime.engines import opening
 from vcedge_runtime.errors import MissingExtraError
+from vcedge_runtime.model.bundle import Bundle, sha256_of
 
 if TYPE_CHECKING:
     from vcedge.models.weights import Weights

@@ -15,7 +15,7 @@ from vcedge.models.graph import GraphModule
 from vcedge.models.prototypes import cover_cells, prototypes_from_sums, sum_features
 from vcedge.models.srnet import SRNET_PROFILES, SRNet
 from vcedge.models.srnet_graphs import srnet_graphs
-from vcedge_runtime.object_composition import ObjectComposition
+from vcedge_runtime.model.object_composition import ObjectComposition
 
 GRID, OBJECTS, SLOTS, TOP_K = (3, 4), 2, 5, 6
 HEIGHT, WIDTH = 16 * GRID[0], 16 * GRID[1]

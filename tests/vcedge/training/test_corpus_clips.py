@@ -14,8 +14,8 @@ from torch import Tensor
 
 from vcedge.training import corpus
 from vcedge.training.corpus import CachedVideo, ClipDataset, Clips, ClipSettings
-from vcedge_runtime.colour import lab_from_bgr
-from vcedge_runtime.motion import encode_flow, flow_from_lab
+from vcedge_runtime.frames.colour import lab_from_bgr
+from vcedge_runtime.frames.motion import encode_flow, flow_from_lab
 
 Frame = NDArray[np.uint8]
 

@@ -16,7 +16,7 @@ from vcedge.training.srnet import (
     split_objects,
 )
 from vcedge.training.srnet_corpus import SRNetSettings
-from vcedge_runtime.object_composition import LOCALS
+from vcedge_runtime.model.object_composition import LOCALS
 
 SIZE = 64
 # The same network on the same numbers; only batches may differ: float32, about 60 layers.

@@ -1,0 +1,1 @@
+"""A clip with exact masks, rendered on the spot."""

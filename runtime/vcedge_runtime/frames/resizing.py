@@ -1,0 +1,50 @@
+"""From a frame of any size to the working size."""
+
+from __future__ import annotations
+
+import math
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from vcedge_runtime.frames.colour import lab_from_bgr
+
+LONGEST = 8
+"""Ratio of long to short side up to which a frame is worked on at the wanted size (our choice)."""
+
+
+def working_size(frame_hw: tuple[int, int], size: int, stride: int) -> tuple[int, int]:
+    """Size in which a frame is encoded: its short side about ``size``, both sides whole key cells.
+
+    A frame that is longer than ``LONGEST`` to 1 gets about as many pixels as one of that shape, so
+    that time and memory have a bound; two cells remain on its short side.
+
+    Args:
+        frame_hw: the frame's height and width.
+        size: wanted short side.
+        stride: pixels per key cell.
+
+    Returns:
+        Height and width, multiples of ``stride``.
+    """
+    short, long = sorted(frame_hw)
+    scale = size / short * min(1.0, math.sqrt(LONGEST * short / long))
+    height, width = (max(2, round(side * scale / stride)) * stride for side in frame_hw)
+    return height, width
+
+
+def prepare_frame(frame: NDArray[np.uint8], work_hw: tuple[int, int]) -> NDArray[np.float32]:
+    """Resize a frame, averaging when it gets smaller, and convert it to normalised Lab.
+
+    Args:
+        frame: (H, W, 3) uint8 BGR; left as it is.
+        work_hw: h and w.
+
+    Returns:
+        (h, w, 3) float32, owned by the caller.
+    """
+    if frame.shape[:2] != work_hw:
+        method = cv2.INTER_AREA if work_hw[0] < frame.shape[0] else cv2.INTER_LINEAR
+        frame = np.asarray(cv2.resize(frame, work_hw[::-1], interpolation=method), np.uint8)
+    return lab_from_bgr(frame)

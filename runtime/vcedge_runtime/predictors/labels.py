@@ -1,0 +1,392 @@
+"""One video's labels, frame by frame: encode, refine, choose frames, sample, read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from copy import copy
+from dataclasses import replace
+from itertools import count
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from vcedge_runtime.buffers import Block, Device, fetch_block, push_blocks, share_array
+from vcedge_runtime.engines.base import Engine
+from vcedge_runtime.frames.motion import FlowEstimator
+from vcedge_runtime.memory.bank import MemoryBank
+from vcedge_runtime.memory.references import ReferencePolicy
+from vcedge_runtime.model.composition import Composition
+from vcedge_runtime.model.spec import GraphSpec
+from vcedge_runtime.propagation.branches import LabelPropagation
+from vcedge_runtime.propagation.fusion import BidirectionalFusion, Fusion
+from vcedge_runtime.propagation.labels import (
+    MaskDecision,
+    assign_share,
+    clear_traces,
+    labels_from_mask,
+    mask_from_labels,
+)
+from vcedge_runtime.propagation.reader import TileReader
+from vcedge_runtime.propagation.upsample import open_upsampler
+from vcedge_runtime.sampling.alignment import AlignmentSettings, ObjectAligner
+from vcedge_runtime.sampling.regions import RegionSettings, enhance, enhance_labels
+from vcedge_runtime.sampling.sampling import RegionSampler, Sampling, open_sampler
+from vcedge_runtime.sampling.tokens import WINDOWS, token_grid
+from vcedge_runtime.timing import Timings, timed
+
+LABEL_STEP = 4
+"""Label channels are allocated in steps of this many."""
+VALUE_REFERENCES = ReferencePolicy()
+"""The frames that the value extraction compares with (MER's own, whatever is read)."""
+
+
+class LabelPredictor:
+    """Labels of one video on its key grid.
+
+    Args:
+        parts: the composition.
+        engines: by name; the caller closes them.
+        work_hw: height and width in which frames are encoded, whole key cells.
+        objects: how many are followed to begin with.
+        points: whether labels are named points of one body instead of objects.
+        device: of the engines; None where they run on the host.
+
+    Attributes:
+        bank: the memory; ``labels`` writes through ``settle`` alone.
+        frame: number of the last frame that is done.
+        readout_macs: multiply-accumulates of all readouts so far, without those of ``memory``.
+    """
+
+    def __init__(
+        self,
+        parts: Composition,
+        engines: Mapping[str, Engine],
+        work_hw: tuple[int, int],
+        objects: int,
+        *,
+        points: bool = False,
+        device: Device | None = None,
+    ) -> None:
+        grid_hw = (work_hw[0] // parts.stride, work_hw[1] // parts.stride)
+        self.parts = parts
+        self.frame = 0
+        self.readout_macs = 0
+        self._annotated = 0
+        self._engines = engines
+        self._channel_of: dict[int, int] = {}
+        self._drawn_in: dict[int, int] = {}
+        fusion = parts.fusion
+        both_ways = isinstance(fusion, BidirectionalFusion)
+        self._etas = _enhancement(fusion)
+        slots, references = parts.slots, parts.memory.references
+        self.bank = MemoryBank(
+            slots,
+            grid_hw,
+            parts.key_dim,
+            _allocated_channels(objects + 1),
+            refined=parts.value_extraction,
+            colours=both_ways,
+            enhanced=self._etas is not None,
+            device=device,
+        )
+        self._image = Block((1, 3, *work_hw), device)
+        self._flow_image = (
+            Block(self._image.host.shape, device) if takes_flow(engines["encoder"].spec) else None
+        )
+        self._flow = FlowEstimator()
+        tables = token_grid(grid_hw) if parts.value_extraction else None
+        self._tokens = (
+            {name: share_array(table, device) for name, table in vars(tables).items()}
+            if tables
+            else {}
+        )
+        self._value_map = np.zeros((WINDOWS, WINDOWS), np.float32)
+        self.memory = parts.memory.begin()
+        self._plain = Sampling(parts.radius)
+        self._sampler = open_sampler(parts.sampler, parts.radius, slots, grid_hw, parts.key_dim)
+        self._regions = self._open_regions(slots, grid_hw) if self._etas else None
+        self._aligner = (
+            ObjectAligner(parts.alignment, slots, grid_hw, parts.key_dim, joined=points)
+            if isinstance(parts.alignment, AlignmentSettings)
+            else None
+        )
+        reader = TileReader(engines, grid_hw, parts.radius, references, device=device)
+        reader.resize(self.bank.values.shape[-1])
+        self.propagation = LabelPropagation(reader, self.bank, parts.fusion)
+
+    @property
+    def slot(self) -> int:
+        """Slot of the last frame that is done."""
+        return self.bank.slot_of(self.frame)
+
+    @property
+    def labels(self) -> NDArray[np.float32]:
+        """(h, w, L) float32 soft labels of the last frame; a view; after a change, ``settle``."""
+        labels: NDArray[np.float32] = self.bank.labels[self.slot]
+        return labels
+
+    def done(self) -> list[tuple[int, int]]:
+        """Frames in memory that are done, each with its slot."""
+        known = [pair for pair in self.bank.stored() if pair[0] <= self.frame]
+        return [(f, slot) for f, slot in known if f == self.frame or self.memory.keeps(f)]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all arrays, at most; no frame changes it."""
+        held = [
+            part
+            for part in (
+                self.bank,
+                self.propagation.reader,
+                self._sampler,
+                self._aligner,
+                *self._tokens.values(),
+            )
+            if part is not None
+        ]
+        images = self._image.nbytes + self._value_map.nbytes
+        if self._flow_image is not None:
+            # The flow keeps the last frame's lightness, a byte a pixel.
+            images += self._flow_image.nbytes + self._image.host[0, 0].size * self.parts.motion
+        own = self._regions is not None and self._regions is not self._sampler
+        regions = self._regions.nbytes if own and self._regions else 0
+        kept = self.parts.memory.count_bytes(self.parts.key_dim)
+        return sum(part.nbytes for part in held) + images + regions + kept
+
+    @property
+    def object_ids(self) -> list[int]:
+        """Ids that are followed, in the order they were added."""
+        return list(self._channel_of)
+
+    @property
+    def grid_hw(self) -> tuple[int, int]:
+        """Height and width of the key grid."""
+        return self.bank.grid_hw
+
+    def begin(self, lab: NDArray[np.float32], mask: NDArray[np.uint8], objects: list[int]) -> None:
+        """Take the first frame and its mask, once.
+
+        Args:
+            lab: (H, W, 3) float32 normalised Lab, in the working size.
+            mask: (H', W') uint8 object ids, in the frame's own pixels.
+            objects: ids that are followed.
+        """
+        self._channel_of = {object_id: c for c, object_id in enumerate(objects, start=1)}
+        self._drawn_in = dict.fromkeys(objects, 0)
+        bank = self.bank
+        self.begin_labels(
+            lab, labels_from_mask(mask, self._channel_of, bank.grid_hw, bank.channels)
+        )
+
+    def begin_labels(self, lab: NDArray[np.float32], labels: NDArray[np.float32]) -> None:
+        """Take the first frame and its labels, once.
+
+        Args:
+            lab: (H, W, 3) float32 normalised Lab, in the working size.
+            labels: (h, w, l) float32 soft labels, l at most L.
+        """
+        slot = self.bank.claim(0, lambda stored: True)
+        self._flow = self._encode(0, slot, lab, {})
+        self._look(slot)
+        self.bank.labels[slot, ..., : labels.shape[-1]] = labels
+        self.settle(0)
+        self._sampler.keep()
+
+    def advance(self, lab: NDArray[np.float32], timings: Timings) -> None:
+        """Take the next frame; where anything fails, the last one stays the last.
+
+        Args:
+            lab: (H, W, 3) float32 normalised Lab, in the working size.
+            timings: takes each stage's milliseconds.
+        """
+        bank, frame = self.bank, self.frame + 1
+        slot = bank.claim(frame, self.memory.keeps)
+        flow = self._encode(frame, slot, lab, timings)
+        with timed(timings, "memory"):
+            chosen = self.memory.select(frame, bank.keys[slot], self._coarse_read(slot))
+        references = [bank.slot_of(past) for past in chosen]
+        with timed(timings, "sample"):
+            self._look(slot)
+            sampling = self._sampler.sample(slot, references)
+        with timed(timings, "align"):
+            sampling = self._follow(sampling, references)
+        with timed(timings, "readout"):
+            before = self.propagation.reader.macs
+            bank.labels[slot] = self.propagation.read(slot, references, sampling)
+            clear_traces(bank.labels[slot])
+            self.readout_macs += self.propagation.reader.macs - before
+        with timed(timings, "memory"):
+            self._keep(frame, slot)
+        self._sampler.keep()
+        self.frame, self._flow = frame, flow
+
+    def decide(self, frame: NDArray[np.uint8]) -> MaskDecision:
+        """Find the winning object of every pixel of the last frame.
+
+        Args:
+            frame: (H', W', 3) uint8 BGR, that frame in its own pixels.
+        """
+        upsampler = open_upsampler(frame, self.bank.grid_hw, edges=self.parts.edges)
+        return mask_from_labels(self.labels, self._channel_of, upsampler)
+
+    def draw(self, object_id: int, mask: NDArray[np.uint8]) -> None:
+        """Follow an object from the last frame on, or correct its mask there; pin that frame.
+
+        Earlier frames in memory learn of it too, but for those in which it was drawn before.
+
+        Args:
+            object_id: 1 to 255.
+            mask: (H', W') uint8, 1 where the object is, in the frame's own pixels.
+        """
+        if object_id not in self._channel_of:
+            self._channel_of[object_id] = self._free_channel()
+        channel = self._channel_of[object_id]
+        share = labels_from_mask(mask, {1: 1}, self.bank.grid_hw, 2)[..., 1]
+        assign_share(self.labels, channel, share)
+        self.settle(self.frame)
+        self._read_back(channel, self._drawn_in.get(object_id, -1))
+        self._drawn_in[object_id] = self._annotated = self.frame
+        self.memory.annotate(self.frame)
+
+    def forget(self, object_id: int) -> None:
+        """Follow an object no longer; what it covered becomes background."""
+        channel = self._channel_of.pop(object_id)
+        del self._drawn_in[object_id]
+        for frame, slot in self.done():
+            labels = self.bank.labels[slot]
+            labels[..., 0] += labels[..., channel]
+            labels[..., channel] = 0
+            self.settle(frame)
+
+    def _read_back(self, channel: int, drawn_in: int) -> None:
+        """Label the frames since ``drawn_in`` from the last one, in one channel.
+
+        A choice of ours: they show the object without its label, and would outvote the last one.
+        """
+        for frame, slot in self.done():
+            if drawn_in < frame < self.frame:
+                share = self.propagation.read_plainly(slot, [self.slot], self._plain)[..., channel]
+                assign_share(self.bank.labels[slot], channel, share)
+                self.settle(frame)
+
+    def _free_channel(self) -> int:
+        used = set(self._channel_of.values())
+        channel = next(c for c in count(1) if c not in used)
+        if channel >= self.bank.channels:
+            self.bank.widen(_allocated_channels(channel + 1))
+            self.propagation.reader.resize(self.bank.values.shape[-1])
+        return channel
+
+    def settle(self, frame: int) -> None:
+        """Make everything that hangs on a frame's labels follow a change of them."""
+        slot = self.bank.slot_of(frame)
+        clear_traces(self.bank.labels[slot])
+        self._keep(frame, slot)
+
+    def _open_regions(self, slots: int, grid_hw: tuple[int, int]) -> RegionSampler:
+        """Regions by which keys and labels are enhanced: the sampler's own where it has some."""
+        if isinstance(self._sampler, RegionSampler):
+            return self._sampler
+        parts = self.parts
+        return RegionSampler(RegionSettings(), parts.radius, slots, grid_hw, parts.key_dim)
+
+    def _encode(
+        self, frame: int, slot: int, lab: NDArray[np.float32], timings: Timings
+    ) -> FlowEstimator:
+        """Write the frame's key and colours into its slot; return the flow's next state."""
+        inputs, flow = {"image": self._image.shared}, copy(self._flow)
+        if self._flow_image is not None:
+            inputs["flow"] = self._flow_image.shared
+        with timed(timings, "resize"):
+            self._image.host[0] = lab.transpose(2, 0, 1)
+            colours = self.bank.colours[slot]
+            if colours.size:
+                size = self.bank.grid_hw[::-1]
+                colours[:] = cv2.resize(lab, size, interpolation=cv2.INTER_AREA)
+        if self._flow_image is not None and self.parts.motion:
+            with timed(timings, "flow"):
+                flow.step(lab, out=self._flow_image.host[0])
+        push_blocks([self._image, self._flow_image], timings)
+        with timed(timings, "encode"):
+            self._engines["encoder"].run(inputs, {"key": self.bank.raw_key_block.shared[slot]})
+        if self._tokens:
+            with timed(timings, "values"):
+                self._refine(frame, slot)
+        fetch_block(self.bank.key_block, timings, slot)
+        return flow
+
+    def _refine(self, frame: int, slot: int) -> None:
+        """Refine the frame's key by those that were read before it (MER, eqs. 6 to 12)."""
+        bank = self.bank
+        engine = self._engines["value_extraction"]
+        shapes = {tensor.name: tensor.shape for tensor in engine.spec.inputs}
+        places = int(shapes["slot_index"][0])
+        held = dict(bank.stored())
+        past = VALUE_REFERENCES.read(frame, self._annotated) if frame else [0]
+        slots = [held[number] for number in past if number in held][-places:]
+        missing = places - len(slots)
+        keys = bank.raw_key_block.shared
+        inputs = {
+            "x": keys[slot],
+            "keys": keys,
+            "slot_index": np.array([*slots, *[slot] * missing], np.int64),
+            "slot_valid": np.array([1] * len(slots) + [0] * missing, np.float32),
+            **self._tokens,
+        }
+        out = {"key": bank.key_block.shared[slot], "value_map": self._value_map}
+        engine.run(inputs, out)
+
+    def _look(self, slot: int) -> None:
+        key = self.bank.keys[slot]
+        self._sampler.look(slot, key)
+        if self._aligner is not None:
+            self._aligner.look(slot, key)
+        if self._regions is None or self._etas is None:
+            return
+        if self._regions is not self._sampler:
+            self._regions.look(slot, key)
+        regions = self._regions.regions_of(slot)
+        self.bank.enhanced_keys[slot] = enhance(key, regions, self._etas[0])
+        self.bank.enhanced_key_block.push(slot)
+
+    def _follow(self, sampling: Sampling, references: Sequence[int]) -> Sampling:
+        """Let windows follow the objects, where the composition wants it."""
+        if self._aligner is None:
+            return sampling
+        shifts = self._aligner.align(references, self.bank.keys, self.bank.labels)
+        return replace(sampling, shifts=shifts)
+
+    def _keep(self, frame: int, slot: int) -> None:
+        """Hand a frame whose labels are done to memory, enhanced too."""
+        bank = self.bank
+        if self._regions is not None and self._etas is not None:
+            regions = self._regions.regions_of(slot)
+            bank.enhanced_values[slot] = enhance_labels(bank.values[slot], regions, self._etas[1])
+            clear_traces(bank.enhanced_values[slot, ..., -bank.channels :])
+            bank.enhanced_value_block.push(slot)
+        bank.value_block.push(slot)
+        self.memory.store(frame, bank.keys[slot], bank.labels[slot])
+
+    def _coarse_read(self, slot: int) -> Callable[[Sequence[int]], NDArray[np.float32]]:
+        def read(frames: Sequence[int]) -> NDArray[np.float32]:
+            slots = [self.bank.slot_of(past) for past in frames]
+            return self.propagation.read_plainly(slot, slots, self._plain)
+
+        return read
+
+
+def _allocated_channels(wanted: int) -> int:
+    return -(-(wanted + 1) // LABEL_STEP) * LABEL_STEP
+
+
+def takes_flow(encoder: GraphSpec) -> bool:
+    """Tell whether an encoder wants encoded optical flow beside the frame."""
+    return any(tensor.name == "flow" for tensor in encoder.inputs)
+
+
+def _enhancement(fusion: Fusion) -> tuple[float, float] | None:
+    """How much regions enhance keys and labels; None where no branch asks for it."""
+    if isinstance(fusion, BidirectionalFusion) and "forward" in fusion.branches:
+        return fusion.eta, fusion.eta_labels
+    return None

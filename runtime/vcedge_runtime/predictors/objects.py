@@ -1,0 +1,399 @@
+"""One video's objects with SRNet, frame by frame: read, align, follow prototypes, decode."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vcedge_runtime.buffers import Buffer, Device, fetch_block, push_blocks, share_array, zeros_for
+from vcedge_runtime.engines.base import Engine
+from vcedge_runtime.errors import TrackerError
+from vcedge_runtime.memory.bank import MemoryBank
+from vcedge_runtime.memory.objects import ObjectBank
+from vcedge_runtime.model.object_composition import ObjectComposition
+from vcedge_runtime.predictors.object_frames import EncodedFrame, FoundObjects, cover_pixels
+from vcedge_runtime.propagation.labels import MaskDecision, assign_share, mask_from_labels
+from vcedge_runtime.propagation.prototypes import sine_positions
+from vcedge_runtime.propagation.upsample import open_upsampler
+from vcedge_runtime.timing import Timings, timed
+
+Planes = NDArray[np.float32]
+TOGETHER = 4
+"""Objects whose masks are encoded or decoded in one run of a graph: it bounds what a run takes."""
+
+
+class ObjectPredictor:
+    """Masks of one video's objects, each segmented on its own, in the working size.
+
+    Args:
+        parts: the composition.
+        engines: by name; the caller closes them.
+        work_hw: height and width in which frames are encoded, whole key cells.
+        objects: how many are followed to begin with.
+        device: of the engines; None where they run on the host.
+
+    Attributes:
+        bank: keys, and shares at the key grid.
+        values: what memory keeps of the objects, in the same slots.
+        frame: number of the last frame that is done.
+        readout_macs: multiply-accumulates of the readouts of all frames so far.
+
+    Raises:
+        TrackerError: the key grid has fewer cells than a readout takes.
+    """
+
+    def __init__(
+        self,
+        parts: ObjectComposition,
+        engines: Mapping[str, Engine],
+        work_hw: tuple[int, int],
+        objects: int,
+        device: Device | None = None,
+    ) -> None:
+        grid_hw = (work_hw[0] // parts.stride, work_hw[1] // parts.stride)
+        if parts.top_k is not None and grid_hw[0] * grid_hw[1] < parts.top_k:
+            raise TrackerError(
+                f"received frames of {grid_hw[0]}x{grid_hw[1]} key cells; expected at least "
+                f"{parts.top_k} cells; choose a larger working size"
+            )
+        self.parts = parts
+        self.frame = 0
+        self.readout_macs = 0
+        self._engines = engines
+        self._device = device
+        self._place_of: dict[int, int] = {}
+        self._drawn_in: dict[int, int] = {}
+        slots = parts.slots
+        self.memory = parts.memory.begin()
+        self.bank = MemoryBank(slots, grid_hw, parts.key_dim, objects + 1, device=device)
+        self.values = ObjectBank(slots, grid_hw, parts.value_dim, objects, device)
+        # The last frame and the next: where the next one fails, the last can still be drawn in.
+        self._last, self._next = (
+            EncodedFrame(engines["query_encoder"], parts.stride, work_hw, objects, device)
+            for _ in range(2)
+        )
+        self._positions = share_array(sine_positions(grid_hw, parts.value_dim), device)
+        self._aligned_key = zeros_for((1, *grid_hw, parts.key_dim), device)
+        self._found = self._make_room()
+
+    @property
+    def object_ids(self) -> list[int]:
+        """Ids that are followed, in the order they were added."""
+        return list(self._place_of)
+
+    @property
+    def grid_hw(self) -> tuple[int, int]:
+        """Height and width of the key grid."""
+        return self.bank.grid_hw
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all arrays that outlive a frame; only ``draw`` and ``forget`` change it."""
+        held = (self.bank, self.values, self._last, self._next, self._found)
+        arrays = (self._positions, self._aligned_key)
+        kept = self.parts.memory.count_bytes(self.parts.key_dim)
+        return kept + sum(each.nbytes for each in (*held, *arrays))
+
+    def begin(self, lab: Planes, mask: NDArray[np.uint8], objects: list[int]) -> None:
+        """Take the first frame and its mask, once.
+
+        Args:
+            lab: (H, W, 3) float32 normalised Lab, in the working size.
+            mask: (H', W') uint8 object ids, in the frame's own pixels.
+            objects: ids that are followed.
+        """
+        self._place_of = {object_id: place for place, object_id in enumerate(objects)}
+        self._drawn_in = dict.fromkeys(objects, 0)
+        slot = self.bank.claim(0, lambda stored: True)
+        self._encode(slot, lab, {})
+        shares = self._next.shares
+        shares.host[1:] = [cover_pixels(mask == object_id, lab.shape[:2]) for object_id in objects]
+        shares.host[0] = 1 - shares.host[1:].sum(axis=0)
+        shares.push()
+        self._remember(0, slot, self._next)
+        self._last, self._next = self._next, self._last
+
+    def advance(self, lab: Planes, timings: Timings) -> None:
+        """Take the next frame; where anything fails, the last one stays the last.
+
+        Args:
+            lab: (H, W, 3) float32 normalised Lab, in the working size.
+            timings: takes each stage's milliseconds.
+        """
+        frame = self.frame + 1
+        slot = self.bank.claim(frame, self._keeps)
+        self._encode(slot, lab, timings)
+        with timed(timings, "memory"):
+            chosen = self.memory.select(frame, self.bank.keys[slot], self._coarse_read(slot))
+            slots = [self.bank.slot_of(past) for past in chosen]
+        shares = self._next.shares
+        if self._place_of:
+            local = self._read(frame, slot, slots, timings)
+            with timed(timings, "prototypes"):
+                features = self._follow_prototypes([*slots, local])
+            with timed(timings, "segment"):
+                self._decode(features)
+            fetch_block(shares, timings)
+        else:
+            shares.host[...] = 1
+        with timed(timings, "remember"):
+            self._remember(frame, slot, self._next)
+        self.frame = frame
+        self._last, self._next = self._next, self._last
+
+    def decide(self, frame: NDArray[np.uint8]) -> MaskDecision:
+        """Find the winning object of every pixel of the last frame.
+
+        Args:
+            frame: (H', W', 3) uint8 BGR, that frame in its own pixels.
+        """
+        labels = np.moveaxis(self._last.shares.host, 0, -1)
+        channel_of = {object_id: 1 + place for object_id, place in self._place_of.items()}
+        upsampler = open_upsampler(frame, labels.shape[:2], edges=self.parts.edges)
+        return mask_from_labels(labels, channel_of, upsampler)
+
+    def draw(self, object_id: int, mask: NDArray[np.uint8]) -> None:
+        """Follow an object from the last frame on, or correct its mask there; pin that frame.
+
+        Earlier frames in memory learn of it too, but for those in which it was drawn before: its
+        values are read back into them from the last frame (our choice). Where a graph fails,
+        everything stays as it was.
+
+        Args:
+            object_id: 1 to 255.
+            mask: (H', W') uint8, 1 where the object is, in the frame's own pixels.
+        """
+        covered = cover_pixels(mask > 0, self._last.shares.host.shape[1:])
+        slot = self.bank.slot_of(self.frame)
+        restore = self._save(slot)
+        try:
+            if object_id not in self._place_of:
+                self._add(object_id)
+            place, drawn = self._place_of[object_id], self._last.shares
+            assign_share(np.moveaxis(drawn.host, 0, -1), 1 + place, covered)
+            drawn.push()
+            self._remember(self.frame, slot, self._last)
+            self._read_back(place, self._drawn_in.get(object_id, -1))
+        except Exception:
+            restore()
+            raise
+        self._drawn_in[object_id] = self.frame
+        self.memory.annotate(self.frame)
+
+    def forget(self, object_id: int) -> None:
+        """Follow an object no longer; what it covered becomes background.
+
+        Where memory is short for it, everything stays as it was.
+        """
+        restore = self._save(self.bank.slot_of(self.frame))
+        try:
+            place = self._place_of.pop(object_id)
+            self._place_of = {other: at - (at > place) for other, at in self._place_of.items()}
+            self.values.remove(place)
+            self.bank.drop(1 + place)
+            shares = self._last.shares.host
+            shares[0] += shares[1 + place]
+            self._exchange_shares(np.delete(shares, 1 + place, axis=0))
+            self._tell_memory()
+        except Exception:
+            restore()
+            raise
+        self._drawn_in.pop(object_id, None)
+
+    def _save(self, slot: int) -> Callable[[], None]:
+        """What puts back all that a change of objects changes; it takes no memory of a device.
+
+        Args:
+            slot: the last frame's.
+        """
+        places, found = self._place_of.copy(), self._found
+        blocks, held = (self._last.shares, self._next.shares), self._last.shares.host.copy()
+        values, labels = self.values.save(slot), self.bank.save_values()
+
+        def restore() -> None:
+            self._place_of, self._found = places, found
+            self._last.shares, self._next.shares = blocks
+            blocks[0].host[...] = held
+            blocks[0].push()
+            values()
+            labels()
+            self._tell_memory()
+
+        return restore
+
+    def _tell_memory(self) -> None:
+        """Make memory follow a change of all frames' labels."""
+        for frame, slot in self._done():
+            self.memory.store(frame, self.bank.keys[slot], self.bank.labels[slot])
+
+    def _add(self, object_id: int) -> None:
+        self._place_of[object_id] = len(self._place_of)
+        self.values.add()
+        self.bank.widen(self.bank.channels + 1)
+        shares = self._last.shares.host
+        self._exchange_shares(np.concatenate([shares, np.zeros_like(shares[:1])]))
+
+    def _exchange_shares(self, shares: Planes) -> None:
+        """Make room for as many objects as the last frame's shares are now of."""
+        self._last.exchange_shares(shares)
+        self._next.exchange_shares(np.zeros_like(shares))
+        self._found = self._make_room()
+
+    def _make_room(self) -> FoundObjects:
+        objects, *work_hw = self._last.shares.host.shape
+        height, width = work_hw
+        grid_hw, dim = self.grid_hw, self.parts.value_dim
+        return FoundObjects(objects - 1, (height, width), grid_hw, dim, TOGETHER, self._device)
+
+    def _done(self) -> list[tuple[int, int]]:
+        """Frames that may still be read, each with its slot."""
+        stored = self.bank.stored()
+        return [
+            (frame, slot) for frame, slot in stored if frame <= self.frame and self._keeps(frame)
+        ]
+
+    def _keeps(self, stored: int) -> bool:
+        return stored > self.frame - self.parts.interval or self.memory.keeps(stored)
+
+    def _encode(self, slot: int, lab: Planes, timings: Timings) -> None:
+        """Write the next frame's key into its slot, and keep its features."""
+        with timed(timings, "resize"):
+            self._next.image.host[0] = lab.transpose(2, 0, 1)
+        push_blocks([self._next.image], timings)
+        with timed(timings, "encode"):
+            out = {"key": self.bank.key_block.shared[slot], **self._next.features}
+            self._engines["query_encoder"].run({"image": self._next.image.shared}, out)
+        if self.parts.memory.reads_keys:
+            fetch_block(self.bank.key_block, timings, slot)
+
+    def _read(self, frame: int, slot: int, slots: Sequence[int], timings: Timings) -> int:
+        """Read global and local memory, and mix them; return the local slot."""
+        keys, found, parts = self.bank.key_block.shared, self._found, self.parts
+        query, near = keys[slot], found.read
+        local = self.bank.slot_of(max(0, frame - parts.interval))
+        with timed(timings, "readout"):
+            self._attend(query, keys, self.values.values, slots, found.read)
+        key, value = keys[local][None], self.values.values[local][None]
+        if parts.local == "fam":
+            with timed(timings, "align"):
+                aligned = {"aligned_key": self._aligned_key[0], "aligned_value": found.aligned[0]}
+                inputs = {"query": query, "key": key[0], "value": value[0]}
+                self._engines["feature_alignment"].run(inputs, aligned)
+                key, value = self._aligned_key, found.aligned
+        with timed(timings, "readout"):
+            if parts.local == "off":
+                # Nothing is ever aligned then, and these are zeros.
+                value = found.aligned
+            else:
+                near = found.near
+                self._attend(query, key, value, [0], near)
+            inputs = {"readout": found.read, "local_readout": near, "local_value": value[0]}
+            self._engines["readout_mix"].run(inputs, {"mixed": found.mixed})
+        frames = len(slots) + (parts.local != "off")
+        channels = parts.key_dim + len(self._place_of) * parts.value_dim
+        self.readout_macs += (query.shape[0] * query.shape[1]) ** 2 * frames * channels
+        return local
+
+    def _attend(
+        self, query: Buffer, keys: Buffer, values: Buffer, slots: Sequence[int], out: Buffer
+    ) -> None:
+        """Read (S, h, w, K, C) values of some slots into ``out``, (K, C, h, w)."""
+        inputs: dict[str, Buffer] = {
+            "query": query,
+            "keys": keys,
+            "values": values,
+            "slot_index": np.array(slots, np.int64),
+            "slot_valid": np.ones(len(slots), np.float32),
+        }
+        self._engines["memory_read"].run(inputs, {"readout": out})
+
+    def _follow_prototypes(self, slots: Sequence[int]) -> Buffer:
+        found = self._found
+        if not self.parts.prototypes:
+            return found.mixed
+        sums, weights = self.values.sum_slots(slots)
+        inputs = {"mixed": found.mixed, "sums": sums, "weights": weights}
+        self._engines["prototype_transformer"].run(
+            {**inputs, "positions": self._positions}, {"features": found.features}
+        )
+        return found.features
+
+    def _decode(self, features: Buffer) -> None:
+        """Decode (K, Cv, h, w) features of the next frame to its shares."""
+        logits, shares = self._found.logits, self._next.shares.shared
+        frame = {name: self._next.features[name] for name in ("content", "f8", "f4")}
+        for some in _in_groups(len(features)):
+            inputs = {"features": features[some], **frame}
+            self._engines["mask_decoder"].run(inputs, {"logits": logits[some]})
+        self._engines["soft_aggregation"].run({"logits": logits}, {"shares": shares})
+
+    def _remember(self, frame: int, slot: int, encoded: EncodedFrame) -> None:
+        """Encode a frame's objects into its slot, by its shares."""
+        bank, shares, labels = self.values, encoded.shares.shared, self.bank.labels[slot]
+        masks = shares[1:]
+        for some in _in_groups(len(masks)):
+            count = len(masks[some])
+            value = bank.values[slot] if count == len(masks) else self._found.parts[count]
+            coverage = np.empty((count, *self.grid_hw), np.float32)
+            inputs = {
+                "image": encoded.image.shared,
+                "f16": encoded.features["f16"],
+                "masks": masks[some],
+                "background": shares[:1],
+            }
+            sums = {"sums": bank.sums[slot, some], "weights": bank.weights[slot, some]}
+            out = {"value": value, **sums, "coverage": coverage}
+            self._engines["value_encoder"].run(inputs, out)
+            if count < len(masks):
+                bank.put(slot, some, value)
+            labels[..., 1 + some.start : 1 + some.stop] = np.moveaxis(coverage, 0, -1)
+        labels[..., 0] = 1 - labels[..., 1:].sum(axis=-1)
+        self.memory.store(frame, self.bank.keys[slot], labels)
+
+    def _coarse_read(self, slot: int) -> Callable[[Sequence[int]], Planes]:
+        """Read labels at the key grid, for memories that ask."""
+
+        def read(frames: Sequence[int]) -> Planes:
+            slots = [self.bank.slot_of(past) for past in frames]
+            labels, keys = self.bank.labels[..., None], self.bank.key_block.shared
+            found = np.empty((labels.shape[3], 1, *self.grid_hw), np.float32)
+            self._attend(keys[slot], keys, labels, slots, found)
+            return np.ascontiguousarray(np.moveaxis(found[:, 0], 0, -1))
+
+        return read
+
+    def _read_back(self, place: int, drawn_in: int) -> None:
+        """Give the frames since ``drawn_in`` an object's values, read from the last frame."""
+        last, keys = self.bank.slot_of(self.frame), self.bank.key_block.shared
+        past = [(f, slot) for f, slot in self._done() if drawn_in < f < self.frame]
+        if past:
+            self.values.change(lambda values: self._read_past(values, keys, last, place, past))
+
+    def _read_past(
+        self,
+        values: Planes,
+        keys: Buffer,
+        last: int,
+        place: int,
+        past: Sequence[tuple[int, int]],
+    ) -> Planes:
+        labels = self.bank.labels
+        both = np.concatenate([values[last, ..., place, :], labels[last, ..., 1 + place, None]], -1)
+        found = np.empty((1, both.shape[-1], *self.grid_hw), np.float32)
+        for frame, slot in past:
+            self._attend(keys[slot], keys[last][None], both[None, ..., None, :], [0], found)
+            value, share = found[0, :-1], found[0, -1]
+            values[slot, ..., place, :] = np.moveaxis(value, 0, -1)
+            assign_share(labels[slot], 1 + place, share)
+            shares = np.stack([share, 1 - share])
+            self.values.weights[slot, place] = shares.sum(axis=(1, 2))
+            self.values.sums[slot, place] = np.tensordot(shares, value, axes=((1, 2), (1, 2)))
+            self.memory.store(frame, self.bank.keys[slot], labels[slot])
+        return values
+
+
+def _in_groups(objects: int) -> list[slice]:
+    """Split a number of objects into groups of ``TOGETHER`` at most."""
+    return [slice(start, start + TOGETHER) for start in range(0, objects, TOGETHER)]

@@ -1,0 +1,180 @@
+"""What the graphs of a frame take: runs, multiply-accumulates, values moved, milliseconds."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from vcedge_runtime.buffers import Buffer
+from vcedge_runtime.engines.base import Engine
+from vcedge_runtime.model.bundle import Bundle, GraphFile
+from vcedge_runtime.model.spec import GraphSpec, TensorSpec, bind_lengths
+
+BYTES_OF = {"fp32": 4, "fp16": 2, "int8": 1}
+"""Of one value at a precision."""
+
+
+@dataclass(frozen=True)
+class GraphWork:
+    """What one graph takes for a frame, on average.
+
+    Attributes:
+        name: the graph's.
+        runs: how often it runs.
+        macs: multiply-accumulates of its convolutions and matrix products; None where its bundle
+            does not say them.
+        values: numbers that cross memory: inputs read once, outputs written once, and the weights,
+            in each run. What a graph keeps to itself between its layers is not in it.
+        milliseconds: what it took here.
+    """
+
+    name: str
+    runs: float
+    macs: float | None
+    values: float
+    milliseconds: float
+
+
+class MeteredEngine:
+    """An engine that counts what its runs take.
+
+    Args:
+        engine: what runs; closed by whoever opened it.
+        graph: the same graph in its bundle, which says what a pixel costs.
+        stride: pixels per key cell.
+        weights: how many weights it has.
+    """
+
+    def __init__(self, engine: Engine, graph: GraphFile, stride: int, weights: float) -> None:
+        self._engine = engine
+        self._graph = graph
+        self._stride = stride
+        self._weights = weights
+        self._runs, self._seconds, self._values = 0, 0.0, 0.0
+        self._macs: float | None = 0.0
+
+    @property
+    def spec(self) -> GraphSpec:
+        """Names, dtypes and shapes of the graph."""
+        return self._engine.spec
+
+    def run(self, inputs: Mapping[str, Buffer], out: Mapping[str, Buffer]) -> None:
+        """Run once; see ``Engine.run``."""
+        began = time.perf_counter()
+        self._engine.run(inputs, out)
+        self._seconds += time.perf_counter() - began
+        lengths = bind_run(self.spec, {**inputs, **out})
+        macs = count_macs(self._graph, lengths, self._stride)
+        self._runs += 1
+        self._macs = None if macs is None or self._macs is None else self._macs + macs
+        self._values += self._weights + count_values(self.spec, lengths)
+
+    def close(self) -> None:
+        """Release what the engine holds."""
+        self._engine.close()
+
+    def reset(self) -> None:
+        """Forget all runs so far."""
+        self._runs, self._seconds, self._values = 0, 0.0, 0.0
+        self._macs = 0.0
+
+    def read(self, frames: int) -> GraphWork:
+        """Average all runs since ``reset`` over as many frames."""
+        return GraphWork(
+            self._graph.spec.name,
+            self._runs / frames,
+            None if self._macs is None else self._macs / frames,
+            self._values / frames,
+            1000 * self._seconds / frames,
+        )
+
+
+def meter_engines(bundle: Bundle, engines: Mapping[str, Engine]) -> dict[str, MeteredEngine]:
+    """Put a meter before each engine of a model.
+
+    Args:
+        bundle: the model; weights are as many as its files have room for.
+        engines: by the graph's name.
+    """
+    metered = {}
+    for name, engine in engines.items():
+        graph, size = bundle.graphs[name], bundle.path_of(name).stat().st_size
+        weights = size / BYTES_OF[graph.precision]
+        metered[name] = MeteredEngine(engine, graph, bundle.composition.stride, weights)
+    return metered
+
+
+def bind_run(spec: GraphSpec, arrays: Mapping[str, Any]) -> dict[str, int]:
+    """Length of every named dimension of a run, and ``read``: the slots of memory that it reads.
+
+    Args:
+        spec: of the graph.
+        arrays: its inputs and outputs, which fit it.
+    """
+    lengths = bind_lengths(spec, arrays)
+    for chosen in ("slot_index", "slot_offset"):
+        if chosen in arrays:
+            lengths["read"] = arrays[chosen].shape[0]
+    return lengths
+
+
+def count_macs(graph: GraphFile, lengths: Mapping[str, int], stride: int) -> float | None:
+    """Multiply-accumulates of one run; None where the bundle does not say what a pixel costs.
+
+    A readout compares cells over the key's channels and sums up values over theirs, and is counted
+    from its lengths.
+
+    Args:
+        graph: of the bundle.
+        lengths: as ``bind_run`` gives them.
+        stride: pixels per key cell.
+    """
+    if "references" in lengths:
+        query = next(tensor for tensor in graph.spec.inputs if tensor.name == "query")
+        channels = lengths.get("channels", 0) * lengths.get("objects", 1)
+        return float(_count_matches(lengths) * (int(query.shape[-1]) + channels))
+    if "labels" in lengths:
+        return 0.0  # Objects compete for pixels without a product.
+    if not graph.macs_per_pixel and not graph.macs_per_object:
+        return None
+    pixels = lengths["H"] * lengths["W"] if "H" in lengths else _count_cells(lengths) * stride**2
+    objects = lengths.get("objects", 0)
+    return pixels * (graph.macs_per_pixel + objects * graph.macs_per_object)
+
+
+def count_values(spec: GraphSpec, lengths: Mapping[str, int]) -> float:
+    """Values that one run reads and writes: each tensor once, of memory only what is read.
+
+    Args:
+        spec: of the graph.
+        lengths: as ``bind_run`` gives them.
+    """
+    return float(sum(_count_tensor(tensor, lengths) for tensor in spec.tensors))
+
+
+def _count_tensor(tensor: TensorSpec, lengths: Mapping[str, int]) -> int:
+    if tensor.shape[:3] != ("slots", "h", "w"):
+        return _multiply(tensor.shape, lengths)
+    # A readout in tiles gathers a patch around each of them.
+    tiled = "patch" in lengths
+    cells = lengths["tiles"] * lengths["patch"] if tiled else _count_cells(lengths)
+    return cells * lengths["read"] * _multiply(tensor.shape[3:], lengths)
+
+
+def _count_matches(lengths: Mapping[str, int]) -> int:
+    """Pairs of cells that a readout compares."""
+    if "patch" not in lengths:
+        return _count_cells(lengths) ** 2 * lengths["references"]
+    rows = lengths["queries"] if "queries" in lengths else lengths["columns"]
+    return lengths["tiles"] * lengths["references"] * rows * lengths["patch"]
+
+
+def _count_cells(lengths: Mapping[str, int]) -> int:
+    return lengths["h"] * lengths["w"]
+
+
+def _multiply(shape: Sequence[int | str], lengths: Mapping[str, int]) -> int:
+    return math.prod(lengths[dim] if isinstance(dim, str) else dim for dim in shape)

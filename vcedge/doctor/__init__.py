@@ -1,0 +1,1 @@
+"""What this machine is and what of vcedge can run on it."""
