@@ -12,7 +12,7 @@ from types import ModuleType, SimpleNamespace
 import cv2
 import pytest
 
-from vcedge.doctor import machine, probing
+from vcedge.doctor import probing
 from vcedge.doctor.machine import describe_machine
 
 TEGRA = "# R36 (release), REVISION: 4.3, GCID: 38968081, BOARD: generic, EABI: aarch64\n"
