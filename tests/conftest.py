@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 import pytest
+from hypothesis import settings
 from numpy.typing import NDArray
 
 from vcedge_runtime.model.bundle import Bundle
@@ -24,6 +26,10 @@ KEY_SPREAD = 1.0
 
 Frame = NDArray[np.uint8]
 
+# An example's time says how busy the machine is, not whether the code is right.
+settings.register_profile("vcedge", deadline=None)
+settings.load_profile("vcedge")
+
 collect_ignore = [] if find_spec("torch") else ["export", "vcedge/models", "vcedge/training"]
 
 
@@ -32,6 +38,17 @@ def pytest_report_header() -> list[str]:
     return (
         [f"PyTorch is not installed, so not collected: {collect_ignore}"] if collect_ignore else []
     )
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Try as many times more examples of each property as VCEDGE_EXAMPLES says."""
+    more = int(os.environ.get("VCEDGE_EXAMPLES", "1"))
+    properties = {item.obj for item in items if hasattr(getattr(item, "obj", None), "hypothesis")}
+    for test in properties if more > 1 else ():
+        own = test._hypothesis_internal_use_settings
+        test._hypothesis_internal_use_settings = settings(
+            own, max_examples=more * own.max_examples
+        )
 
 
 def make_frame(height: int, width: int, shift: int = 0) -> Frame:
