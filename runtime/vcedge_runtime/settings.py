@@ -152,9 +152,11 @@ def _fit(hint: Any, value: Any) -> Any:
         return _fit_tuple(get_args(kind)[0], limits, value)
     if get_origin(kind) is Mapping:
         return _fit_mapping(get_args(kind)[1], value)
-    if kind is Any:
-        return value
-    if not isinstance(value, kind) or (limits is not None and value not in limits):
+    fits = kind is Any or isinstance(value, kind)
+    if fits and kind is str:
+        # What does not print would break the line of a message, or of a file.
+        fits = value.isprintable() if limits is None else value in limits
+    if not fits:
         raise _UnfitError
     return value
 
@@ -187,9 +189,9 @@ def _fit_tuple(hint: Any, length: Bounds | None, value: Any) -> tuple[Any, ...]:
 
 
 def _fit_mapping(hint: Any, value: Any) -> dict[str, Any]:
-    if not isinstance(value, Mapping) or not all(isinstance(name, str) for name in value):
+    if not isinstance(value, Mapping):
         raise _UnfitError
-    return {name: _fit(hint, entry) for name, entry in value.items()}
+    return {_fit(str, name): _fit(hint, entry) for name, entry in value.items()}
 
 
 def _parse(hint: Any, text: str) -> Any:
@@ -222,7 +224,13 @@ def _describe(hint: Any) -> str:
     if get_origin(kind) is Mapping:
         return f"names, each with {_describe(get_args(kind)[1])}"
     if kind is str:
-        return "text" if limits is None else f"one of {', '.join(limits)}"
-    plain = {bool: "true or false", NoneType: "none", int: "a whole number", float: "a number"}
+        return "text that prints" if limits is None else f"one of {', '.join(limits)}"
+    plain = {
+        bool: "true or false",
+        NoneType: "none",
+        int: "a whole number",
+        float: "a number",
+        Any: "anything",
+    }
     name = plain[kind] if kind in plain else getattr(kind, "__name__", str(kind))
     return name if limits is None else f"{name}, {limits}"

@@ -56,7 +56,7 @@ class GraphFile:
 
     def __post_init__(self) -> None:
         check_settings(self)
-        if Path(self.file).name != self.file or not self.file.isprintable():
+        if Path(self.file).name != self.file:
             raise BundleError(
                 f"received a graph {show(self.spec.name)} with file {show(self.file)}; expected a "
                 "name within the bundle's folder"

@@ -13,7 +13,9 @@ from vcedge_runtime.propagation.reader import Readout
 from vcedge_runtime.settings import Bounds, check_settings
 
 BRANCHES = ("normal", "forward", "backward")
+"""The readings of bidirectional prediction."""
 Share = Annotated[float, Bounds(0, 1)]
+"""A share of 1."""
 LEAST_MASS = np.float32(np.log(1e-6))
 """Below this logarithm a backward row has no weight to speak of (our choice)."""
 

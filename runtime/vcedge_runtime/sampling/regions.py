@@ -52,6 +52,12 @@ class Regions:
     sizes: NDArray[np.int32]
 
 
+def count_regions(settings: RegionSettings, grid_hw: tuple[int, int]) -> int:
+    """Regions of a frame, as many as seeds: S."""
+    rows, columns = (-(-length // settings.step) for length in grid_hw)
+    return rows * columns
+
+
 def cluster_regions(key: NDArray[np.float32], settings: RegionSettings) -> Regions:
     """Cut a frame into regions that are alike and compact (DMP; the schedule is SLIC's).
 
