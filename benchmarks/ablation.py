@@ -22,7 +22,6 @@ from vcedge_runtime.engines.base import Engine
 from vcedge_runtime.engines.onnxruntime import OnnxRuntimeEngine
 from vcedge_runtime.errors import EvaluationError, VcedgeError
 from vcedge_runtime.model.bundle import DEFAULT_MODEL, Bundle
-from vcedge_runtime.model.composition import parts_from_json
 from vcedge_runtime.tracker import Tracker
 
 TABLES = Path(__file__).with_name("ablations.json")
@@ -46,7 +45,7 @@ class Row:
 
     def change(self, bundle: Bundle) -> Bundle:
         """Return the bundle with this row's parts."""
-        changed = bundle.composition.exchange(**parts_from_json(self.parts))
+        changed = bundle.composition.exchange(**self.parts)
         return replace(bundle, composition=changed)
 
 

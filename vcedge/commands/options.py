@@ -11,8 +11,9 @@ import click
 from vcedge.commands.progress import current_builds
 from vcedge_runtime.engines.opening import BACKENDS
 from vcedge_runtime.errors import BundleError
+from vcedge_runtime.frames.resizing import LARGEST_SIZE
 from vcedge_runtime.model.bundle import DEFAULT_MODEL
-from vcedge_runtime.model.composition import KINDS, Part, part_from_text
+from vcedge_runtime.model.composition import KINDS, part_from_text
 from vcedge_runtime.model.object_composition import LOCALS
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -25,7 +26,7 @@ MODEL = click.option(
 )
 SIZE = click.option(
     "--size",
-    type=click.IntRange(min=16),
+    type=click.IntRange(min=16, max=LARGEST_SIZE),
     help="Working size, the short side in pixels (less for frames longer than 8 to 1); the model's "
     "own by default.",
 )
@@ -74,7 +75,7 @@ LOCAL = click.option(
 )
 INTERVAL = click.option(
     "--interval",
-    type=click.IntRange(min=1),
+    type=int,
     help="Distance of SRNet's local memory in frames; the model's own by default.",
 )
 PROTOTYPES = click.option(
@@ -85,7 +86,7 @@ PROTOTYPES = click.option(
 
 
 class PartType(click.ParamType):  # type: ignore[type-arg]
-    """A part of the model: a kind, with settings or without.
+    """A part of the model: a kind, with settings or without, which stays as the user wrote it.
 
     Args:
         part: a key of ``KINDS``.
@@ -98,14 +99,13 @@ class PartType(click.ParamType):  # type: ignore[type-arg]
         """Show the kinds."""
         return f"[{'|'.join(KINDS[self.name])}][:SETTING=VALUE,...]"
 
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> str | Part:
-        """Read what the user wrote."""
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Refuse what cannot be, before a model is opened."""
         try:
-            return part_from_text(self.name, value) if isinstance(value, str) else value
+            part_from_text(self.name, value)
         except BundleError as exc:
             self.fail(str(exc), param, ctx)
+        return value
 
 
 def _part_option(part: str, about: str) -> Callable[[Command], Command]:

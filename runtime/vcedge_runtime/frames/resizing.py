@@ -8,8 +8,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from vcedge_runtime.errors import TrackerError
 from vcedge_runtime.frames.colour import lab_from_bgr
 
+LARGEST_SIZE = 4096
+"""Largest working size, the short side in pixels (our choice)."""
+MOST_PIXELS = 2**25
+"""Most pixels of a frame as it is encoded: about those of 8K (our choice)."""
 LONGEST = 8
 """Ratio of long to short side up to which a frame is worked on at the wanted size (our choice)."""
 
@@ -22,15 +27,27 @@ def working_size(frame_hw: tuple[int, int], size: int, stride: int) -> tuple[int
 
     Args:
         frame_hw: the frame's height and width.
-        size: wanted short side.
+        size: wanted short side, 1 to ``LARGEST_SIZE``.
         stride: pixels per key cell.
 
     Returns:
         Height and width, multiples of ``stride``.
+
+    Raises:
+        TrackerError: the size is out of bounds, or the frame would have over ``MOST_PIXELS``.
     """
+    if not 1 <= size <= LARGEST_SIZE:
+        raise TrackerError(f"received a working size of {size}; expected 1 to {LARGEST_SIZE}")
     short, long = sorted(frame_hw)
     scale = size / short * min(1.0, math.sqrt(LONGEST * short / long))
     height, width = (max(2, round(side * scale / stride)) * stride for side in frame_hw)
+    if height * width > MOST_PIXELS:
+        most = int(size * math.sqrt(MOST_PIXELS / (height * width)))
+        raise TrackerError(
+            f"received a working size of {size} for frames of {frame_hw[1]}x{frame_hw[0]}, which "
+            f"would be encoded at {width}x{height}; expected at most {MOST_PIXELS / 1e6:.0f} "
+            f"million pixels; choose a working size of about {most}"
+        )
     return height, width
 
 

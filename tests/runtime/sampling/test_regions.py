@@ -254,5 +254,6 @@ def test_settings_are_plain_values() -> None:
     ],
 )
 def test_impossible_settings_are_refused(wrong: dict[str, float]) -> None:
-    with pytest.raises(BundleError, match="received RegionSettings"):
+    expected = f"received {next(iter(wrong))}=.* for RegionSettings; expected a"
+    with pytest.raises(BundleError, match=expected):
         replace(RegionSettings(), **wrong)
