@@ -18,15 +18,10 @@ from vcedge_runtime.engines.plans import BuildProgress, ignore_progress
 from vcedge_runtime.errors import TrackerError
 from vcedge_runtime.frames.resizing import prepare_frame, working_size
 from vcedge_runtime.model.bundle import DEFAULT_MODEL, Bundle
-from vcedge_runtime.model.composition import Composition, Part
-from vcedge_runtime.model.object_composition import ObjectComposition
-from vcedge_runtime.predictors.labels import LabelPredictor
-from vcedge_runtime.predictors.objects import ObjectPredictor
-from vcedge_runtime.propagation.points import (
-    PointEstimate,
-    labels_from_points,
-    points_from_labels,
-)
+from vcedge_runtime.model.composition import Part
+from vcedge_runtime.predictors.opening import open_point_predictor, open_predictor, require_points
+from vcedge_runtime.predictors.protocol import Predictor
+from vcedge_runtime.propagation.points import PointEstimate
 from vcedge_runtime.timing import timed
 from vcedge_runtime.video.masks import check_mask
 
@@ -73,8 +68,7 @@ class _Video:
 
     frame_hw: tuple[int, int]
     work_hw: tuple[int, int]
-    predictor: LabelPredictor | ObjectPredictor
-    points: tuple[str, ...] = ()
+    predictor: Predictor
 
 
 class Tracker(Closing):
@@ -201,7 +195,7 @@ class Tracker(Closing):
     @property
     def point_names(self) -> list[str]:
         """Names of the points that are followed, in the order they were given."""
-        return list(self._current().points)
+        return list(self._current().predictor.point_names)
 
     @property
     def memory_bytes(self) -> int:
@@ -211,7 +205,7 @@ class Tracker(Closing):
         channels alone; with dynamic memory, it is the most that may be held. A GPU's memory counts
         as the host's does; what a back-end takes for itself does not.
         """
-        return self._current().predictor.nbytes
+        return self._current().predictor.memory_bytes
 
     def start(self, frame: NDArray[np.uint8], mask: NDArray[np.uint8]) -> None:
         """Begin a video.
@@ -229,8 +223,9 @@ class Tracker(Closing):
         ids = check_mask(mask, frame.shape[:2])
         objects = np.unique(ids[ids > 0]).tolist()
         frame_hw, work_hw = self._sizes(frame)
-        predictor = self._open_predictor(work_hw, len(objects))
-        predictor.begin(prepare_frame(frame, work_hw), ids, objects)
+        engines, device = self._engines, self._device
+        predictor = open_predictor(self.bundle, engines, work_hw, len(objects), device)
+        predictor.start(prepare_frame(frame, work_hw), ids, objects)
         self._video = _Video(frame_hw, work_hw, predictor)
 
     def start_points(
@@ -253,28 +248,19 @@ class Tracker(Closing):
                 f"received {len(points)} points; expected 1 to {MAX_OBJECTS}, each with a finite "
                 "x and y in the frame's pixels"
             )
-        parts = self.require_points()
         frame_hw, work_hw = self._sizes(frame)
-        predictor = LabelPredictor(
-            parts, self._engines, work_hw, len(points), points=True, device=self._device
-        )
-        drawn = labels_from_points(points, frame_hw, predictor.grid_hw)
-        predictor.begin_labels(prepare_frame(frame, work_hw), drawn)
-        self._video = _Video(frame_hw, work_hw, predictor, tuple(points))
+        engines, device = self._engines, self._device
+        predictor = open_point_predictor(self.bundle, engines, work_hw, tuple(points), device)
+        predictor.start_points(prepare_frame(frame, work_hw), points, frame_hw)
+        self._video = _Video(frame_hw, work_hw, predictor)
 
-    def require_points(self) -> Composition:
-        """The composition, of a model that can follow points.
+    def require_points(self) -> None:
+        """Refuse a model that follows masks alone.
 
         Raises:
-            TrackerError: the model follows masks alone.
+            TrackerError: it does.
         """
-        parts = self.bundle.composition
-        if not isinstance(parts, Composition):
-            raise TrackerError(
-                f"model {self.bundle.name} follows masks alone; open a model that propagates "
-                "labels, such as mer-edge"
-            )
-        return parts
+        require_points(self.bundle)
 
     def step(self, frame: NDArray[np.uint8]) -> StepResult:
         """Follow the objects or the points into the next frame.
@@ -298,16 +284,10 @@ class Tracker(Closing):
         timings = dict.fromkeys(STAGES, 0.0)
         with timed(timings, "resize"):
             lab = prepare_frame(frame, video.work_hw)
-        predictor = video.predictor
-        predictor.advance(lab, timings)
+        video.predictor.step(lab, timings)
         with timed(timings, "upsample"):
-            if video.points and isinstance(predictor, LabelPredictor):
-                labels = predictor.labels[..., : 1 + len(video.points)]
-                found = points_from_labels(labels, video.frame_hw)
-                points = dict(zip(video.points, found, strict=True))
-                return StepResult(np.zeros(video.frame_hw, np.uint8), {}, timings, points)
-            decision = predictor.decide(frame)
-        return StepResult(decision.mask, decision.scores, timings)
+            found = video.predictor.decide(frame)
+        return StepResult(found.mask, found.scores, timings, found.points)
 
     def add_object(self, object_id: int, mask: NDArray[np.uint8]) -> None:
         """Follow one more object from the last frame on, or correct the mask of a known one.
@@ -324,7 +304,7 @@ class Tracker(Closing):
             MaskError: the mask is empty or of another size.
         """
         video = self._current()
-        if video.points:
+        if video.predictor.point_names:
             raise TrackerError("this video began with points; call start() to follow objects")
         if not 1 <= object_id <= MAX_OBJECTS:
             raise TrackerError(f"received object id {object_id}; expected 1 to {MAX_OBJECTS}")
@@ -358,14 +338,6 @@ class Tracker(Closing):
         """The frame's own size, and that in which it is encoded."""
         frame_hw = (frame.shape[0], frame.shape[1])
         return frame_hw, working_size(frame_hw, self.size, self.bundle.composition.stride)
-
-    def _open_predictor(
-        self, work_hw: tuple[int, int], objects: int
-    ) -> LabelPredictor | ObjectPredictor:
-        parts = self.bundle.composition
-        if isinstance(parts, ObjectComposition):
-            return ObjectPredictor(parts, self._engines, work_hw, objects, self._device)
-        return LabelPredictor(parts, self._engines, work_hw, objects, device=self._device)
 
 
 def _check_size(bundle: Bundle, size: int | None) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -11,6 +10,7 @@ import pytest
 from tests.runtime.tracker.made import (
     HEIGHT,
     WIDTH,
+    FailingEngine,
     Frame,
     MakeFrame,
     bytes_of_arrays,
@@ -18,7 +18,6 @@ from tests.runtime.tracker.made import (
     same,
     square,
 )
-from vcedge_runtime.buffers import Buffer
 from vcedge_runtime.engines.base import Engine
 from vcedge_runtime.engines.onnxruntime import OnnxRuntimeEngine
 from vcedge_runtime.errors import BundleError, EngineError, TrackerError
@@ -122,23 +121,6 @@ def test_a_switch_that_the_model_lacks_is_refused(tiny_bundle: Bundle) -> None:
         Tracker.open(tiny_bundle, motion=True)
     with pytest.raises(TrackerError, match="has no value extraction; leave --values out"):
         Tracker.open(tiny_bundle, value_extraction=True)
-
-
-class FailingEngine:
-    """An engine that fails when it is told to."""
-
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
-        self.spec = engine.spec
-        self.broken = False
-
-    def run(self, inputs: Mapping[str, Buffer], out: Mapping[str, Buffer]) -> None:
-        if self.broken:
-            raise EngineError("the engine broke")
-        self._engine.run(inputs, out)
-
-    def close(self) -> None:
-        self._engine.close()
 
 
 @pytest.mark.parametrize("graph", ["encoder", "value_extraction", "cluster_readout"])
