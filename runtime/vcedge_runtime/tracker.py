@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +19,6 @@ from vcedge_runtime.engines.plans import BuildProgress, ignore_progress
 from vcedge_runtime.errors import TrackerError
 from vcedge_runtime.frames.resizing import prepare_frame, working_size
 from vcedge_runtime.model.bundle import DEFAULT_MODEL, Bundle
-from vcedge_runtime.model.composition import Part
 from vcedge_runtime.predictors.opening import open_point_predictor, open_predictor, require_points
 from vcedge_runtime.predictors.protocol import Predictor
 from vcedge_runtime.propagation.points import PointEstimate
@@ -106,16 +106,7 @@ class Tracker(Closing):
         model: str | Path | Bundle = DEFAULT_MODEL,
         *,
         size: int | None = None,
-        edges: bool | None = None,
-        motion: bool | None = None,
-        value_extraction: bool | None = None,
-        memory: str | Part | None = None,
-        sampler: str | Part | None = None,
-        fusion: str | Part | None = None,
-        alignment: str | Part | None = None,
-        local: str | None = None,
-        interval: int | None = None,
-        prototypes: bool | None = None,
+        overrides: Mapping[str, Any] | None = None,
         threads: int = 0,
         backend: str = "cpu",
         cuda_graphs: bool | None = None,
@@ -127,17 +118,9 @@ class Tracker(Closing):
         Args:
             model: name, folder, or an opened bundle.
             size: working size, the short side in pixels; the bundle's default when None.
-            edges: bring masks to the frame's own edges; the bundle's default when None.
-            motion: add optical flow to the frames (MER), likewise.
-            value_extraction: refine keys by the value extraction (MER), likewise.
-            memory: which frames are read: a kind such as ``dynamic``, with its default settings
-                unless it is the bundle's own, or settings; the bundle's when None.
-            sampler: where in them a cell looks, likewise.
-            fusion: how what was read becomes one label, likewise.
-            alignment: whether and how windows follow the objects, likewise.
-            local: what becomes of SRNet's local memory, ``fam``, ``raw`` or ``off``, likewise.
-            interval: distance of its frame, likewise.
-            prototypes: whether SRNet's prototype transformer runs, likewise.
+            overrides: parts of the model's composition by name, in place of the bundle's own, such
+                as ``{"memory": "dynamic", "edges": False}``; None for a part leaves what is. See
+                ``Composition.exchange`` and ``ObjectComposition.exchange``.
             threads: threads of an engine on the CPU; 0 lets it choose.
             backend: what runs the graphs, one of ``opening.BACKENDS``.
             cuda_graphs: whether a GPU's runs are recorded and played again; None as its back-end
@@ -146,25 +129,14 @@ class Tracker(Closing):
             on_progress: told how far such a build is.
 
         Raises:
-            BundleError: the bundle cannot be read, or there is no such kind.
+            BundleError: the bundle cannot be read, or there is no such part or kind.
             EngineError: a graph cannot be loaded.
             TrackerError: the size is smaller than two key cells, or the model lacks what is asked
                 of it.
             MissingExtraError: the back-end is not installed.
         """
         bundle = model if isinstance(model, Bundle) else Bundle.open(model)
-        parts = bundle.composition.exchange(
-            edges=edges,
-            motion=motion,
-            value_extraction=value_extraction,
-            memory=memory,
-            sampler=sampler,
-            fusion=fusion,
-            alignment=alignment,
-            local=local,
-            interval=interval,
-            prototypes=prototypes,
-        )
+        parts = bundle.composition.exchange(**_check_overrides(overrides))
         bundle = replace(bundle, composition=parts)
         require_graphs(bundle, {name: graph.spec for name, graph in bundle.graphs.items()})
         _check_size(bundle, size)
@@ -346,6 +318,17 @@ def _check_size(bundle: Bundle, size: int | None) -> int:
     if chosen < least:
         raise TrackerError(f"received a working size of {chosen}; expected at least {least} pixels")
     return chosen
+
+
+def _check_overrides(overrides: Mapping[str, Any] | None) -> Mapping[str, Any]:
+    if overrides is None:
+        return {}
+    if not isinstance(overrides, Mapping) or not all(isinstance(part, str) for part in overrides):
+        raise TrackerError(
+            f"received overrides {overrides!r}; expected a mapping of parts by name, such as "
+            '{"memory": "dynamic"}'
+        )
+    return overrides
 
 
 def _check_frame(frame: NDArray[np.uint8]) -> None:

@@ -126,6 +126,21 @@ def test_a_working_size_under_two_cells_is_refused(tiny_bundle: Bundle, size: in
         Tracker.open(tiny_bundle, size=size)
 
 
+@pytest.mark.parametrize("overrides", ["memory", [("memory", "dynamic")], {3: "dynamic"}], ids=repr)
+def test_overrides_that_are_no_parts_by_name_are_refused(
+    tiny_bundle: Bundle, overrides: Any
+) -> None:
+    with pytest.raises(TrackerError, match=r"received overrides .*; expected a mapping of parts"):
+        Tracker.open(tiny_bundle, overrides=overrides)
+
+
+def test_overrides_exchange_parts_and_none_leaves_what_is(tiny_bundle: Bundle) -> None:
+    overrides = {"edges": False, "memory": "dynamic", "sampler": None}
+    with Tracker.open(tiny_bundle, overrides=overrides, threads=1) as tracker:
+        expected = tiny_bundle.composition.exchange(edges=False, memory="dynamic")
+        assert tracker.bundle.composition == expected
+
+
 def test_a_bundle_without_a_graph_that_is_needed_is_refused(tiny_bundle: Bundle) -> None:
     with pytest.raises(TrackerError, match=r"expected also \['encoder', 'label_readout'\]"):
         Tracker(tiny_bundle, {})
