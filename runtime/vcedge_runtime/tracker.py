@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from operator import index
 from pathlib import Path
+from reprlib import repr as brief
 from typing import Any
 
 import numpy as np
@@ -17,11 +19,11 @@ from vcedge_runtime.engines.base import Engine
 from vcedge_runtime.engines.opening import open_engines, require_graphs
 from vcedge_runtime.engines.plans import BuildProgress, ignore_progress
 from vcedge_runtime.errors import TrackerError
-from vcedge_runtime.frames.resizing import prepare_frame, working_size
+from vcedge_runtime.frames.resizing import check_frame, prepare_frame, working_size
 from vcedge_runtime.model.bundle import DEFAULT_MODEL, Bundle
 from vcedge_runtime.predictors.opening import open_point_predictor, open_predictor, require_points
 from vcedge_runtime.predictors.protocol import Predictor
-from vcedge_runtime.propagation.points import PointEstimate
+from vcedge_runtime.propagation.points import PointEstimate, check_points
 from vcedge_runtime.timing import timed
 from vcedge_runtime.video.masks import check_mask
 
@@ -81,8 +83,8 @@ class Tracker(Closing):
         device: where the engines want what lives longer than a run; None on the host.
 
     Raises:
-        TrackerError: the size is smaller than two key cells, or an engine is missing, or the
-            encoder's lacks the flow that the composition wants.
+        TrackerError: the size is no whole number or smaller than two key cells, or an engine is
+            missing, or the encoder's lacks the flow that the composition wants.
     """
 
     def __init__(
@@ -131,10 +133,18 @@ class Tracker(Closing):
         Raises:
             BundleError: the bundle cannot be read, or there is no such part or kind.
             EngineError: a graph cannot be loaded.
-            TrackerError: the size is smaller than two key cells, or the model lacks what is asked
-                of it.
+            TrackerError: the size is no whole number or smaller than two key cells, the model
+                lacks what is asked of it, or something that is given is of another kind.
             MissingExtraError: the back-end is not installed.
         """
+        if not isinstance(model, str | Path | Bundle):
+            raise TrackerError(
+                f"received {brief(model)} as a model; expected a shipped name, a bundle's folder "
+                "or an opened bundle"
+            )
+        workers = _as_whole(threads)
+        if workers is None or workers < 0:
+            raise TrackerError(f"received {brief(threads)} threads; expected 0 or more")
         bundle = model if isinstance(model, Bundle) else Bundle.open(model)
         parts = bundle.composition.exchange(**_check_overrides(overrides))
         bundle = replace(bundle, composition=parts)
@@ -145,7 +155,7 @@ class Tracker(Closing):
             bundle,
             names,
             backend,
-            threads=threads,
+            threads=workers,
             cuda_graphs=cuda_graphs,
             tell=tell,
             on_progress=on_progress,
@@ -191,7 +201,7 @@ class Tracker(Closing):
             TrackerError: the frame is no frame, or the tracker is closed.
         """
         self._require_open()
-        _check_frame(frame)
+        check_frame(frame)
         ids = check_mask(mask, frame.shape[:2])
         objects = np.unique(ids[ids > 0]).tolist()
         frame_hw, work_hw = self._sizes(frame)
@@ -210,20 +220,16 @@ class Tracker(Closing):
             points: x and y of each, in the frame's pixels, whole numbers being pixel centres.
 
         Raises:
-            TrackerError: there is no point, or too many, or one that is nowhere; the frame is no
-                frame, or the tracker is closed.
+            TrackerError: there is no point, or too many, or one that is nowhere or none; the frame
+                is no frame, or the tracker is closed.
         """
         self._require_open()
-        _check_frame(frame)
-        if not 1 <= len(points) <= MAX_OBJECTS or not np.isfinite(list(points.values())).all():
-            raise TrackerError(
-                f"received {len(points)} points; expected 1 to {MAX_OBJECTS}, each with a finite "
-                "x and y in the frame's pixels"
-            )
+        check_frame(frame)
+        known = check_points(points, MAX_OBJECTS)
         frame_hw, work_hw = self._sizes(frame)
         engines, device = self._engines, self._device
-        predictor = open_point_predictor(self.bundle, engines, work_hw, tuple(points), device)
-        predictor.start_points(prepare_frame(frame, work_hw), points, frame_hw)
+        predictor = open_point_predictor(self.bundle, engines, work_hw, tuple(known), device)
+        predictor.start_points(prepare_frame(frame, work_hw), known, frame_hw)
         self._video = _Video(frame_hw, work_hw, predictor)
 
     def require_points(self) -> None:
@@ -247,7 +253,7 @@ class Tracker(Closing):
             EngineError: a graph failed.
         """
         video = self._current()
-        _check_frame(frame)
+        check_frame(frame)
         if frame.shape[:2] != video.frame_hw:
             raise TrackerError(
                 f"received a frame of {frame.shape[:2]}; expected {video.frame_hw} as in the first "
@@ -268,33 +274,30 @@ class Tracker(Closing):
         frames in memory learn of the object too, but for those in which it was drawn before.
 
         Args:
-            object_id: 1 to 255.
+            object_id: 1 to 255, of Python's or numpy's whole numbers.
             mask: (H, W) bool or uint8, not 0 where the object is, in the last frame.
 
         Raises:
-            TrackerError: ``start`` was not called, or the id is not in 1 to 255.
-            MaskError: the mask is empty or of another size.
+            TrackerError: ``start`` was not called, or the id is no whole number from 1 to 255.
+            MaskError: the mask is empty, of another size or no mask.
         """
         video = self._current()
         if video.predictor.point_names:
             raise TrackerError("this video began with points; call start() to follow objects")
-        if not 1 <= object_id <= MAX_OBJECTS:
-            raise TrackerError(f"received object id {object_id}; expected 1 to {MAX_OBJECTS}")
+        known = _check_id(object_id)
         binary = (check_mask(mask, video.frame_hw) > 0).astype(np.uint8)
-        video.predictor.draw(object_id, binary)
+        video.predictor.draw(known, binary)
 
     def remove_object(self, object_id: int) -> None:
         """Follow an object no longer; what it covered becomes background.
 
         Raises:
-            TrackerError: the object is not followed.
+            TrackerError: the object is not followed, or this is no id.
         """
-        video = self._current()
-        if object_id not in video.predictor.object_ids:
-            raise TrackerError(
-                f"object {object_id} is not followed; these are: {video.predictor.object_ids}"
-            )
-        video.predictor.forget(object_id)
+        predictor, known = self._current().predictor, _check_id(object_id)
+        if known not in predictor.object_ids:
+            raise TrackerError(f"object {known} is not followed; these are: {predictor.object_ids}")
+        predictor.forget(known)
 
     def _require_open(self) -> None:
         if not self._engines:
@@ -314,10 +317,32 @@ class Tracker(Closing):
 
 def _check_size(bundle: Bundle, size: int | None) -> int:
     """The working size, the bundle's own where it is None."""
-    chosen, least = bundle.composition.size if size is None else size, 2 * bundle.composition.stride
-    if chosen < least:
-        raise TrackerError(f"received a working size of {chosen}; expected at least {least} pixels")
+    chosen = _as_whole(bundle.composition.size if size is None else size)
+    least = 2 * bundle.composition.stride
+    if chosen is None or chosen < least:
+        raise TrackerError(
+            f"received a working size of {brief(size)}; expected at least {least} pixels, a whole "
+            "number"
+        )
     return chosen
+
+
+def _check_id(object_id: int) -> int:
+    """An object's id as Python's own int, which JSON can hold."""
+    known = _as_whole(object_id)
+    if known is None or not 1 <= known <= MAX_OBJECTS:
+        raise TrackerError(
+            f"received object id {brief(object_id)}; expected 1 to {MAX_OBJECTS}, a whole number"
+        )
+    return known
+
+
+def _as_whole(value: object) -> int | None:
+    """A whole number of whatever library as Python's own; None where it is something else."""
+    try:
+        return None if isinstance(value, bool | np.bool_) else index(value)  # type: ignore[arg-type]
+    except TypeError:
+        return None
 
 
 def _check_overrides(overrides: Mapping[str, Any] | None) -> Mapping[str, Any]:
@@ -325,14 +350,7 @@ def _check_overrides(overrides: Mapping[str, Any] | None) -> Mapping[str, Any]:
         return {}
     if not isinstance(overrides, Mapping) or not all(isinstance(part, str) for part in overrides):
         raise TrackerError(
-            f"received overrides {overrides!r}; expected a mapping of parts by name, such as "
+            f"received overrides {brief(overrides)}; expected a mapping of parts by name, such as "
             '{"memory": "dynamic"}'
         )
     return overrides
-
-
-def _check_frame(frame: NDArray[np.uint8]) -> None:
-    if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3 or 0 in frame.shape:
-        raise TrackerError(
-            f"received a frame {frame.dtype}{frame.shape}; expected uint8 (H, W, 3), BGR"
-        )
