@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from functools import wraps
 from operator import index
 from pathlib import Path
 from reprlib import repr as brief
-from typing import Any
+from threading import RLock
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +28,9 @@ from vcedge_runtime.predictors.protocol import Predictor
 from vcedge_runtime.propagation.points import PointEstimate, check_points
 from vcedge_runtime.timing import timed
 from vcedge_runtime.video.masks import check_mask
+
+Given = ParamSpec("Given")
+Found = TypeVar("Found")
 
 MAX_OBJECTS = 255
 STAGES = (
@@ -73,8 +78,25 @@ class _Video:
     predictor: Predictor
 
 
+def _alone(
+    method: Callable[Concatenate[Tracker, Given], Found],
+) -> Callable[Concatenate[Tracker, Given], Found]:
+    """Let one thread at a time into a tracker; the others wait."""
+
+    @wraps(method)
+    def enter(tracker: Tracker, /, *args: Given.args, **kwargs: Given.kwargs) -> Found:
+        with tracker._lock:
+            return method(tracker, *args, **kwargs)
+
+    return enter
+
+
 class Tracker(Closing):
     """Follows objects through one video at a time.
+
+    Several threads may share it: each call is done whole before the next one begins, in whatever
+    order they come, and ``close`` waits for a step that runs. Who wants videos at the same time
+    opens a tracker for each, with engines of its own.
 
     Args:
         bundle: the model.
@@ -101,6 +123,7 @@ class Tracker(Closing):
         self._engines = dict(engines)
         self._device = device
         self._video: _Video | None = None
+        self._lock = RLock()
 
     @classmethod
     def open(
@@ -162,24 +185,28 @@ class Tracker(Closing):
         )
         return cls(bundle, engines, size=size, device=device)
 
+    @_alone
     def close(self) -> None:
-        """Release the engines and the memory."""
+        """Release the engines and the memory, after the call that runs; twice does no harm."""
         engines, self._engines, self._video = self._engines, {}, None
         with ExitStack() as stack:
             for engine in engines.values():
                 stack.callback(engine.close)
 
     @property
+    @_alone
     def object_ids(self) -> list[int]:
         """Ids that are followed, in the order they were added."""
         return self._current().predictor.object_ids
 
     @property
+    @_alone
     def point_names(self) -> list[str]:
         """Names of the points that are followed, in the order they were given."""
         return list(self._current().predictor.point_names)
 
     @property
+    @_alone
     def memory_bytes(self) -> int:
         """Bytes of every array that the tracker holds for this video; no step changes it.
 
@@ -189,6 +216,7 @@ class Tracker(Closing):
         """
         return self._current().predictor.memory_bytes
 
+    @_alone
     def start(self, frame: NDArray[np.uint8], mask: NDArray[np.uint8]) -> None:
         """Begin a video.
 
@@ -210,6 +238,7 @@ class Tracker(Closing):
         predictor.start(prepare_frame(frame, work_hw), ids, objects)
         self._video = _Video(frame_hw, work_hw, predictor)
 
+    @_alone
     def start_points(
         self, frame: NDArray[np.uint8], points: Mapping[str, tuple[float, float]]
     ) -> None:
@@ -240,6 +269,7 @@ class Tracker(Closing):
         """
         require_points(self.bundle)
 
+    @_alone
     def step(self, frame: NDArray[np.uint8]) -> StepResult:
         """Follow the objects or the points into the next frame.
 
@@ -267,6 +297,7 @@ class Tracker(Closing):
             found = video.predictor.decide(frame)
         return StepResult(found.mask, found.scores, timings, found.points)
 
+    @_alone
     def add_object(self, object_id: int, mask: NDArray[np.uint8]) -> None:
         """Follow one more object from the last frame on, or correct the mask of a known one.
 
@@ -288,6 +319,7 @@ class Tracker(Closing):
         binary = (check_mask(mask, video.frame_hw) > 0).astype(np.uint8)
         video.predictor.draw(known, binary)
 
+    @_alone
     def remove_object(self, object_id: int) -> None:
         """Follow an object no longer; what it covered becomes background.
 
