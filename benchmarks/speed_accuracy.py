@@ -115,8 +115,8 @@ def main() -> None:
     machine, points = describe_machine(), dict[int, Point]()
     ceilings = measure_ceilings(arguments.threads or machine.cores)
     for size in wanted:
-        edges = False if arguments.no_edges else None
-        with Tracker.open(bundle, size=size, edges=edges, threads=arguments.threads) as tracker:
+        edges = {"edges": False} if arguments.no_edges else None
+        with Tracker.open(bundle, size=size, overrides=edges, threads=arguments.threads) as tracker:
             points[size] = score_size(arguments.root, names, tracker)
     columns = ("size", "J&F", "J", "F", "frames/s", "median ms", "p90", "MB", *names)
     table = make_table(columns, lay_out(points, default), markdown=True)

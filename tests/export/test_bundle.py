@@ -104,7 +104,9 @@ def test_what_is_switched_off_is_proven_and_can_be_switched_on(
     assert opened.verification["passes"] is True
     proven = {row["tensor"] for row in opened.verification["outputs"]}
     assert {"encoder.key", "value_extraction.key"} <= proven
-    with Tracker.open(opened, motion=True, value_extraction=True, threads=1) as tracker:
+    with Tracker.open(
+        opened, overrides={"motion": True, "value_extraction": True}, threads=1
+    ) as tracker:
         tracker.start(tiny_clip.frames[0], tiny_clip.masks[0])
         timings_ms = tracker.step(tiny_clip.frames[1]).timings_ms
     assert min(timings_ms["flow"], timings_ms["values"]) > 0

@@ -121,13 +121,31 @@ FUSION = _part_option("fusion", "How what was read becomes one label")
 ALIGNMENT = _part_option("alignment", "Whether windows follow the objects")
 
 
+OVERRIDES: dict[str, Callable[[Any], Any]] = {
+    "edges": EDGES,
+    "prototypes": PROTOTYPES,
+    "interval": INTERVAL,
+    "local": LOCAL,
+    "value_extraction": VALUES,
+    "motion": MOTION,
+    "alignment": ALIGNMENT,
+    "fusion": FUSION,
+    "sampler": SAMPLER,
+    "memory": MEMORY,
+}
+"""Switches of the composition, by their keywords; the last one stands first in the help."""
+
+
 def tracked(function: Command) -> Command:
     """Give a command the options of a tracker; it takes them as keywords for ``Tracker.open``."""
-    own = (PROTOTYPES, INTERVAL, LOCAL)
-    parts = (EDGES, *own, VALUES, MOTION, ALIGNMENT, FUSION, SAMPLER, MEMORY)
-    options = (*parts, SIZE, MODEL)
-    found = opened(function)
-    for option in options:
+
+    @wraps(function)
+    def run(**given: Any) -> Any:
+        overrides = {name: given.pop(name) for name in OVERRIDES}
+        return function(**given, overrides=overrides)
+
+    found = opened(cast(Command, run))
+    for option in (*OVERRIDES.values(), SIZE, MODEL):
         found = option(found)
     return found
 

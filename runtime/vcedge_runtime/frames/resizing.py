@@ -65,3 +65,17 @@ def prepare_frame(frame: NDArray[np.uint8], work_hw: tuple[int, int]) -> NDArray
         method = cv2.INTER_AREA if work_hw[0] < frame.shape[0] else cv2.INTER_LINEAR
         frame = np.asarray(cv2.resize(frame, work_hw[::-1], interpolation=method), np.uint8)
     return lab_from_bgr(frame)
+
+
+def check_frame(frame: NDArray[np.uint8]) -> None:
+    """Refuse what is no (H, W, 3) uint8 array with a pixel at least.
+
+    Raises:
+        TrackerError: it is none.
+    """
+    array = isinstance(frame, np.ndarray)
+    if not array or frame.dtype != np.uint8 or frame.shape[2:] != (3,) or 0 in frame.shape:
+        received = f"{frame.dtype}{frame.shape}" if array else type(frame).__name__
+        raise TrackerError(
+            f"received a frame {received}; expected uint8 (H, W, 3), BGR, as a numpy array"
+        )

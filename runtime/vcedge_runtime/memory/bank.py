@@ -154,12 +154,14 @@ class MemoryBank:
 
     def save_values(self) -> Callable[[], None]:
         """What puts back all values as they are now; it takes no memory of a device."""
-        blocks, held = (self.value_block, self.enhanced_value_block), self.values.copy()
+        plain, enhanced = self.value_block, self.enhanced_value_block
+        held = [(block, block.host.copy()) for block in (plain, enhanced)]
 
         def restore() -> None:
-            self.value_block, self.enhanced_value_block = blocks
-            self.value_block.host[...] = held
-            self.value_block.push()
+            self.value_block, self.enhanced_value_block = plain, enhanced
+            for block, content in held:
+                block.host[...] = content
+                block.push()
 
         return restore
 

@@ -138,6 +138,10 @@ class _Record:
     tried: int = -1
 
 
+_Selection = tuple[dict[int, _Record], list[int], list[int]]
+"""All that a selection changes: what is known of frames, short memory and long memory."""
+
+
 class DynamicMemory:
     """The frames of one video that are kept; their keys and labels stand in the bank.
 
@@ -152,7 +156,7 @@ class DynamicMemory:
         self._long: list[int] = []
         self._annotated = 0
         self._fitted: tuple[int, FeatureFit] | None = None
-        self._before: tuple[int, Callable[[], None]] | None = None
+        self._before: tuple[int, _Selection] | None = None
 
     @property
     def short(self) -> list[int]:
@@ -180,7 +184,8 @@ class DynamicMemory:
         """
         self._roll_back()
         self._require_stored(frame - 1)
-        self._before = (frame, self._save())
+        records = {stored: replace(record) for stored, record in self._records.items()}
+        self._before = (frame, (records, self.short, self.long))
         former = sorted({*self._short, frame - 1})[-self.policy.short :]
         coarse = cache(lambda: read(former))
         self._fitted = None
@@ -232,20 +237,10 @@ class DynamicMemory:
             if frame not in self._long:
                 self._enter_long(frame, self._records[frame].fit)
 
-    def _save(self) -> Callable[[], None]:
-        """What puts back all that a selection changes."""
-        records = {frame: replace(record) for frame, record in self._records.items()}
-        short, long = list(self._short), list(self._long)
-
-        def restore() -> None:
-            self._records, self._short, self._long = records, short, long
-
-        return restore
-
     def _roll_back(self) -> None:
         """Undo a selection for a frame that was never done: another may come in its place."""
         if self._before is not None:
-            self._before[1]()
+            self._records, self._short, self._long = self._before[1]
         self._before = self._fitted = None
 
     def _require_stored(self, frame: int) -> None:

@@ -71,13 +71,13 @@ def test_a_clip_is_tracked_to_the_same_masks(
     parts: dict[str, Any],
 ) -> None:
     bundle: Bundle = request.getfixturevalue(model)
-    with Tracker.open(bundle, size=SIZE, threads=1, **parts) as tracker:
+    with Tracker.open(bundle, size=SIZE, threads=1, overrides=parts) as tracker:
         expected = track(tracker, tiny_clip)
     told: list[str] = []
     for _ in range(2):
         device.users = 1
         with Tracker.open(
-            bundle, size=SIZE, backend="tensorrt", tell=told.append, **parts
+            bundle, size=SIZE, backend="tensorrt", tell=told.append, overrides=parts
         ) as tracker:
             np.testing.assert_array_equal(track(tracker, tiny_clip), expected)
         assert (device.users, device.held, device.held_on_host) == (0, {}, {})
@@ -162,7 +162,7 @@ def test_python_and_the_engines_see_the_memory_of_the_cpu(
     found = []
     options: dict[str, Any]
     for options in ({"threads": 1}, {"backend": "tensorrt"}):
-        with Tracker.open(bundle, size=SIZE, **options, **parts) as tracker:
+        with Tracker.open(bundle, size=SIZE, **options, overrides=parts) as tracker:
             track(tracker, tiny_clip)
             predictor = tracker._current().predictor
             bank, memory = predictor.bank, predictor.memory

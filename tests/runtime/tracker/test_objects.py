@@ -99,7 +99,9 @@ def test_an_added_object_takes_what_it_covers(tracker: Tracker, frame: Frame, ma
 @pytest.fixture
 def fixed(tiny_bundle: Bundle) -> Iterator[Tracker]:
     """A tracker whose windows stay in place."""
-    with Tracker.open(tiny_bundle, edges=False, alignment="none", threads=1) as tracker:
+    with Tracker.open(
+        tiny_bundle, overrides={"edges": False, "alignment": "none"}, threads=1
+    ) as tracker:
         yield tracker
 
 

@@ -39,7 +39,7 @@ def test_masks_end_where_the_frame_has_its_edges(
     frame[mask > 0] += np.uint8(120)
     found = {}
     for edges in (False, True):
-        with Tracker.open(tiny_bundle, edges=edges, threads=1) as tracker:
+        with Tracker.open(tiny_bundle, overrides={"edges": edges}, threads=1) as tracker:
             tracker.start(frame, mask)
             tracker.step(frame)
             found[edges] = iou(tracker.step(frame).mask == 1, mask > 0)

@@ -135,7 +135,7 @@ def test_graphs_are_counted_over_the_frames_after_the_warm_up(
 ) -> None:
     pytest.importorskip("onnxruntime")
     mask = make_mask(HEIGHT, WIDTH, 3, 9)
-    with Tracker.open(model, size=96, threads=1, **parts) as tracker:  # type: ignore[arg-type]
+    with Tracker.open(model, size=96, threads=1, overrides=parts) as tracker:
         bundle = tracker.bundle
         found = profile_tracker(tracker, clip[:3], mask, count=2, warm_up=0, out=tmp_path)
         counted = tracker._current().predictor.readout_macs

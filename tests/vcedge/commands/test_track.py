@@ -83,10 +83,10 @@ def test_masks_are_palette_pngs_and_the_first_is_the_given_one(
         assert set(np.unique(mask)) <= {0, 3, 200}  # a random model may lose one, never invent one
 
 
-def check_masks(clip: Any, model: Any, frames: int, **parts: Any) -> None:
+def check_masks(clip: Any, model: Any, frames: int, size: int | None = None, **parts: Any) -> None:
     """Compare what a command wrote to ``out`` with what a tracker gives in a program."""
     found = read_masks(Path("out"))
-    with Tracker.open(model, threads=1, **parts) as tracker:
+    with Tracker.open(model, size=size, threads=1, overrides=parts) as tracker:
         for number in range(8, 8 + frames):
             image = np.asarray(cv2.imread(str(clip.source / f"shot{number}.png")), np.uint8)
             if number == 8:
