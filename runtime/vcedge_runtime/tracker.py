@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 from vcedge_runtime.buffers import Device
 from vcedge_runtime.closing import Closing
 from vcedge_runtime.engines.base import Engine
-from vcedge_runtime.engines.opening import open_engines, require_graphs
+from vcedge_runtime.engines.opening import open_engines
 from vcedge_runtime.engines.plans import BuildProgress, ignore_progress
 from vcedge_runtime.errors import TrackerError
 from vcedge_runtime.frames.resizing import prepare_frame, working_size
@@ -22,6 +23,8 @@ from vcedge_runtime.model.composition import Composition, Part
 from vcedge_runtime.model.object_composition import ObjectComposition
 from vcedge_runtime.predictors.labels import LabelPredictor
 from vcedge_runtime.predictors.objects import ObjectPredictor
+from vcedge_runtime.predictors.ranges import find_spans
+from vcedge_runtime.predictors.requirements import require_graphs
 from vcedge_runtime.propagation.points import (
     PointEstimate,
     labels_from_points,
@@ -179,6 +182,7 @@ class Tracker(Closing):
             bundle,
             names,
             backend,
+            spans=partial(find_spans, parts),
             threads=threads,
             cuda_graphs=cuda_graphs,
             tell=tell,
