@@ -9,12 +9,9 @@ from vcedge_runtime.buffers import Device
 from vcedge_runtime.engines.base import Engine
 from vcedge_runtime.engines.cudart import Cuda
 from vcedge_runtime.engines.onnxruntime import CUDA, engine_from_bundle, require_provider
-from vcedge_runtime.engines.plans import BuildProgress, ignore_progress
+from vcedge_runtime.engines.plans import BuildProgress, FindSpans, ignore_progress
 from vcedge_runtime.errors import MissingExtraError, TrackerError
 from vcedge_runtime.model.bundle import Bundle
-from vcedge_runtime.model.composition import Composition
-from vcedge_runtime.model.spec import GraphSpec
-from vcedge_runtime.predictors.labels import takes_flow
 
 BACKENDS = ("cpu", "cuda", "tensorrt")
 """What can run the graphs: ONNX Runtime on the CPU or in CUDA, or TensorRT."""
@@ -25,6 +22,7 @@ def open_engines(
     names: Iterable[str],
     backend: str,
     *,
+    spans: FindSpans,
     threads: int = 0,
     cuda_graphs: bool | None = None,
     tell: Callable[[str], None] = lambda text: None,
@@ -36,6 +34,8 @@ def open_engines(
         bundle: whose graphs.
         names: which of them.
         backend: one of ``BACKENDS``.
+        spans: how far the lengths of a graph differ from run to run, of a few lengths by name; what
+            it names is what an engine of TensorRT can do, and where it is fastest.
         threads: threads of an engine on the CPU; 0 lets it choose.
         cuda_graphs: whether a GPU's runs are recorded; None as its back-end does it.
         tell: told in words what takes long.
@@ -78,32 +78,6 @@ def open_engines(
     settings = BuildSettings(cuda_graphs=cuda_graphs is not False)
     with closing(Cuda()) as cuda:
         built = engines_from_bundle(
-            bundle, names, cuda, settings=settings, tell=tell, on_progress=on_progress
+            bundle, names, cuda, spans, settings=settings, tell=tell, on_progress=on_progress
         )
         return built, cuda
-
-
-def require_graphs(bundle: Bundle, specs: Mapping[str, GraphSpec]) -> None:
-    """Refuse a composition that asks for what the model's graphs, by name, do not give.
-
-    Raises:
-        TrackerError: the composition needs another graph, or the encoder's takes no flow.
-    """
-    parts = bundle.composition
-    labels = parts if isinstance(parts, Composition) else None
-    if labels and labels.value_extraction and "value_extraction" not in specs:
-        raise TrackerError(
-            f"model {bundle.name} has no value extraction; leave --values out, or use a model that "
-            "was trained with it"
-        )
-    missing = parts.graphs - set(specs)
-    if missing:
-        raise TrackerError(
-            f"bundle {bundle.folder} gives the graphs {sorted(specs)}; expected also "
-            f"{sorted(missing)}; export the bundle again"
-        )
-    if labels and labels.motion and not takes_flow(specs["encoder"]):
-        raise TrackerError(
-            f"the encoder of model {bundle.name} takes no optical flow; leave --motion out, or use "
-            "a model that was trained with it"
-        )

@@ -9,12 +9,12 @@ from typing import Any
 
 import tensorrt as trt
 
-from vcedge_runtime.engines.plans import BuildProgress, PlanCache
+from vcedge_runtime.engines.plans import BuildProgress, FindSpans, Lengths, PlanCache, Span
 from vcedge_runtime.errors import EngineError
 from vcedge_runtime.model.spec import GraphSpec, TensorSpec
 
-Ranges = Mapping[str, tuple[int, int]]
-"""The least and the most of named lengths."""
+Spans = Mapping[str, Span]
+"""Of every named length of a graph."""
 
 
 @dataclass(frozen=True)
@@ -106,8 +106,7 @@ class Built:
 def build_plan(
     path: Path,
     spec: GraphSpec,
-    sizes: Ranges,
-    usual: Mapping[str, int],
+    sizes: Spans,
     settings: BuildSettings,
     cache: PlanCache,
     logger: Log,
@@ -118,8 +117,7 @@ def build_plan(
     Args:
         path: the ONNX file.
         spec: of the graph.
-        sizes: of every named length, the least and the most.
-        usual: of every named length, where the engine shall be fastest.
+        sizes: of every named length.
         settings: of the build.
         cache: where timings of former builds are kept.
         logger: takes TensorRT's messages.
@@ -147,9 +145,8 @@ def build_plan(
     config.progress_monitor = monitor
     profile = builder.create_optimization_profile()
     for tensor in spec.inputs:
-        least, most = (shape_at(tensor, sizes, end) for end in (0, 1))
-        best = tuple(usual[dim] if isinstance(dim, str) else dim for dim in tensor.shape)
-        profile.set_shape(tensor.name, least, best, most)
+        least, usual, most = (shape_at(tensor, sizes, end) for end in range(3))
+        profile.set_shape(tensor.name, least, usual, most)
     config.add_optimization_profile(profile)
     known = config.create_timing_cache(cache.read(timings_name()))
     # Those of another device, or a damaged file, are no reason to stop.
@@ -172,6 +169,17 @@ def timings_name() -> str:
     return f"timing.{trt.__version__}.cache"
 
 
-def shape_at(tensor: TensorSpec, sizes: Ranges, end: int) -> tuple[int, ...]:
-    """Shape of a tensor at the least (0) or the most (1) of its lengths."""
+def fix_sizes(lengths: Lengths, spans: FindSpans) -> dict[str, Span]:
+    """The span of every named length of a graph; those that have none are the same in each run.
+
+    Args:
+        lengths: of the first run.
+        spans: of those that differ.
+    """
+    found = spans(lengths)
+    return {name: found.get(name, Span(*3 * (length,))) for name, length in lengths.items()}
+
+
+def shape_at(tensor: TensorSpec, sizes: Spans, end: int) -> tuple[int, ...]:
+    """Shape of a tensor at the least (0), the usual (1) or the most (2) of its lengths."""
     return tuple(sizes[dim][end] if isinstance(dim, str) else dim for dim in tensor.shape)

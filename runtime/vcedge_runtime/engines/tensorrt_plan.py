@@ -13,7 +13,7 @@ import tensorrt as trt
 from vcedge_runtime.buffers import Buffer, DeviceArray
 from vcedge_runtime.engines.cudart import Cuda
 from vcedge_runtime.engines.staging import Staging
-from vcedge_runtime.engines.tensorrt_build import Log, Ranges
+from vcedge_runtime.engines.tensorrt_build import Log, Spans
 from vcedge_runtime.errors import EngineError
 from vcedge_runtime.model.spec import GraphSpec
 
@@ -42,7 +42,7 @@ class LoadedPlan:
     Args:
         spec: of the graph.
         plan: as TensorRT wrote it.
-        sizes: named lengths, the least and the most.
+        sizes: of every named length.
         cuda: the device.
         logger: keeps TensorRT's errors.
         records: whether runs are recorded.
@@ -57,7 +57,7 @@ class LoadedPlan:
         self,
         spec: GraphSpec,
         plan: bytes,
-        sizes: Ranges,
+        sizes: Spans,
         cuda: Cuda,
         logger: Log,
         *,
@@ -85,8 +85,8 @@ class LoadedPlan:
 
     def holds(self, lengths: Mapping[str, int]) -> bool:
         """Whether every length is within what was built."""
-        ends = ((self._sizes[name], length) for name, length in lengths.items())
-        return all(least <= length <= most for (least, most), length in ends)
+        spans = ((self._sizes[name], length) for name, length in lengths.items())
+        return all(span.least <= length <= span.most for span, length in spans)
 
     def run(self, inputs: Mapping[str, Buffer], out: Mapping[str, Buffer]) -> None:
         """Run, and wait; the host's arrays are copied in and out.

@@ -22,7 +22,7 @@ from vcedge_runtime.engines.onnxruntime import OnnxRuntimeEngine
 from vcedge_runtime.engines.plans import PlanCache
 from vcedge_runtime.errors import EngineError
 from vcedge_runtime.model.bundle import Bundle
-from vcedge_runtime.predictors.ranges import OBJECTS, find_ranges
+from vcedge_runtime.predictors.ranges import OBJECTS, find_spans
 
 if TYPE_CHECKING:
     pass
@@ -38,7 +38,7 @@ def open_engine(
         return engines.TensorRTEngine(
             tiny_bundle.path_of(name),
             tiny_bundle.graphs[name],
-            lambda lengths: find_ranges(tiny_bundle.composition, lengths),
+            partial(find_spans, tiny_bundle.composition),
             cuda,
             cache,
             settings=engines.BuildSettings(**settings),
@@ -421,9 +421,9 @@ def run_mix(
     """Run a graph whose objects have a range, for each of these numbers of objects."""
     graph = bundle.graphs["readout_mix"]
     tell = (told if told is not None else []).append
-    ranges = partial(find_ranges, bundle.composition)
+    spans = partial(find_spans, bundle.composition)
     path = bundle.path_of("readout_mix")
-    engine = engines.TensorRTEngine(path, graph, ranges, cuda, cache, tell=tell)
+    engine = engines.TensorRTEngine(path, graph, spans, cuda, cache, tell=tell)
     for objects in counts:
         lengths = {"objects": objects, "h": 4, "w": 6}
         arrays = {
@@ -444,7 +444,7 @@ def test_a_length_beyond_the_range_makes_another_engine(
     sizes = [build["shapes"]["readout"] for build in double.behaviour.builds]
     ends = [[shape[0] for shape in size] for size in sizes]
     assert ends == [[1, 1, OBJECTS], [1, OBJECTS + 1, OBJECTS + 1]]
-    assert "'objects': [1, 8]" in told[2]
+    assert "'objects': [1, 1, 8]" in told[2]
 
 
 def test_an_array_of_another_shape_than_the_output_is_refused(
