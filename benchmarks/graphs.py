@@ -132,11 +132,11 @@ def table_rows(rows: list[dict[str, Any]]) -> list[tuple[str, ...]]:
 def main() -> None:
     """Run the benchmark."""
     arguments = parse_arguments()
-    network = load_weights(arguments.model).network
-    if not isinstance(network, SRNet):
+    weights = load_weights(arguments.model)
+    if not isinstance(weights.network, SRNet):
         raise VcedgeError(f"received {arguments.model}, which is no SRNet; pass srnet-edge")
     model, bundle = (
-        plan_export(network, ExportOptions()),
+        plan_export(weights, ExportOptions()),
         Bundle.open(arguments.bundle or arguments.model),
     )
     height, width = map(int, arguments.frame.split("x"))

@@ -15,11 +15,13 @@ from vcedge_export.int8 import Quantiser
 from vcedge_export.onnx import export_onnx
 from vcedge_export.plan import ExportedModel, ExportOptions
 from vcedge_export.precision import lower_precision, name_dearest
-from vcedge_export.proof import open_modules, plan_export, prove
+from vcedge_export.proof import compose, open_modules, plan_export, prove
 from vcedge_export.verify import TruthClip
 from vcedge_runtime.errors import ExportError, OutputError
 from vcedge_runtime.frames.resizing import working_size
 from vcedge_runtime.model.bundle import MANIFEST, Bundle, GraphFile, sha256_of
+from vcedge_runtime.model.composition import Composition
+from vcedge_runtime.model.object_composition import ObjectComposition
 
 COUNTED_HW = (480, 854)
 """Frame whose work is counted, in the bundle's working size: 16 to 9."""
@@ -59,8 +61,9 @@ def export_bundle(
     except OSError as exc:
         raise OutputError(f"{folder} cannot be written: {exc}") from exc
     try:
-        model = plan_export(weights.network, options)
-        bundle = _write_graphs(model, partial, folder.name, weights.facts, on_stage)
+        model = plan_export(weights, options)
+        facts = facts_as_exported(weights, model.composition, options)
+        bundle = _write_graphs(model, partial, folder.name, facts, on_stage)
         on_stage("precision")
         first = CalibrationClip(clip.label, clip.frames, clip.masks[0])
         bundle, quantisers = lower_precision(bundle, options, first)
@@ -76,6 +79,19 @@ def export_bundle(
         shutil.rmtree(partial, ignore_errors=True)
     proven = replace(proven, folder=folder)
     return proven if options.engines is None else _prove_engines(proven, model, clip, options)
+
+
+def facts_as_exported(
+    weights: Weights, composition: Composition | ObjectComposition, options: ExportOptions
+) -> dict[str, Any]:
+    """What is known of a model, for its bundle: its accuracy, where what was measured is exported.
+
+    FP16 is proven to keep it. A composition that the options changed may not, nor does INT8.
+    """
+    facts = dict(weights.facts)
+    if options.int8 or composition != compose(weights, ExportOptions()):
+        facts.pop("accuracy", None)
+    return facts
 
 
 def _prove_engines(

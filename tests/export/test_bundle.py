@@ -75,9 +75,7 @@ def test_a_bundle_holds_graphs_manifest_and_proof(tiny_bundle: Bundle) -> None:
 def test_the_value_extraction_is_counted_at_the_bundles_size(mer_bundle: Bundle) -> None:
     graph = mer_bundle.graphs["value_extraction"]
     options = ExportOptions(size=64, radius=4)
-    module = plan_export(make_weights(value_extraction=True).network, options).modules[
-        "value_extraction"
-    ]
+    module = plan_export(make_weights(value_extraction=True), options).modules["value_extraction"]
     lengths = {"H": 64, "W": 112, "h": 8, "w": 14, "slots": 8}
     assert graph.macs_per_pixel == module.count_macs(lengths) / (64 * 112)
 

@@ -54,7 +54,7 @@ def test_the_bundle_says_what_it_is_made_of(srnet_bundle: Bundle) -> None:
 
 
 def test_the_work_of_an_object_is_counted_apart(srnet_bundle: Bundle, weights: Weights) -> None:
-    model = plan_export(weights.network, ExportOptions(size=96))
+    model = plan_export(weights, ExportOptions(size=96))
     # 96 pixels of a frame of 16 to 9.
     lengths = {**model.lengths_at((96, 176)), "objects": 3}
     for name in GRAPHS - {"memory_read"}:
@@ -65,7 +65,7 @@ def test_the_work_of_an_object_is_counted_apart(srnet_bundle: Bundle, weights: W
 
 
 def test_lengths_of_an_image_grow_with_it_and_no_others(weights: Weights) -> None:
-    model = plan_export(weights.network, ExportOptions())
+    model = plan_export(weights, ExportOptions())
     lengths = model.lengths_at((480, 864))
     grown = {"H": 480, "W": 864, "h": 30, "w": 54, "h8": 60, "w8": 108, "h4": 120, "w4": 216}
     assert lengths == {**model.lengths, **grown}
@@ -121,7 +121,7 @@ def test_a_video_goes_on_without_any_object(srnet_bundle: Bundle) -> None:
 def test_deform_conv_is_grid_samples(
     srnet_bundle: Bundle, weights: Weights, tmp_path: Path
 ) -> None:
-    model = plan_export(weights.network, ExportOptions(deform_conv=True))
+    model = plan_export(weights, ExportOptions(deform_conv=True))
     native, path = model.written["feature_alignment"], tmp_path / "native.onnx"
     export_onnx(native, model.lengths, path)
     engines = [
@@ -155,7 +155,7 @@ def test_the_alignment_in_pytorch_is_not_touched_by_the_native_form(weights: Wei
 def test_what_was_not_trained_is_left_out_and_refused(tmp_path: Path) -> None:
     network = SRNet(SRNET_PROFILES["srnet-edge"], local="raw", prototypes=False)
     save_weights(network, tmp_path / "bare.safetensors", {})
-    bare = load_weights(tmp_path / "bare.safetensors").network
+    bare = load_weights(tmp_path / "bare.safetensors")
     model = plan_export(bare, ExportOptions())
     assert (model.composition.local, model.composition.prototypes) == ("raw", False)
     assert model.whole == model.composition
@@ -167,7 +167,7 @@ def test_what_was_not_trained_is_left_out_and_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("top_k", [1, 20, 200])
 def test_the_example_has_more_cells_than_a_readout_takes(weights: Weights, top_k: int) -> None:
-    model = plan_export(weights.network, ExportOptions(top_k=top_k))
+    model = plan_export(weights, ExportOptions(top_k=top_k))
     read = model.modules["memory_read"]
     (found,) = [read(*read.make_examples(model.lengths))]
     assert found.isfinite().all()
@@ -187,7 +187,7 @@ def test_options_of_other_models_are_refused(
     weights: Weights, options: dict[str, object], error: type[Exception], message: str
 ) -> None:
     with pytest.raises(error, match=message):
-        plan_export(weights.network, ExportOptions(**options))  # type: ignore[arg-type]
+        plan_export(weights, ExportOptions(**options))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -202,4 +202,4 @@ def test_options_of_srnet_are_refused_by_others(
     tiny_weights: Weights, options: dict[str, object], error: type[Exception], message: str
 ) -> None:
     with pytest.raises(error, match=message):
-        plan_export(tiny_weights.network, ExportOptions(**options))  # type: ignore[arg-type]
+        plan_export(tiny_weights, ExportOptions(**options))  # type: ignore[arg-type]

@@ -286,7 +286,7 @@ def _deliver(console: Console, run: TrainingRun, request: Request, corpus: dict[
         "from": request.start and Path(request.start).name,
     }
     path = request.out / "weights.safetensors"
-    save_weights(run.delivered, path, facts)
+    save_weights(run.delivered, path, facts, run.objective.composition)
     console.out(f"wrote {path} ({path.stat().st_size / 1e6:.1f} MB)", highlight=False)
     console.out(f"next: vcedge export {shlex.quote(str(path))}", highlight=False)
 

@@ -128,16 +128,21 @@ def _engines_of(bundle: Bundle, source: Bundle) -> Callable[[], dict[str, Engine
 
 def _source_engines(bundle: Bundle, against: str | None) -> Callable[[], dict[str, Engine]]:
     weights = _find_shipped(bundle) if against is None else load_weights(against)
-    model = plan_bundle(weights.network, bundle)
+    model = plan_bundle(weights, bundle)
     return lambda: open_modules(model)
 
 
 def _find_shipped(bundle: Bundle) -> Weights:
     for name in shipped_weights():
         weights = load_weights(name)
-        if dict(weights.facts) == dict(bundle.weights):
+        if _origin_of(weights.facts) == _origin_of(bundle.weights):
             return weights
     raise ExportError(
         f"{bundle.folder} was not exported from shipped weights; pass --against with its weights, "
         "or with a bundle of it in FP32"
     )
+
+
+def _origin_of(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Facts without the accuracy, which a bundle that was composed otherwise does not claim."""
+    return {name: value for name, value in facts.items() if name != "accuracy"}

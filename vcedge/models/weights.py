@@ -1,10 +1,10 @@
-"""Weights as safetensors in FP16, with what is known of them in the file's own metadata."""
+"""Weights as safetensors in FP16; the file's own metadata says what is known of them."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from safetensors.torch import save_file
 from vcedge.models.network import KeyNetwork
 from vcedge.models.srnet import SRNET_PROFILES, SRNet
 from vcedge_runtime.errors import BundleError
+from vcedge_runtime.model.composition import KINDS, kind_of, parts_from_json
 
 Network = KeyNetwork | SRNet
 """What weights are of."""
@@ -28,19 +29,28 @@ class Weights:
     Attributes:
         network: in evaluation mode, float32.
         facts: plain JSON values: model, profile, data, licences, steps, measured accuracy.
+        composition: what of the run-time part its method chooses, by the field of a composition,
+            such as DMP's memory; what is not in it is as any model's of its kind.
     """
 
     network: Network
     facts: Mapping[str, Any]
+    composition: Mapping[str, Any] = field(default_factory=dict)
 
 
-def save_weights(network: Network, path: Path, facts: Mapping[str, Any]) -> None:
+def save_weights(
+    network: Network,
+    path: Path,
+    facts: Mapping[str, Any],
+    composition: Mapping[str, Any] | None = None,
+) -> None:
     """Write a network in FP16 (our choice: half the size, less rounding than training's noise).
 
     Args:
         network: the trained network.
         path: the file; replaced as a whole.
         facts: plain JSON values; what the network is made of is added.
+        composition: as ``Weights`` has it.
     """
     tensors = {
         name: (value.half() if value.is_floating_point() else value).contiguous()
@@ -49,7 +59,7 @@ def save_weights(network: Network, path: Path, facts: Mapping[str, Any]) -> None
     known = {**facts, **network.parts}
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
-    save_file(tensors, partial, {"facts": json.dumps(known)})
+    save_file(tensors, partial, _write_metadata(known, composition or {}))
     partial.replace(path)
 
 
@@ -69,15 +79,32 @@ def load_weights(source: str | Path) -> Weights:
         )
     try:
         with safe_open(path, "pt") as file:
-            facts = json.loads(file.metadata()["facts"])
+            facts, composition = _read_metadata(file.metadata())
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         network = _make_network(facts)
         network.load_state_dict(
             {k: v.float() if v.dtype == torch.float16 else v for k, v in tensors.items()}
         )
-    except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as exc:
+    except (
+        *(SafetensorError, KeyError, TypeError, ValueError, RuntimeError, AttributeError),
+        BundleError,
+    ) as exc:
         raise BundleError(f"{path} does not hold weights of vcedge: {exc}") from exc
-    return Weights(network.eval(), facts)
+    return Weights(network.eval(), facts, composition)
+
+
+def _write_metadata(facts: Mapping[str, Any], composition: Mapping[str, Any]) -> dict[str, str]:
+    parts = {
+        name: {"kind": kind_of(name, value), **asdict(value)} if name in KINDS else value
+        for name, value in composition.items()
+    }
+    return {"facts": json.dumps(facts), "composition": json.dumps(parts)}
+
+
+def _read_metadata(metadata: Mapping[str, str]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Read what ``_write_metadata`` wrote; files that know no composition choose nothing."""
+    composition = json.loads(metadata.get("composition", "{}"))
+    return json.loads(metadata["facts"]), parts_from_json(composition)
 
 
 def _make_network(facts: Mapping[str, Any]) -> Network:
