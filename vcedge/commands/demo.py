@@ -12,12 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 
-from vcedge.commands.options import MODEL, SIZE, opened
+from vcedge.commands.options import MODEL, SIZE, open_tracker, opened
 from vcedge.commands.progress import session_bar
 from vcedge.evaluation.davis import score_sequence
 from vcedge_runtime.demo.clip import CAST, DemoClip, render_demo_clip
 from vcedge_runtime.session import SessionReport, track_frames
-from vcedge_runtime.tracker import Tracker
 from vcedge_runtime.video.sinks import OVERLAY_NAME, MaskList, OverlayVideo, prepare_output
 from vcedge_runtime.video.sources import Frame
 
@@ -46,7 +45,7 @@ def command(
     """Render a clip (textured objects, camera motion, an occlusion), track it, score it."""
     console = Console()
     clip = render_demo_clip(frames=frames, objects=objects, seed=seed)
-    with Tracker.open(model, size=size, **backend) as tracker, ExitStack() as stack:
+    with open_tracker(model, size=size, **backend) as tracker, ExitStack() as stack:
         folder = prepare_output(out, overwrite=overwrite)
         first, truth = next(iter(clip))[1], list[NDArray[np.uint8]]()
         tracked = MaskList()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import wraps
 from typing import Any, TypeVar, cast
 
@@ -11,17 +11,24 @@ import click
 from vcedge.commands.progress import current_builds
 from vcedge_runtime.engines.opening import BACKENDS
 from vcedge_runtime.errors import BundleError
-from vcedge_runtime.model.bundle import DEFAULT_MODEL
+from vcedge_runtime.model.bundle import DEFAULT_LABEL_MODEL, DEFAULT_MODEL, Bundle
 from vcedge_runtime.model.composition import KINDS, Part, part_from_text
 from vcedge_runtime.model.object_composition import LOCALS
+from vcedge_runtime.tracker import Tracker
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
-MODEL = click.option(
+_MODEL_HELP = "A shipped model's name or the folder of a bundle"
+MODEL = click.option("--model", default=DEFAULT_MODEL, show_default=True, help=f"{_MODEL_HELP}.")
+LABEL_MODEL = click.option(
     "--model",
-    default=DEFAULT_MODEL,
+    default=DEFAULT_LABEL_MODEL,
     show_default=True,
-    help="A shipped model's name or the folder of a bundle.",
+    help=f"{_MODEL_HELP}; one that propagates labels, as points need it.",
+)
+MODEL_OF_TASK = click.option(
+    "--model",
+    help=f"{_MODEL_HELP}; {DEFAULT_MODEL} by default, and {DEFAULT_LABEL_MODEL} for points.",
 )
 SIZE = click.option(
     "--size",
@@ -120,16 +127,50 @@ SAMPLER = _part_option("sampler", "Where in them a cell looks")
 FUSION = _part_option("fusion", "How what was read becomes one label")
 ALIGNMENT = _part_option("alignment", "Whether windows follow the objects")
 
+OVERRIDES: dict[str, Callable[[Any], Any]] = {
+    "edges": EDGES,
+    "prototypes": PROTOTYPES,
+    "interval": INTERVAL,
+    "local": LOCAL,
+    "value_extraction": VALUES,
+    "motion": MOTION,
+    "alignment": ALIGNMENT,
+    "fusion": FUSION,
+    "sampler": SAMPLER,
+    "memory": MEMORY,
+}
+"""Switches of the composition, by their keywords; the last one stands first in the help."""
+NO_OVERRIDES: Mapping[str, Any] = {}
 
-def tracked(function: Command) -> Command:
-    """Give a command the options of a tracker; it takes them as keywords for ``Tracker.open``."""
-    own = (PROTOTYPES, INTERVAL, LOCAL)
-    parts = (EDGES, *own, VALUES, MOTION, ALIGNMENT, FUSION, SAMPLER, MEMORY)
-    options = (*parts, SIZE, MODEL)
-    found = opened(function)
-    for option in options:
-        found = option(found)
-    return found
+
+def tracked(model: Callable[[Command], Command] = MODEL) -> Callable[[Command], Command]:
+    """Give a command the options of a tracker; it takes them as keywords for ``open_tracker``.
+
+    The switches of the composition come as one mapping, ``overrides``.
+
+    Args:
+        model: the option that names it.
+    """
+
+    def give(function: Command) -> Command:
+        @wraps(function)
+        def run(**given: Any) -> Any:
+            overrides = {name: given.pop(name) for name in OVERRIDES}
+            return function(**given, overrides=overrides)
+
+        found = opened(cast(Command, run))
+        for option in (*OVERRIDES.values(), SIZE, model):
+            found = option(found)
+        return found
+
+    return give
+
+
+def open_tracker(
+    model: str | Bundle, *, overrides: Mapping[str, Any] = NO_OVERRIDES, **given: Any
+) -> Tracker:
+    """Open a tracker by what ``tracked`` or ``opened`` give; see ``Tracker.open``."""
+    return Tracker.open(model, **overrides, **given)
 
 
 def opened(function: Command) -> Command:

@@ -13,10 +13,10 @@ from typing import Any
 import click
 from rich.console import Console
 
-from vcedge.commands.options import tracked
+from vcedge.commands.options import MODEL_OF_TASK, open_tracker, tracked
 from vcedge.commands.progress import session_bar
 from vcedge_runtime.errors import MaskError, OutputError, SourceError
-from vcedge_runtime.model.bundle import Bundle
+from vcedge_runtime.model.bundle import DEFAULT_LABEL_MODEL, DEFAULT_MODEL, Bundle
 from vcedge_runtime.session import PointSink, SessionReport, track_frames, track_points
 from vcedge_runtime.tracker import Tracker
 from vcedge_runtime.video.masks import read_mask
@@ -42,7 +42,7 @@ from vcedge_runtime.video.sources import Source, open_source
     "--mask", help="Mask of the first frame: palette PNG, gray or 0/255; ids may be parts."
 )
 @click.option("--points", help="Instead of --mask: CSV of the first frame's points, name,x,y.")
-@tracked
+@tracked(MODEL_OF_TASK)
 @click.option("--out", type=click.Path(path_type=Path), help="Folder; vcedge-out/NAME by default.")
 @click.option("--overwrite", is_flag=True, help="Replace what an earlier run wrote to --out.")
 @click.option("--binarize", is_flag=True, help="Everything bright in the mask is object 1.")
@@ -55,7 +55,7 @@ def command(
     source: str,
     mask: str | None,
     points: str | None,
-    model: str,
+    model: str | None,
     out: Path | None,
     overwrite: bool,
     binarize: bool,
@@ -74,11 +74,12 @@ def command(
     console = Console()
     if (mask is None) == (points is None):
         raise MaskError("pass either --mask or --points, for the first frame")
+    model = model or (DEFAULT_LABEL_MODEL if points else DEFAULT_MODEL)
     bundle = Bundle.open(model)
     _warn_unverified(console, bundle)
     with (
         open_source(source) as video,
-        Tracker.open(bundle, **chosen) as tracker,
+        open_tracker(bundle, **chosen) as tracker,
     ):
         read_first = partial(read_mask, binarize=binarize, resize=resize_mask)
         if points:

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from vcedge.commands.track import default_output
 from vcedge_runtime.memory.dynamic import DynamicPolicy
-from vcedge_runtime.model.bundle import Bundle
+from vcedge_runtime.model.bundle import DEFAULT_MODEL, Bundle, shipped_models
 from vcedge_runtime.tracker import Tracker
 from vcedge_runtime.video.opencv import quiet_opencv
 from vcedge_runtime.video.palette import davis_palette, read_label_png, write_label_png
@@ -186,6 +186,32 @@ def test_points_give_a_table_and_an_overlay(run: Run, make_clip: MakeClip) -> No
     again = run("track", clip.source, "--points", "joints.csv", *model, "--overwrite", "--no-log")
     assert again.returncode == 0
     assert names_in(Path("out")) == {"overlay.mp4"}
+
+
+@pytest.mark.skipif(DEFAULT_MODEL not in shipped_models(), reason="no model is shipped here")
+def test_masks_and_points_each_open_a_model_that_follows_them(
+    run: Run, make_clip: MakeClip
+) -> None:
+    clip, small = make_clip(frames=2), ("--size", 96, "--threads", 1, "--no-overlay")
+    Path("joints.csv").write_text(POINTS)
+    for given, model in (
+        (("--mask", clip.mask), "srnet-edge"),
+        (("--points", "joints.csv"), "mer-edge"),
+    ):
+        done = run("track", clip.source, *given, *small, "--out", model)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert f"next: vcedge bench {model}" in done.stdout
+
+
+def test_a_model_that_cannot_follow_points_says_which_can(
+    refuse: Callable[..., str], make_clip: MakeClip
+) -> None:
+    clip = make_clip(frames=2)
+    Path("joints.csv").write_text(POINTS)
+    given = ("--points", "joints.csv", "--model", "srnet-edge", "--threads", 1)
+    line = refuse("track", clip.source, *given)
+    assert "follows masks alone; open a model that propagates labels, such as mer-edge" in line
+    assert not Path("vcedge-out").exists()
 
 
 def test_motion_and_values_can_be_switched_off(
