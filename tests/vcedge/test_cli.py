@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import re
+import runpy
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -50,6 +51,18 @@ def test_help_lists_every_command_and_imports_none(run: Run) -> None:
         done = run(flag)
         assert (done.returncode, done.stderr) == (0, "")
         assert re.findall(r"^  ([a-z]+)  ", done.stdout, re.MULTILINE) == list(COMMANDS)
+
+
+def test_the_package_runs_as_the_command(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["-m", "trak"])
+    with pytest.raises(SystemExit) as stop:
+        runpy.run_module("vcedge", run_name="__main__")
+    assert stop.value.code == 2
+    error = capsys.readouterr().err
+    assert error.startswith("Usage: vcedge ")
+    assert "No such command 'trak'" in error
 
 
 @pytest.mark.parametrize("name", COMMANDS)

@@ -13,7 +13,7 @@ from typing import Any
 import click
 from rich.console import Console
 
-from vcedge.commands.options import tracked
+from vcedge.commands.options import LABEL_MODEL, open_tracker, tracked
 from vcedge.commands.progress import session_bar
 from vcedge.commands.tables import make_table
 from vcedge.evaluation import badja as badja_protocol
@@ -50,7 +50,7 @@ def command() -> None:
     type=FOLDER,
     help="A DAVIS folder (JPEGImages, Annotations): track its sequences, then score them.",
 )
-@tracked
+@tracked()
 @click.option("--sequences", help="Names, separated by commas; all by default.")
 @click.option("--out", type=FOLDER, help="With --root: keep the masks here.")
 @CSV
@@ -81,7 +81,7 @@ def davis(
         if root is not None:
             gt, names = root, list_sequences(root, names)
             pred = out or Path(stack.enter_context(TemporaryDirectory()))
-            _track_all(root, names, pred, Tracker.open(**chosen), overwrite, console)
+            _track_all(root, names, pred, open_tracker(**chosen), overwrite, console)
         assert gt is not None
         assert pred is not None
         score = evaluate_folders(gt, pred, names)
@@ -94,7 +94,7 @@ def davis(
 @command.command()
 @click.option("--root", type=FOLDER, required=True, help="A DAVIS folder with the sequences.")
 @click.option("--joints", type=FOLDER, required=True, help="JSON with the sequences' joints.")
-@tracked
+@tracked(LABEL_MODEL)
 @click.option("--sequences", help="Names, separated by commas; all by default.")
 @click.option("--baseline", is_flag=True, help="Also chain the points through DIS optical flow.")
 @CSV
@@ -116,7 +116,7 @@ def badja(
             f"received {missing[0]} as a sequence of {joints}; expected some of: "
             f"{', '.join(truths)}; name one of these"
         )
-    with Tracker.open(**chosen) as tracker:
+    with open_tracker(**chosen) as tracker:
         methods = {Path(chosen["model"]).name: badja_protocol.follow_with_tracker(tracker)}
         if baseline:
             methods["DIS flow"] = badja_protocol.follow_with_flow()
@@ -130,7 +130,7 @@ def badja(
 
 @command.command()
 @click.option("--root", type=FOLDER, required=True, help="JHMDB's folder.")
-@tracked
+@tracked(LABEL_MODEL)
 @click.option("--split", type=click.IntRange(1, 3), default=1, show_default=True)
 @click.option("--per-joint", is_flag=True, help="One row a joint.")
 @CSV
@@ -139,7 +139,7 @@ def jhmdb(root: Path, split: int, per_joint: bool, csv: Path | None, **chosen: A
     console = Console()
     chosen["size"] = side = chosen["size"] or jhmdb_protocol.SIDE
     names = jhmdb_protocol.list_videos(root, split)
-    with Tracker.open(**chosen) as tracker:
+    with open_tracker(**chosen) as tracker:
         score = jhmdb_protocol.evaluate_jhmdb(
             root, tracker, split=split, side=side, on_video=_counter(console, len(names))
         )
@@ -157,7 +157,7 @@ def jhmdb(root: Path, split: int, per_joint: bool, csv: Path | None, **chosen: A
 
 @command.command()
 @click.option("--root", type=FOLDER, required=True, help="VIP_Fine's folder.")
-@tracked
+@tracked()
 @click.option("--out", type=FOLDER, help="Keep the masks here, a folder a video.")
 @click.option("--per-class", is_flag=True, help="One row a class.")
 @CSV
@@ -172,7 +172,7 @@ def vip(
     if out is not None:
         for name in names:
             prepare_output(out / name, overwrite=overwrite)
-    with Tracker.open(**chosen) as tracker:
+    with open_tracker(**chosen) as tracker:
         score = vip_protocol.evaluate_vip(
             root, tracker, side=side, out=out, on_video=_counter(console, len(names))
         )
@@ -190,7 +190,7 @@ def vip(
 
 @command.command()
 @click.option("--root", type=FOLDER, required=True, help="A part of YouTube-VOS, such as valid.")
-@tracked
+@tracked()
 @click.option("--videos", help="Names, separated by commas; all of meta.json by default.")
 @click.option("--out", type=FOLDER, help="Keep the masks here: Annotations/VIDEO/FRAME.png.")
 @click.option("--score", is_flag=True, help="Score videos held out of train: YTVOS-holdout.")
@@ -219,7 +219,7 @@ def youtube(
         place = out or Path(stack.enter_context(TemporaryDirectory()))
         for video in listed:
             prepare_output(place / "Annotations" / video.name, overwrite=overwrite)
-        tracker = stack.enter_context(Tracker.open(**chosen))
+        tracker = stack.enter_context(open_tracker(**chosen))
         track_videos(root, listed, tracker, place, _counter(console, len(listed)))
         found = score_holdout(root, listed, place, categories) if score else None
     if found is not None:

@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from vcedge.models.network import KeyNetwork
 from vcedge.models.srnet import SRNET_PROFILES, SRNet
 from vcedge_runtime.errors import BundleError
-from vcedge_runtime.model.composition import KINDS, kind_of, parts_from_json
+from vcedge_runtime.model.composition import KINDS, kind_of, part_from_json
 
 Network = KeyNetwork | SRNet
 """What weights are of."""
@@ -104,7 +104,11 @@ def _write_metadata(facts: Mapping[str, Any], composition: Mapping[str, Any]) ->
 def _read_metadata(metadata: Mapping[str, str]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Read what ``_write_metadata`` wrote; files that know no composition choose nothing."""
     composition = json.loads(metadata.get("composition", "{}"))
-    return json.loads(metadata["facts"]), parts_from_json(composition)
+    parts = {
+        name: part_from_json(name, value) if name in KINDS else value
+        for name, value in composition.items()
+    }
+    return json.loads(metadata["facts"]), parts
 
 
 def _make_network(facts: Mapping[str, Any]) -> Network:

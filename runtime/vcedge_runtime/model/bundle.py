@@ -23,8 +23,10 @@ PRECISIONS = ("fp32", "fp16", "int8")
 """Of a graph's layers, the finest first."""
 QUANTISED = ("encoder", "query_encoder", "value_encoder", "mask_decoder")
 """Graphs whose convolutions INT8 takes: encoders and decoders, where the work is."""
-DEFAULT_MODEL = "mer-edge"
+DEFAULT_MODEL = "srnet-edge"
 """The bundle, of those that came with the package, that is used where none is named."""
+DEFAULT_LABEL_MODEL = "mer-edge"
+"""Likewise where the model must propagate labels: points are followed by such alone."""
 Work = Annotated[float, Bounds(0, 1e12)]
 """Multiply-accumulates per pixel."""
 

@@ -165,7 +165,7 @@ class OverlayVideo(Sink):
 
     def write(self, frame: Frame, labels: NDArray[np.uint8], scores: Mapping[int, float]) -> None:
         """Draw the objects and write the frame."""
-        picture = draw_overlay(frame.image, labels)
+        picture = draw_overlay(frame.image, labels, scores)
         height, width = labels.shape
         if height % 2 or width % 2:
             edge = cv2.BORDER_REPLICATE

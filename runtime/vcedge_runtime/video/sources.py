@@ -26,6 +26,10 @@ _EXPECTED = (
     'rtsp://... or gst:"pipeline"'
 )
 _STREAM = re.compile(r"(rtsps?|rtmps?|rtp|udp|tcp|srt|https?)://", re.IGNORECASE)
+_LOGIN = re.compile(r"(?<=:/)(/?)(?:[^/\s]*@|[^/@:\s]*:(?!\d+/)[^@\s]*@)")
+"""Who logs in, with a password that may hold @ or, unlike a host's port, a slash."""
+_USER_OPTION = re.compile(r"(?<=\buser-(?:id|pw)=)(?:\"[^\"]*\"|'[^']*'|\S+)")
+"""What GStreamer's sources call them."""
 _MAX_LENGTH = 10**8
 """An announced number of frames beyond this is noise."""
 
@@ -106,9 +110,13 @@ def open_source(spec: str | Path | int) -> Source:
     if text.startswith("gst:"):
         return _open_pipeline(text[len("gst:") :].strip("\"' "))
     if _STREAM.match(text):
-        shown = re.sub(r"//[^/@]*@", "//", text)  # a stream's password stays off the terminal
-        return VideoSource(text, shown, live=not text.lower().startswith("http"))
+        return VideoSource(text, hide_secrets(text), live=not text.lower().startswith("http"))
     return _open_path(path)
+
+
+def hide_secrets(text: str) -> str:
+    """Take users and passwords out of an address or a pipeline, for a terminal or a log."""
+    return _USER_OPTION.sub("...", _LOGIN.sub(r"\1", text))
 
 
 class VideoSource(Source):
@@ -237,12 +245,13 @@ class ImageSource(Source):
 
 
 def _open_pipeline(pipeline: str) -> Source:
+    label = f"pipeline {hide_secrets(pipeline)!r}"
     if not cv2.videoio_registry.hasBackend(cv2.CAP_GSTREAMER):
         raise SourceError(
-            f"received the pipeline {pipeline!r}; expected an OpenCV built with GStreamer, which "
+            f"received the {label}; expected an OpenCV built with GStreamer, which "
             "this is not; install one (on Jetson the system's own), or name a file or rtsp:// URL"
         )
-    return VideoSource(pipeline, f"pipeline {pipeline!r}", live=True, backend=cv2.CAP_GSTREAMER)
+    return VideoSource(pipeline, label, live=True, backend=cv2.CAP_GSTREAMER)
 
 
 def _open_path(path: Path) -> Source:
@@ -255,7 +264,7 @@ def _open_path(path: Path) -> Source:
     if re.search(r"[*?\[]", str(path)):
         found = Path(path.anchor).glob(str(path.relative_to(path.anchor)))
         return _open_images(found, path, "a glob that matches no image")
-    raise SourceError(f"received {path}, which does not exist; {_EXPECTED}")
+    raise SourceError(f"received {hide_secrets(str(path))}, which does not exist; {_EXPECTED}")
 
 
 def _open_images(found: Iterable[Path], path: Path, otherwise: str) -> Source:

@@ -189,6 +189,16 @@ def test_neither_or_both_of_mask_and_points(refuse_untouched: Refuse, make_clip:
     assert mend in refuse_untouched(*clip.arguments, "--points", "joints.csv")
 
 
+@pytest.mark.parametrize(
+    "sizes", [("--fast", "--accurate"), ("--fast", "--size", 64), ("--accurate", "--size", 64)]
+)
+def test_more_than_one_size(run: Run, make_clip: MakeClip, sizes: tuple[object, ...]) -> None:
+    done = run(*make_clip(frames=2).arguments, *sizes, "--out", OUT)
+    assert done.returncode == 2
+    assert "pass one of --size, --fast and --accurate" in done.stderr
+    assert not OUT.exists()
+
+
 def test_points_that_are_not_in_the_frame(refuse_untouched: Refuse, make_clip: MakeClip) -> None:
     clip = make_clip(frames=2)
     Path("joints.csv").write_text("name,x,y\nnose,1000,1\n")
