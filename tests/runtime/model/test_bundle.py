@@ -171,6 +171,16 @@ def test_a_shipped_model_opens_by_its_name(
     assert Bundle.open("toy").folder == tmp_path / "models" / "toy"
 
 
+@pytest.mark.parametrize("name", shipped_models())
+def test_what_was_shipped_is_read_as_it_was_written(name: str) -> None:
+    bundle = Bundle.open(name)
+    written = json.loads((bundle.folder / MANIFEST).read_text())
+    assert json.loads(json.dumps(bundle.composition.to_json())) == written["composition"]
+    for graph, entry in bundle.graphs.items():
+        # What is not written has its default.
+        assert {**entry.to_json(), **written["graphs"][graph]} == entry.to_json()
+
+
 @pytest.mark.parametrize(
     "changed",
     [

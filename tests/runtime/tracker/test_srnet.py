@@ -342,12 +342,12 @@ def test_frames_of_too_few_cells_are_refused() -> None:
     [
         ({"sampler": "window"}, "received sampler for a model that segments each object"),
         ({"motion": True, "fusion": "vote"}, "received fusion, motion"),
-        ({"local": "near"}, "received local memory 'near'; expected one of"),
-        ({"interval": 0}, "received interval 0"),
-        ({"interval": 2.5}, "received interval 2.5"),
-        ({"prototypes": "off"}, "received 'off' for prototypes; expected on or off"),
-        ({"edges": "vote"}, "received 'vote' for edges"),
-        ({"memory": True}, "received True, which is no memory"),
+        ({"local": "near"}, "received local='near' for .*; expected one of fam"),
+        ({"interval": 0}, "received interval=0 for"),
+        ({"interval": 2.5}, "received interval=2.5 for"),
+        ({"prototypes": 0}, "received prototypes=0 for .*; expected true or false"),
+        ({"edges": "vote"}, "received edges='vote' for"),
+        ({"memory": True}, "received memory=True for ObjectComposition; expected"),
         ({"memory": "everything"}, "expected one of references, dynamic, local_global"),
     ],
 )
