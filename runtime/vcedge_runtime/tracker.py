@@ -26,30 +26,13 @@ from vcedge_runtime.model.bundle import DEFAULT_MODEL, Bundle
 from vcedge_runtime.predictors.opening import open_point_predictor, open_predictor, require_points
 from vcedge_runtime.predictors.protocol import Predictor
 from vcedge_runtime.propagation.points import PointEstimate, check_points
-from vcedge_runtime.timing import timed
+from vcedge_runtime.timing import STAGES, timed
 from vcedge_runtime.video.masks import check_mask
 
 Given = ParamSpec("Given")
 Found = TypeVar("Found")
 
 MAX_OBJECTS = 255
-STAGES = (
-    "resize",
-    "flow",
-    "upload",
-    "encode",
-    "values",
-    "memory",
-    "sample",
-    "align",
-    "readout",
-    "prototypes",
-    "segment",
-    "download",
-    "remember",
-    "upsample",
-)
-"""What a step does, in order; a model does not need to have all of it."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +42,7 @@ class StepResult:
     Attributes:
         mask: (H, W) uint8 object ids in the frame's own pixels, 0 the background; the caller's own.
         scores: how sure the tracker is of each object, 0 to 1; 0 for one that is not seen.
-        timings_ms: milliseconds of each stage of ``STAGES``; 0 for one that the model lacks.
+        timings_ms: milliseconds of each stage of ``timing.STAGES``; 0 for one that the model lacks.
         points: where each point is, if the video began with points.
     """
 

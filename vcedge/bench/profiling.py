@@ -17,14 +17,13 @@ from vcedge.bench.power import PowerMeter, PowerReading
 from vcedge.bench.work import GraphWork, meter_engines
 from vcedge_runtime.errors import SourceError
 from vcedge_runtime.session import SessionReport, track_frames
-from vcedge_runtime.tracker import STAGES as TRACKING_STAGES
+from vcedge_runtime.timing import STAGES as TRACKING
 from vcedge_runtime.tracker import Tracker
 from vcedge_runtime.video.sinks import MaskFolder
 from vcedge_runtime.video.sources import Frame
 
-TRACKING = TRACKING_STAGES
-"""Stages from a decoded frame to its full-size mask."""
 STAGES = ("decode", *TRACKING, "write")
+"""Stages of a frame; those of the tracking lead from a decoded frame to its full-size mask."""
 HEAVY_SHARE = 0.1
 """A stage that takes this share of a frame's tracking is heavy (our choice)."""
 STAGES_OF_GRAPHS = {

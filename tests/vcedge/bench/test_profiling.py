@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 
 from vcedge.bench.ceilings import Ceilings
 from vcedge.bench.power import PolledSource, PowerMeter
-from vcedge.bench.profiling import STAGES, TRACKING, Profile, StageProfile, Work, profile_tracker
+from vcedge.bench.profiling import STAGES, Profile, StageProfile, Work, profile_tracker
 from vcedge.bench.work import GraphWork
 from vcedge_runtime.errors import SourceError
 from vcedge_runtime.model.bundle import Bundle
+from vcedge_runtime.timing import STAGES as TRACKING
 from vcedge_runtime.tracker import Tracker
 from vcedge_runtime.video.sources import Frame
 
