@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 
 from vcedge.bench.ceilings import measure_ceilings
-from vcedge.bench.profiling import TRACKING
 from vcedge.commands.tables import make_table, open_console
 from vcedge.doctor.machine import describe_machine
 from vcedge.evaluation.davis import DavisScore, SequenceScore, list_sequences
 from vcedge.evaluation.davis_run import track_and_score
 from vcedge_runtime.errors import VcedgeError
 from vcedge_runtime.model.bundle import DEFAULT_MODEL, Bundle
+from vcedge_runtime.timing import STAGES as TRACKING
 from vcedge_runtime.tracker import Tracker
 
 WARM_UP = 3

@@ -28,30 +28,13 @@ from vcedge_runtime.predictors.protocol import Predictor
 from vcedge_runtime.predictors.ranges import find_spans
 from vcedge_runtime.predictors.requirements import require_graphs
 from vcedge_runtime.propagation.points import PointEstimate, check_points
-from vcedge_runtime.timing import timed
+from vcedge_runtime.timing import STAGES, timed
 from vcedge_runtime.video.masks import check_mask
 
 Given = ParamSpec("Given")
 Found = TypeVar("Found")
 
 MAX_OBJECTS = 255
-STAGES = (
-    "resize",
-    "flow",
-    "upload",
-    "encode",
-    "values",
-    "memory",
-    "sample",
-    "align",
-    "readout",
-    "prototypes",
-    "segment",
-    "download",
-    "remember",
-    "upsample",
-)
-"""What a step does, in order; a model does not need to have all of it."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +44,7 @@ class StepResult:
     Attributes:
         mask: (H, W) uint8 object ids in the frame's own pixels, 0 the background; the caller's own.
         scores: how sure the tracker is of each object, 0 to 1; 0 for one that is not seen.
-        timings_ms: milliseconds of each stage of ``STAGES``; 0 for one that the model lacks.
+        timings_ms: milliseconds of each stage of ``timing.STAGES``; 0 for one that the model lacks.
         points: where each point is, if the video began with points.
     """
 
@@ -71,9 +54,15 @@ class StepResult:
     points: dict[str, PointEstimate] = field(default_factory=dict)
 
 
-@dataclass
-class _Video:
-    """What belongs to one video: it is made by ``start`` and replaced by the next ``start``."""
+@dataclass(frozen=True)
+class Video:
+    """What belongs to one video: it is made by ``start`` and replaced by the next ``start``.
+
+    Attributes:
+        frame_hw: height and width of its frames.
+        work_hw: those in which they are encoded.
+        predictor: its state; the tracker leads it, others may look at its facts.
+    """
 
     frame_hw: tuple[int, int]
     work_hw: tuple[int, int]
@@ -106,6 +95,12 @@ class Tracker(Closing):
         size: working size, the short side in pixels; the bundle's default when None.
         device: where the engines want what lives longer than a run; None on the host.
 
+    Attributes:
+        bundle: as given.
+        size: in which videos are worked on.
+        device: as given.
+        engines: by graph, none of a closed tracker; others may run them while this one does not.
+
     Raises:
         TrackerError: the size is no whole number or smaller than two key cells, or an engine is
             missing, or the encoder's lacks the flow that the composition wants.
@@ -122,9 +117,9 @@ class Tracker(Closing):
         self.bundle = bundle
         self.size = _check_size(bundle, size)
         require_graphs(bundle, {name: engine.spec for name, engine in engines.items()})
-        self._engines = dict(engines)
-        self._device = device
-        self._video: _Video | None = None
+        self.engines: Mapping[str, Engine] = dict(engines)
+        self.device = device
+        self._video: Video | None = None
         self._lock = RLock()
 
     @classmethod
@@ -191,22 +186,35 @@ class Tracker(Closing):
     @_alone
     def close(self) -> None:
         """Release the engines and the memory, after the call that runs; twice does no harm."""
-        engines, self._engines, self._video = self._engines, {}, None
+        engines, self.engines, self._video = self.engines, {}, None
         with ExitStack() as stack:
             for engine in engines.values():
                 stack.callback(engine.close)
 
     @property
     @_alone
+    def video(self) -> Video:
+        """The video that is followed.
+
+        Raises:
+            TrackerError: none has begun, or the tracker is closed.
+        """
+        self._require_open()
+        if self._video is None:
+            raise TrackerError("no video has begun; call start(frame, mask) first")
+        return self._video
+
+    @property
+    @_alone
     def object_ids(self) -> list[int]:
         """Ids that are followed, in the order they were added."""
-        return self._current().predictor.object_ids
+        return self.video.predictor.object_ids
 
     @property
     @_alone
     def point_names(self) -> list[str]:
         """Names of the points that are followed, in the order they were given."""
-        return list(self._current().predictor.point_names)
+        return list(self.video.predictor.point_names)
 
     @property
     @_alone
@@ -217,7 +225,7 @@ class Tracker(Closing):
         channels alone; with dynamic memory, it is the most that may be held. A GPU's memory counts
         as the host's does; what a back-end takes for itself does not.
         """
-        return self._current().predictor.memory_bytes
+        return self.video.predictor.memory_bytes
 
     @_alone
     def start(self, frame: NDArray[np.uint8], mask: NDArray[np.uint8]) -> None:
@@ -236,10 +244,9 @@ class Tracker(Closing):
         ids = check_mask(mask, frame.shape[:2])
         objects = np.unique(ids[ids > 0]).tolist()
         frame_hw, work_hw = self._sizes(frame)
-        engines, device = self._engines, self._device
-        predictor = open_predictor(self.bundle, engines, work_hw, len(objects), device)
+        predictor = open_predictor(self.bundle, self.engines, work_hw, len(objects), self.device)
         predictor.start(prepare_frame(frame, work_hw), ids, objects)
-        self._video = _Video(frame_hw, work_hw, predictor)
+        self._video = Video(frame_hw, work_hw, predictor)
 
     @_alone
     def start_points(
@@ -259,10 +266,11 @@ class Tracker(Closing):
         check_frame(frame)
         known = check_points(points, MAX_OBJECTS)
         frame_hw, work_hw = self._sizes(frame)
-        engines, device = self._engines, self._device
-        predictor = open_point_predictor(self.bundle, engines, work_hw, tuple(known), device)
+        predictor = open_point_predictor(
+            self.bundle, self.engines, work_hw, tuple(known), self.device
+        )
         predictor.start_points(prepare_frame(frame, work_hw), known, frame_hw)
-        self._video = _Video(frame_hw, work_hw, predictor)
+        self._video = Video(frame_hw, work_hw, predictor)
 
     def require_points(self) -> None:
         """Refuse a model that follows masks alone.
@@ -285,7 +293,7 @@ class Tracker(Closing):
             TrackerError: ``start`` was not called, or the frame is of another size.
             EngineError: a graph failed.
         """
-        video = self._current()
+        video = self.video
         check_frame(frame)
         if frame.shape[:2] != video.frame_hw:
             raise TrackerError(
@@ -315,7 +323,7 @@ class Tracker(Closing):
             TrackerError: ``start`` was not called, or the id is no whole number from 1 to 255.
             MaskError: the mask is empty, of another size or no mask.
         """
-        video = self._current()
+        video = self.video
         if video.predictor.point_names:
             raise TrackerError("this video began with points; call start() to follow objects")
         known = _check_id(object_id)
@@ -329,20 +337,14 @@ class Tracker(Closing):
         Raises:
             TrackerError: the object is not followed, or this is no id.
         """
-        predictor, known = self._current().predictor, _check_id(object_id)
+        predictor, known = self.video.predictor, _check_id(object_id)
         if known not in predictor.object_ids:
             raise TrackerError(f"object {known} is not followed; these are: {predictor.object_ids}")
         predictor.forget(known)
 
     def _require_open(self) -> None:
-        if not self._engines:
+        if not self.engines:
             raise TrackerError("the tracker is closed; open another")
-
-    def _current(self) -> _Video:
-        self._require_open()
-        if self._video is None:
-            raise TrackerError("no video has begun; call start(frame, mask) first")
-        return self._video
 
     def _sizes(self, frame: NDArray[np.uint8]) -> tuple[tuple[int, int], tuple[int, int]]:
         """The frame's own size, and that in which it is encoded."""

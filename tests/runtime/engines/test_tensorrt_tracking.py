@@ -125,7 +125,7 @@ def test_srnet_copies_the_frame_there_and_shares_back_and_little_else(
 ) -> None:
     with Tracker.open(srnet_bundle, size=SIZE, backend="tensorrt") as tracker:
         copied_in, copied_out = steady_copies(device, tracker, tiny_clip)
-        predictor = tracker._current().predictor
+        predictor = tracker.video.predictor
         pixels, cells = 64 * 96, predictor.bank.labels[0, ..., 0].size
         objects, dim = 2, predictor.parts.value_dim  # type: ignore[union-attr]
         # The sums that make prototypes, and which slots are read.
@@ -141,7 +141,7 @@ def test_labels_are_propagated_without_a_copy_of_memory(
 ) -> None:
     with Tracker.open(mer_bundle, size=SIZE, backend="tensorrt") as tracker:
         copied_in, copied_out = steady_copies(device, tracker, tiny_clip)
-        bank = tracker._current().predictor.bank
+        bank = tracker.video.predictor.bank
         # The frame and its flow, the new labels; keys are copied once, to Python.
         assert sorted(copied_in, reverse=True)[:2] == [3 * 64 * 96 * 4] * 2
         assert copied_in.count(bank.values[0].nbytes) == 1
@@ -164,7 +164,7 @@ def test_python_and_the_engines_see_the_memory_of_the_cpu(
     for options in ({"threads": 1}, {"backend": "tensorrt"}):
         with Tracker.open(bundle, size=SIZE, **options, overrides=parts) as tracker:
             track(tracker, tiny_clip)
-            predictor = tracker._current().predictor
+            predictor = tracker.video.predictor
             bank, memory = predictor.bank, predictor.memory
             held = {"labels": bank.labels, "frames": np.array(bank.stored())}
             if predictor.parts.memory.reads_keys or hasattr(predictor, "propagation"):

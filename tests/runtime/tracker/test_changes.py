@@ -158,13 +158,13 @@ def test_a_step_and_then_a_change_that_fail_leave_dynamic_memory_as_it_was(
             fail_in(patched, DynamicMemory, "annotate", 1, MemoryError)
             with pytest.raises(MemoryError):
                 one.add_object(5, square(4, 4))
-        assert bytes_of_arrays(one._current().predictor.bank, set()) == bytes_of_arrays(
-            other._current().predictor.bank, set()
+        assert bytes_of_arrays(one.video.predictor.bank, set()) == bytes_of_arrays(
+            other.video.predictor.bank, set()
         )
         for step in range(8, 14):
             found = [each.step(make_frame(HEIGHT, WIDTH, step)) for each in (one, other)]
             assert same(*found)
-            memories = [each._current().predictor.memory for each in (one, other)]
+            memories = [each.video.predictor.memory for each in (one, other)]
             assert memories[0].short == memories[1].short
             assert memories[0].long == memories[1].long
     assert np.any(found[0].mask)

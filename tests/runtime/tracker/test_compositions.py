@@ -81,7 +81,7 @@ def test_keys_in_memory_are_those_of_the_value_extraction(
 ) -> None:
     with Tracker.open(mer_bundle, threads=1) as tracker:
         tracker.start(frame, mask)
-        bank = tracker._current().predictor.bank
+        bank = tracker.video.predictor.bank
         first = bank.keys[0].copy()
         assert np.abs(bank.keys[0] - bank.raw_key_block.host[0]).max() > 1e-3
         tracker.step(frame)
@@ -101,7 +101,7 @@ def test_motion_and_value_extraction_can_be_switched_off(
             tracker.start(frames[0], mask)
             for moved in frames[1:]:
                 tracker.step(moved)
-            bank = tracker._current().predictor.bank
+            bank = tracker.video.predictor.bank
             keys[motion, values] = bank.raw_key_block.host[2].copy()
             assert bool(np.abs(bank.keys[2] - bank.raw_key_block.host[2]).max() > 1e-3) is values
             held[motion, values] = tracker.memory_bytes
@@ -112,7 +112,7 @@ def test_motion_and_value_extraction_can_be_switched_off(
     assert np.abs(keys[True, False] - keys[False, False]).max() > 1e-3
     with Tracker.open(mer_bundle, threads=1, overrides={"motion": False}) as tracker:
         tracker.start(frames[2], mask)
-        rest = tracker._current().predictor.bank.raw_key_block.host[0]
+        rest = tracker.video.predictor.bank.raw_key_block.host[0]
         np.testing.assert_array_equal(rest, keys[False, False])
 
 

@@ -140,9 +140,7 @@ def test_labels_stay_shares_of_one_whatever_is_added(
     tracker.add_object(3, square(20, 20))
     tracker.remove_object(200)
     tracker.step(frame)
-    video = tracker._video
-    assert video is not None
-    bank = video.predictor.bank
+    bank = tracker.video.predictor.bank
     stored = [bank.slot_of(number) for number in range(3)]
     np.testing.assert_allclose(bank.labels[stored].sum(axis=-1), 1, atol=1e-4)
 

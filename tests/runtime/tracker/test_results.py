@@ -7,7 +7,8 @@ import pytest
 
 from tests.runtime.tracker.made import HEIGHT, WIDTH, Frame, MakeFrame, bytes_of_arrays, iou, square
 from vcedge_runtime.model.bundle import Bundle
-from vcedge_runtime.tracker import STAGES, Tracker
+from vcedge_runtime.timing import STAGES
+from vcedge_runtime.tracker import Tracker
 
 
 def test_a_still_video_keeps_its_mask(tracker: Tracker, frame: Frame, mask: Frame) -> None:

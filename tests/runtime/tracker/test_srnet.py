@@ -177,7 +177,7 @@ def test_memory_does_not_grow_and_is_what_is_told(tracker: Tracker) -> None:
     for step in range(1, 60):
         tracker.step(draw(step % 30, 1, 2)[0])
     assert tracker.memory_bytes == before
-    predictor = tracker._current().predictor
+    predictor = tracker.video.predictor
     predictor._engines = {}  # the hand-made graphs keep what they saw
     assert bytes_of_arrays(predictor, set()) == before
 
@@ -224,7 +224,7 @@ def test_where_a_graph_fails_the_last_frame_stays_the_last(
                     each.add_object(2, draw(step - 1, 1, 2)[1] == 2)  # type: ignore[arg-type]
             frame = draw(step, 1, 2)[0]
             assert same(tracker.step(frame), whole.step(frame))
-            ours, theirs = (each._current().predictor.memory for each in (tracker, whole))
+            ours, theirs = (each.video.predictor.memory for each in (tracker, whole))
             kept = [[memory.keeps(past) for past in range(step)] for memory in (ours, theirs)]
             assert kept[0] == kept[1]
 
@@ -271,7 +271,7 @@ def test_memory_is_told_of_the_places_that_are_left(monkeypatch: pytest.MonkeyPa
             tracker.step(draw(step, 1, 2, 3)[0])
         told.clear()
         tracker.remove_object(2)
-        predictor = tracker._current().predictor
+        predictor = tracker.video.predictor
         kept = [frame for frame, _ in predictor.bank.stored() if predictor.memory.keeps(frame)]
         # The background and two objects.
         assert sorted(told) == [(frame, 3) for frame in sorted({*kept, 5})]
