@@ -30,6 +30,11 @@ Frame = NDArray[np.uint8]
 settings.register_profile("vcedge", deadline=None)
 settings.load_profile("vcedge")
 
+TESTS = Path(__file__).parent
+SLOW_FOLDERS = frozenset({"benchmarks", "contract", "export", "vcedge/training"})
+EXPORTING = frozenset({"mer_bundle", "srnet_bundle"})
+"""Fixtures that export a model for many tests."""
+
 collect_ignore = [] if find_spec("torch") else ["export", "vcedge/models", "vcedge/training"]
 
 
@@ -41,14 +46,26 @@ def pytest_report_header() -> list[str]:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Try as many times more examples of each property as VCEDGE_EXAMPLES says."""
-    more = int(os.environ.get("VCEDGE_EXAMPLES", "1"))
+    """Mark what is slow, and try more or fewer examples of each property."""
+    for item in items:
+        if _is_slow(item):
+            item.add_marker(pytest.mark.slow)
+    _multiply_examples(items, float(os.environ.get("VCEDGE_EXAMPLES", "1")))
+
+
+def _is_slow(item: pytest.Item) -> bool:
+    """Whether a test exports, trains or runs scripts; other slow ones say so themselves."""
+    folder = item.path.parent.relative_to(TESTS).as_posix()
+    return folder in SLOW_FOLDERS or not EXPORTING.isdisjoint(getattr(item, "fixturenames", ()))
+
+
+def _multiply_examples(items: list[pytest.Item], more: float) -> None:
+    """Try as many times more examples of each property, or fewer."""
     properties = {item.obj for item in items if hasattr(getattr(item, "obj", None), "hypothesis")}
-    for test in properties if more > 1 else ():
+    for test in properties if more != 1 else ():
         own = test._hypothesis_internal_use_settings
-        test._hypothesis_internal_use_settings = settings(
-            own, max_examples=more * own.max_examples
-        )
+        examples = max(1, round(more * own.max_examples))
+        test._hypothesis_internal_use_settings = settings(own, max_examples=examples)
 
 
 def make_frame(height: int, width: int, shift: int = 0) -> Frame:

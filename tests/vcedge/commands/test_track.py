@@ -472,6 +472,7 @@ def test_an_interruption_before_the_first_frame_leaves_no_file(
     assert not [path for path in Path("out").rglob("*") if path.is_file()]
 
 
+@pytest.mark.slow
 def test_ctrl_c_stops_a_real_run_and_leaves_whole_files(
     launch: Callable[..., Popen[str]], make_clip: MakeClip, tmp_path: Path
 ) -> None:
