@@ -46,11 +46,11 @@ def pytest_report_header() -> list[str]:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what is slow, and try more examples of each property where they are asked for."""
+    """Mark what is slow, and try more or fewer examples of each property."""
     for item in items:
         if _is_slow(item):
             item.add_marker(pytest.mark.slow)
-    _multiply_examples(items, int(os.environ.get("VCEDGE_EXAMPLES", "1")))
+    _multiply_examples(items, float(os.environ.get("VCEDGE_EXAMPLES", "1")))
 
 
 def _is_slow(item: pytest.Item) -> bool:
@@ -59,12 +59,13 @@ def _is_slow(item: pytest.Item) -> bool:
     return folder in SLOW_FOLDERS or not EXPORTING.isdisjoint(getattr(item, "fixturenames", ()))
 
 
-def _multiply_examples(items: list[pytest.Item], more: int) -> None:
-    """Try as many times more examples of each property."""
+def _multiply_examples(items: list[pytest.Item], more: float) -> None:
+    """Try as many times more examples of each property, or fewer."""
     properties = {item.obj for item in items if hasattr(getattr(item, "obj", None), "hypothesis")}
-    for test in properties if more > 1 else ():
+    for test in properties if more != 1 else ():
         own = test._hypothesis_internal_use_settings
-        test._hypothesis_internal_use_settings = settings(own, max_examples=more * own.max_examples)
+        examples = max(1, round(more * own.max_examples))
+        test._hypothesis_internal_use_settings = settings(own, max_examples=examples)
 
 
 def make_frame(height: int, width: int, shift: int = 0) -> Frame:

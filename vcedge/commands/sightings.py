@@ -109,7 +109,7 @@ class Sightings(Sink):
         if len(courses) > TOLD_OBJECTS:
             told.append(f"  and {len(courses) - TOLD_OBJECTS} more, lost no more often than these")
         # A score is high on a wrong object too: nothing here knows the truth.
-        heading = "seen, by the model's own belief, which a score is too (frames count from 0):"
+        heading = "what the model drew (its own belief, as its scores are; frames count from 0):"
         return [heading, *told] if told else []
 
 
@@ -129,7 +129,9 @@ class PointSightings:
         self._sightings.note(frame.index, seen)
 
 
-def find_small_objects(labels: NDArray[np.uint8], size: int, stride: int) -> dict[int, float]:
+def find_small_objects(
+    labels: NDArray[np.uint8], size: int, stride: int
+) -> tuple[dict[int, int], float]:
     """Objects that cover less than one key cell, which a model can hardly tell from their ground.
 
     Args:
@@ -138,10 +140,10 @@ def find_small_objects(labels: NDArray[np.uint8], size: int, stride: int) -> dic
         stride: pixels per key cell.
 
     Returns:
-        What share of a cell each of them covers, by id.
+        The pixels of each of them, by id, and of a cell, both in the frame.
     """
     height, width = working_size((labels.shape[0], labels.shape[1]), size, stride)
-    cells_per_pixel = height * width / labels.size / stride**2
+    cell = stride**2 * labels.size / (height * width)
     ids, areas = np.unique(labels[labels > 0], return_counts=True)
-    cells = dict(zip(ids.tolist(), (areas * cells_per_pixel).tolist(), strict=True))
-    return {object_id: share for object_id, share in cells.items() if share < 1}
+    pixels = dict(zip(ids.tolist(), areas.tolist(), strict=True))
+    return {object_id: area for object_id, area in pixels.items() if area < cell}, cell

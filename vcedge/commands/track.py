@@ -234,13 +234,13 @@ def _warn_unverified(console: Console, bundle: Bundle) -> None:
 
 
 def _warn_small(console: Console, tracker: Tracker, labels: NDArray[np.uint8]) -> None:
-    stride = tracker.bundle.composition.stride
-    for object_id, cells in find_small_objects(labels, tracker.size, stride).items():
+    small, cell = find_small_objects(labels, tracker.size, tracker.bundle.composition.stride)
+    for object_id, pixels in small.items():
         _warn(
             console,
-            f"object {object_id} covers {cells:.2f} of a key cell, {stride}x{stride} pixels at "
-            f"working size {tracker.size}: it may be lost at once; choose a larger --size, or "
-            "draw all of it",
+            f"object {object_id} covers {pixels} pixels, and the model looks at cells of "
+            f"{cell:.0f} at working size {tracker.size}: it may be lost at once; choose a larger "
+            "--size, or look whether all of it was drawn",
         )
 
 

@@ -20,6 +20,7 @@ from vcedge_runtime.tracker import Tracker
 from vcedge_runtime.video.opencv import quiet_opencv
 from vcedge_runtime.video.palette import read_label_png
 
+pytestmark = pytest.mark.slow  # each renders a clip of 480x854
 Run = Callable[..., CompletedProcess[str]]
 OVERLAY = Path("vcedge-out/demo/overlay.mp4")
 

@@ -92,6 +92,6 @@ def test_an_object_is_small_where_it_covers_less_than_a_key_cell_of_the_working_
     labels = np.zeros((240, 320), np.uint8)
     labels[:8, :8], labels[20:27, 20:27], labels[100:150, 100:150] = 1, 2, 3
     # 120x160: a cell of 8x8 there is one of 16x16 here.
-    assert find_small_objects(labels, 120, 8) == {1: 0.25, 2: 49 / 256}
-    assert find_small_objects(labels, 240, 8) == {2: 49 / 64}
-    assert find_small_objects(labels, 480, 8) == {}
+    assert find_small_objects(labels, 120, 8) == ({1: 64, 2: 49}, 256)
+    assert find_small_objects(labels, 240, 8) == ({2: 49}, 64)
+    assert find_small_objects(labels, 480, 8) == ({}, 16)

@@ -266,7 +266,7 @@ def test_the_summary_says_what_was_tracked_how_fast_and_what_was_written(
     lines = run(*make_clip(frames=5).arguments, "--out", "out").stdout.splitlines()
     summary = r"tracked 2 objects through 5 frames of 64x48 in [\d.]+ s: [\d.]+ frames/s, memory "
     assert re.match(summary, lines[-8])
-    assert lines[-7].startswith("seen, by the model's own belief")
+    assert lines[-7].startswith("what the model drew (its own belief")
     assert re.fullmatch(r"  object 3: seen in all 5 frames; lowest score 0\.\d\d, in \d", lines[-6])
     assert lines[-5].startswith("  object 200: seen in ")
     assert re.fullmatch(r"wrote out/masks \(5 PNG, [\d.]+ MB\)", lines[-4])
@@ -336,13 +336,13 @@ def test_an_object_that_is_lost_at_once_is_told_with_the_mend(
 
 def test_a_mask_of_a_few_pixels_is_told_before_it_is_lost(run: Run, make_clip: MakeClip) -> None:
     clip = make_clip(frames=3)
-    assert "key cell" not in run(*clip.arguments, "--out", "large").stdout
+    assert "the model looks at" not in run(*clip.arguments, "--out", "large").stdout
     labels = clip.labels.copy()
     labels[1:3, 1:4] = 9
     write_label_png(clip.mask, labels)
     told = run(*clip.arguments, "--out", "small").stdout
-    # 6 pixels of 48x64, brought to 64x88, of which a cell has 64.
-    assert "object 9 covers 0.17 of a key cell, 8x8 pixels at working size 64" in told
+    # A cell of 8x8 in 64x88 is one of 35 pixels in 48x64.
+    assert "object 9 covers 6 pixels, and the model looks at cells of 35 at working size 64" in told
     assert "object 3 covers" not in told
 
 
@@ -472,6 +472,7 @@ def test_an_interruption_before_the_first_frame_leaves_no_file(
     assert not [path for path in Path("out").rglob("*") if path.is_file()]
 
 
+@pytest.mark.slow
 def test_ctrl_c_stops_a_real_run_and_leaves_whole_files(
     launch: Callable[..., Popen[str]], make_clip: MakeClip, tmp_path: Path
 ) -> None:
