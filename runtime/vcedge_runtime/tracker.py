@@ -8,7 +8,6 @@ from dataclasses import dataclass, field, replace
 from functools import partial, wraps
 from operator import index
 from pathlib import Path
-from reprlib import repr as brief
 from threading import RLock
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
@@ -21,13 +20,14 @@ from vcedge_runtime.engines.base import Engine
 from vcedge_runtime.engines.opening import open_engines
 from vcedge_runtime.engines.plans import BuildProgress, ignore_progress
 from vcedge_runtime.errors import TrackerError
-from vcedge_runtime.frames.resizing import check_frame, prepare_frame, working_size
+from vcedge_runtime.frames.resizing import LARGEST_SIZE, check_frame, prepare_frame, working_size
 from vcedge_runtime.model.bundle import DEFAULT_MODEL, Bundle
 from vcedge_runtime.predictors.opening import open_point_predictor, open_predictor, require_points
 from vcedge_runtime.predictors.protocol import Predictor
 from vcedge_runtime.predictors.ranges import find_spans
 from vcedge_runtime.predictors.requirements import require_graphs
 from vcedge_runtime.propagation.points import PointEstimate, check_points
+from vcedge_runtime.settings import show
 from vcedge_runtime.timing import STAGES, timed
 from vcedge_runtime.video.masks import check_mask
 
@@ -159,12 +159,12 @@ class Tracker(Closing):
         """
         if not isinstance(model, str | Path | Bundle):
             raise TrackerError(
-                f"received {brief(model)} as a model; expected a shipped name, a bundle's folder "
+                f"received {show(model)} as a model; expected a shipped name, a bundle's folder "
                 "or an opened bundle"
             )
         workers = _as_whole(threads)
         if workers is None or workers < 0:
-            raise TrackerError(f"received {brief(threads)} threads; expected 0 or more")
+            raise TrackerError(f"received {show(threads)} threads; expected 0 or more")
         bundle = model if isinstance(model, Bundle) else Bundle.open(model)
         parts = bundle.composition.exchange(**_check_overrides(overrides))
         bundle = replace(bundle, composition=parts)
@@ -356,10 +356,10 @@ def _check_size(bundle: Bundle, size: int | None) -> int:
     """The working size, the bundle's own where it is None."""
     chosen = _as_whole(bundle.composition.size if size is None else size)
     least = 2 * bundle.composition.stride
-    if chosen is None or chosen < least:
+    if chosen is None or not least <= chosen <= LARGEST_SIZE:
         raise TrackerError(
-            f"received a working size of {brief(size)}; expected at least {least} pixels, a whole "
-            "number"
+            f"received a working size of {show(size)}; expected {least} to {LARGEST_SIZE} pixels, "
+            "a whole number"
         )
     return chosen
 
@@ -369,7 +369,7 @@ def _check_id(object_id: int) -> int:
     known = _as_whole(object_id)
     if known is None or not 1 <= known <= MAX_OBJECTS:
         raise TrackerError(
-            f"received object id {brief(object_id)}; expected 1 to {MAX_OBJECTS}, a whole number"
+            f"received object id {show(object_id)}; expected 1 to {MAX_OBJECTS}, a whole number"
         )
     return known
 
@@ -387,7 +387,7 @@ def _check_overrides(overrides: Mapping[str, Any] | None) -> Mapping[str, Any]:
         return {}
     if not isinstance(overrides, Mapping) or not all(isinstance(part, str) for part in overrides):
         raise TrackerError(
-            f"received overrides {brief(overrides)}; expected a mapping of parts by name, such as "
+            f"received overrides {show(overrides)}; expected a mapping of parts by name, such as "
             '{"memory": "dynamic"}'
         )
     return overrides

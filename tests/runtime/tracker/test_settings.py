@@ -159,15 +159,17 @@ def test_what_cannot_be_is_refused_before_a_graph_is_loaded(
     bundle = Bundle.open("base-edge")
     # Nothing can be loaded from here.
     with pytest.raises(BundleError, match=message):
-        Tracker.open(replace(bundle, folder=tmp_path), **given)
+        Tracker.open(replace(bundle, folder=tmp_path), overrides=given)
 
 
 def test_what_a_user_writes_is_what_a_program_gives() -> None:
     pytest.importorskip("onnxruntime", reason="onnxruntime runs the graphs; install vcedge[cpu]")
-    with Tracker.open("base-edge", memory="dynamic:adaptive=False", edges="off") as tracker:
+    given = {"memory": "dynamic:adaptive=False", "edges": "off"}
+    with Tracker.open("base-edge", overrides=given) as tracker:
         parts = tracker.bundle.composition
     assert parts == Bundle.open("base-edge").composition.exchange(memory="dynamic", edges=False)
-    with Tracker.open("srnet-edge", local="raw", interval="2", prototypes="no") as tracker:
+    given = {"local": "raw", "interval": "2", "prototypes": "no"}
+    with Tracker.open("srnet-edge", overrides=given) as tracker:
         parts = tracker.bundle.composition
     own = Bundle.open("srnet-edge").composition
     assert parts == replace(own, local="raw", interval=2, prototypes=False)
