@@ -163,11 +163,11 @@ def test_a_start_that_fails_leaves_the_video_that_was(
     tracker.step(frame)
 
 
-@pytest.mark.parametrize("size", [15, 0, -64, "64", 64.0, np.nan, True, [64]], ids=repr)
+@pytest.mark.parametrize("size", [15, 0, -64, 4097, "64", 64.0, np.nan, True, [64]], ids=repr)
 def test_a_working_size_under_two_cells_or_that_is_none_is_refused(
     tiny_bundle: Bundle, size: Any
 ) -> None:
-    shown = re.escape(f"working size of {size!r}; expected at least 16 pixels, a whole number")
+    shown = re.escape(f"working size of {size!r}; expected 16 to 4096 pixels, a whole number")
     with pytest.raises(TrackerError, match=shown):
         Tracker.open(tiny_bundle, size=size)
 
