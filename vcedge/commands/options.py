@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import wraps
+from functools import cache, wraps
 from types import MappingProxyType
 from typing import Any, TypeVar, cast
 
@@ -59,13 +59,20 @@ THREADS = click.option(
     show_default=True,
     help="Threads of an engine; 0 lets it choose.",
 )
-BACKEND = click.option(
-    "--backend",
-    type=click.Choice(BACKENDS),
-    default="cpu",
-    show_default=True,
-    help="What runs the graphs: ONNX Runtime on the CPU or in CUDA, or TensorRT.",
-)
+
+
+def _backend_option(default: str) -> Callable[[Any], Any]:
+    return click.option(
+        "--backend",
+        type=click.Choice(BACKENDS),
+        default=default,
+        show_default=True,
+        help="What runs the graphs: ONNX Runtime on the CPU or in CUDA, or TensorRT.",
+    )
+
+
+BACKEND = _backend_option("cpu")
+BACKEND_OF_MACHINE = _backend_option(BACKENDS[0])
 CUDA_GRAPHS = click.option(
     "--cuda-graphs/--no-cuda-graphs",
     default=None,
@@ -208,15 +215,16 @@ def open_tracker(
 def opened(function: Command) -> Command:
     """Give a command the options of a back-end; it takes them as keywords for ``Tracker.open``.
 
-    They come with ``tell`` and ``on_progress``, which show engines that are built.
+    They come with ``tell``, which says a thing once, however many trackers a command opens, and
+    ``on_progress``; both show engines that are built.
     """
 
     @wraps(function)
     def run(**given: Any) -> Any:
         builds = current_builds()
-        return function(**given, tell=builds.tell, on_progress=builds.advance)
+        return function(**given, tell=cache(builds.tell), on_progress=builds.advance)
 
-    return _give(cast(Command, run), CUDA_GRAPHS, BACKEND, THREADS)
+    return _give(cast(Command, run), CUDA_GRAPHS, BACKEND_OF_MACHINE, THREADS)
 
 
 def _give(function: Command, *options: Callable[[Any], Any]) -> Command:

@@ -103,17 +103,17 @@ def command(
         raise MaskError("pass either --mask or --points, for the first frame")
     bundle = Bundle.open(model or (DEFAULT_LABEL_MODEL if points else DEFAULT_MODEL))
     _warn_unverified(console, bundle)
-    with (
-        open_source(source) as video,
-        open_tracker(bundle, **chosen) as tracker,
-    ):
+    folder = out or default_output(source)
+    _refuse_own_output(source, folder)
+    with ExitStack() as opened_inputs:
+        video = opened_inputs.enter_context(open_source(source))
         read_first = partial(read_mask, binarize=binarize, resize=resize_mask)
-        if points:
-            tracker.require_points()
         first = read_points(points, frame_hw=video.frame_hw) if points else None
         drawn = read_first(mask, frame_hw=video.frame_hw) if mask else None
-        folder = out or default_output(source)
-        _refuse_own_output(source, folder)
+        # What is wrong with the input is said before a graph loads.
+        tracker = opened_inputs.enter_context(open_tracker(bundle, **chosen))
+        if points:
+            tracker.require_points()
         prepare_output(folder, overwrite=overwrite)
         report = SessionReport()
         sightings = Sightings("point" if points else "object", partial(_warn, console))

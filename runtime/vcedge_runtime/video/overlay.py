@@ -107,4 +107,4 @@ def _line_colours() -> NDArray[np.uint8]:
     """Give each id a light tone of its palette colour: (256, 1, 3) uint8, BGR, 127-255."""
     fill = _fill_colours().astype(np.float32)
     brightest = np.maximum(fill.max(axis=2, keepdims=True), 1)
-    return np.asarray((127 + 128 * fill / brightest).astype(np.uint8), np.uint8)
+    return np.asarray(127 + 128 * fill / brightest, np.uint8)

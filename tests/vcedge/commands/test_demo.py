@@ -29,7 +29,7 @@ OVERLAY = Path("vcedge-out/demo/overlay.mp4")
 def demo(tiny_bundle: Bundle) -> list[object]:
     """The command with the tiny model; the clip is rendered at its own size, 480x854."""
     pytest.importorskip("onnxruntime", reason="the graphs run in it; install vcedge[cpu]")
-    model = ["--model", tiny_bundle.folder, "--size", 48, "--threads", 1]
+    model = ["--model", tiny_bundle.folder, "--size", 48, "--threads", 1, "--backend", "cpu"]
     return ["demo", *model, "--frames", 3]
 
 
@@ -72,7 +72,7 @@ def test_the_next_commands_run_as_they_are_printed(run: Run, demo: list[object])
             followed = run(*shlex.split(hint))
             assert (followed.returncode, followed.stderr) == (0, ""), hint
     assert ["--mask" in hint for hint in hints] == [True, False]
-    assert "--size 48 --threads 1" in hints[1]
+    assert "--size 48 --threads 1 --backend cpu" in hints[1]
     assert "tracked 2 points through 3 frames" in followed.stdout
     # The clip is compressed; its first mask is exact.
     mask = read_label_png(OVERLAY.parent / "first.png")

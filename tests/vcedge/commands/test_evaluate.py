@@ -48,7 +48,7 @@ def predictions(davis: Path, tmp_path: Path) -> Path:
 @pytest.fixture
 def track_options(tiny_bundle: Bundle) -> list[object]:
     pytest.importorskip("onnxruntime", reason="the graphs run in it; install vcedge[cpu]")
-    return ["--model", tiny_bundle.folder, "--size", 48, "--threads", 1]
+    return ["--model", tiny_bundle.folder, "--size", 48, "--threads", 1, "--backend", "cpu"]
 
 
 def shift(mask: Image, pixels: int) -> Image:

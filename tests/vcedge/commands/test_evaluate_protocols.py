@@ -28,7 +28,7 @@ FRAMES, HW, STEP = 4, (64, 96), 2
 @pytest.fixture
 def model(tiny_bundle: Bundle) -> list[object]:
     pytest.importorskip("onnxruntime", reason="the graphs run in it; install vcedge[cpu]")
-    return ["--model", tiny_bundle.folder, "--threads", 1]
+    return ["--model", tiny_bundle.folder, "--threads", 1, "--backend", "cpu"]
 
 
 @pytest.fixture

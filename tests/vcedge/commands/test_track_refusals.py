@@ -17,6 +17,7 @@ import pytest
 from numpy.typing import NDArray
 
 from vcedge_runtime.model.bundle import Bundle
+from vcedge_runtime.tracker import Tracker
 from vcedge_runtime.video.opencv import quiet_opencv
 from vcedge_runtime.video.palette import davis_palette, read_label_png, write_label_png
 
@@ -204,6 +205,20 @@ def test_points_that_are_not_in_the_frame(refuse_untouched: Refuse, make_clip: M
     Path("joints.csv").write_text("name,x,y\nnose,1000,1\n")
     line = refuse_untouched("track", clip.source, "--points", "joints.csv", "--model", clip.model)
     assert "expected x from 0 to 63" in line
+
+
+def test_what_is_wrong_with_the_input_is_said_before_a_graph_loads(
+    refuse_untouched: Refuse, make_clip: MakeClip, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def load(*_: object, **__: object) -> None:
+        raise AssertionError("a tracker was opened")
+
+    monkeypatch.setattr(Tracker, "open", load)
+    clip = make_clip(frames=2)
+    Path("joints.csv").write_text("name,x,y\nnose,1000,1\n")
+    refuse_untouched("track", clip.source, "--points", "joints.csv", "--model", clip.model)
+    write_label_png(clip.mask, np.zeros_like(clip.labels))
+    refuse_untouched(*clip.arguments)
 
 
 def test_an_empty_mask(refuse_untouched: Refuse, make_clip: MakeClip) -> None:
