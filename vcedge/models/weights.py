@@ -10,11 +10,12 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from vcedge.models.network import KeyNetwork
 from vcedge.models.srnet import SRNET_PROFILES, SRNet
 from vcedge_runtime.errors import BundleError
+from vcedge_runtime.files import write_whole
 
 Network = KeyNetwork | SRNet
 """What weights are of."""
@@ -48,9 +49,7 @@ def save_weights(network: Network, path: Path, facts: Mapping[str, Any]) -> None
     }
     known = {**facts, **network.parts}
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    save_file(tensors, partial, {"facts": json.dumps(known)})
-    partial.replace(path)
+    write_whole(path, save(tensors, {"facts": json.dumps(known)}), synced=True)
 
 
 def load_weights(source: str | Path) -> Weights:
