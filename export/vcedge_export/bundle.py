@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +17,7 @@ from vcedge_export.precision import lower_precision, name_dearest
 from vcedge_export.proof import compose, open_modules, plan_export, prove
 from vcedge_export.verify import TruthClip
 from vcedge_runtime.errors import ExportError, OutputError
+from vcedge_runtime.files import writing_folder
 from vcedge_runtime.frames.resizing import working_size
 from vcedge_runtime.model.bundle import MANIFEST, Bundle, GraphFile, sha256_of
 from vcedge_runtime.model.composition import Composition
@@ -54,16 +54,10 @@ def export_bundle(
         BundleError: the options cannot be.
     """
     _require_free(folder, options.overwrite)
-    partial = folder.with_name(folder.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    try:
-        partial.mkdir(parents=True)
-    except OSError as exc:
-        raise OutputError(f"{folder} cannot be written: {exc}") from exc
-    try:
+    with writing_folder(folder) as place:
         model = plan_export(weights, options)
         facts = facts_as_exported(weights, model.composition, options)
-        bundle = _write_graphs(model, partial, folder.name, facts, on_stage)
+        bundle = _write_graphs(model, place, folder.name, facts, on_stage)
         on_stage("precision")
         first = CalibrationClip(clip.label, clip.frames, clip.masks[0])
         bundle, quantisers = lower_precision(bundle, options, first)
@@ -73,10 +67,6 @@ def export_bundle(
         proven = replace(bundle, verification=found)
         _refuse_loss(proven, quantisers, options.max_drop)
         proven.save()
-        shutil.rmtree(folder, ignore_errors=True)
-        partial.replace(folder)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
     proven = replace(proven, folder=folder)
     return proven if options.engines is None else _prove_engines(proven, model, clip, options)
 

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from vcedge.models.graph import GraphModule
 from vcedge_runtime.errors import ExportError
+from vcedge_runtime.files import write_whole
 from vcedge_runtime.model.spec import GraphSpec
 
 OPSET = 19
@@ -69,10 +70,12 @@ def export_onnx(module: GraphModule, lengths: Mapping[str, int], path: Path) -> 
 
 
 def save_onnx(model: onnx.ModelProto, path: Path) -> None:
-    """Write a graph; the file is replaced as a whole."""
-    partial = path.with_suffix(".partial")
-    onnx.save(model, partial)
-    partial.replace(path)
+    """Write a graph; the file is replaced as a whole.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    write_whole(path, model.SerializeToString(), synced=True)
 
 
 def run_onnx(

@@ -192,8 +192,8 @@ def test_a_failure_leaves_nothing_and_keeps_what_was(
 
 
 def test_what_an_earlier_run_left_is_swept_away(quick_export: Export, tmp_path: Path) -> None:
-    (tmp_path / "new.partial").mkdir()
-    (tmp_path / "new.partial" / "junk").write_text("half")
+    (tmp_path / ".new.0123abcd.part").mkdir()
+    (tmp_path / ".new.0123abcd.part" / "junk").write_text("half")
     quick_export(tmp_path / "new")
     assert [path.name for path in tmp_path.iterdir()] == ["new"]
     assert not (tmp_path / "new" / "junk").exists()

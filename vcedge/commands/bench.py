@@ -32,10 +32,10 @@ from vcedge.commands.tables import make_fact_list, make_table, open_console
 from vcedge.doctor.machine import MachineReport, describe_machine
 from vcedge_runtime.demo.clip import DemoClip, render_demo_clip
 from vcedge_runtime.errors import MaskError, OutputError, TrackerError
+from vcedge_runtime.files import write_whole
 from vcedge_runtime.model.bundle import DEFAULT_MODEL, Bundle
 from vcedge_runtime.tracker import Tracker
 from vcedge_runtime.video.masks import read_mask
-from vcedge_runtime.video.partial import write_whole
 from vcedge_runtime.video.sinks import OverlayVideo
 from vcedge_runtime.video.sources import Frame, Source, open_source
 

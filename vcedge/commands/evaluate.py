@@ -24,10 +24,10 @@ from vcedge.evaluation.davis_folders import find_frames, find_mask_folders, list
 from vcedge.evaluation.youtube import read_meta, track_videos
 from vcedge.evaluation.youtube_score import HoldoutScore, read_categories, score_holdout
 from vcedge_runtime.errors import EvaluationError
+from vcedge_runtime.files import write_whole
 from vcedge_runtime.session import SessionReport, track_frames
 from vcedge_runtime.tracker import Tracker
 from vcedge_runtime.video.masks import read_mask
-from vcedge_runtime.video.partial import write_whole
 from vcedge_runtime.video.prefetch import prefetch
 from vcedge_runtime.video.sinks import MaskFolder, prepare_output
 from vcedge_runtime.video.sources import open_source

@@ -25,8 +25,8 @@ from vcedge_export.verify import OutputDifference, TruthClip
 from vcedge_runtime.engines.base import Engine
 from vcedge_runtime.engines.opening import BACKENDS
 from vcedge_runtime.errors import BundleError, ExportError
+from vcedge_runtime.files import write_whole
 from vcedge_runtime.model.bundle import MANIFEST, Bundle
-from vcedge_runtime.video.partial import write_whole
 
 
 @click.command(name="verify")

@@ -10,11 +10,12 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from vcedge.models.network import KeyNetwork
 from vcedge.models.srnet import SRNET_PROFILES, SRNet
 from vcedge_runtime.errors import BundleError
+from vcedge_runtime.files import write_whole
 from vcedge_runtime.model.composition import KINDS, kind_of, part_from_json
 
 Network = KeyNetwork | SRNet
@@ -58,9 +59,8 @@ def save_weights(
     }
     known = {**facts, **network.parts}
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    save_file(tensors, partial, _write_metadata(known, composition or {}))
-    partial.replace(path)
+    metadata = _write_metadata(known, composition or {})
+    write_whole(path, save(tensors, metadata), synced=True)
 
 
 def load_weights(source: str | Path) -> Weights:

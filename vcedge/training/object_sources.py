@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import hashlib
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 
 from vcedge.training.corpus import find_videos, load_video
 from vcedge_runtime.errors import MaskError, TrainingError
+from vcedge_runtime.files import writing_whole
 from vcedge_runtime.video.palette import read_label_png
 
 Picture = NDArray[np.uint8]
@@ -120,9 +120,8 @@ def _load_masks(
     target = cache / name
     if not target.exists():
         masks = np.stack([_read_mask(path, (height, width), short_side) for path in paths])
-        partial = target.with_suffix(f".{os.getpid()}.partial.npy")
-        np.save(partial, _name_objects(masks))
-        partial.replace(target)
+        with writing_whole(target) as place:
+            np.save(place, _name_objects(masks))
     mapped: NDArray[np.uint8] = np.load(target, mmap_mode="r")
     return mapped
 

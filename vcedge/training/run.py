@@ -23,6 +23,7 @@ from vcedge.training.objective import Objective
 from vcedge.training.processes import Processes
 from vcedge.training.settings import RunSettings
 from vcedge_runtime.errors import TrainingError
+from vcedge_runtime.files import write_whole, writing_whole
 
 AVERAGE_DECAY = 0.995
 """Of the moving average of the weights, which is what a run delivers (our choice)."""
@@ -136,9 +137,8 @@ class TrainingRun:
         if not self.processes.first:
             return
         self._out.mkdir(parents=True, exist_ok=True)
-        partial = self.checkpoint_path.with_suffix(".partial")
-        torch.save({"settings": self._identity(), **self._state()}, partial)
-        partial.replace(self.checkpoint_path)
+        with writing_whole(self.checkpoint_path, synced=True) as place, place.open("wb") as file:
+            torch.save({"settings": self._identity(), **self._state()}, file)
 
     def resume(self) -> None:
         """Take up the run where its checkpoint stands.
@@ -238,9 +238,7 @@ class TrainingRun:
         if not path.exists():
             return
         kept = [line for line in path.read_text().splitlines(True) if self._stands(line)]
-        partial = path.with_suffix(".partial")
-        partial.write_text("".join(kept))
-        partial.replace(path)
+        write_whole(path, "".join(kept).encode())
 
     def _stands(self, line: str) -> bool:
         try:

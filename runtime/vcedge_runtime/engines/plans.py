@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from vcedge_runtime.errors import OutputError
+from vcedge_runtime.files import unwritable, write_whole
 from vcedge_runtime.model.bundle import Bundle
 
 Facts = Mapping[str, Any]
@@ -115,12 +115,8 @@ class PlanCache:
         """
         path, beside = self._paths(graph, facts)
         told = {"facts": dict(facts), "sha256": hashlib.sha256(plan).hexdigest(), **findings}
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            _write_whole(path, plan)
-            _write_whole(beside, (json.dumps(told, indent=1) + "\n").encode())
-        except OSError as exc:
-            raise OutputError(f"the engine {path} cannot be written: {exc}") from exc
+        self.keep(path.name, plan)
+        self.keep(beside.name, (json.dumps(told, indent=1) + "\n").encode())
         return path
 
     def read(self, name: str) -> bytes:
@@ -138,9 +134,9 @@ class PlanCache:
         """
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            _write_whole(self.folder / name, content)
         except OSError as exc:
-            raise OutputError(f"{self.folder / name} cannot be written: {exc}") from exc
+            raise unwritable(self.folder, exc) from exc
+        write_whole(self.folder / name, content, synced=True)
 
     def _paths(self, graph: str, facts: Facts) -> tuple[Path, Path]:
         text = json.dumps(facts, sort_keys=True)
@@ -176,9 +172,3 @@ def _read_facts(path: Path) -> dict[str, Any] | None:
     except (OSError, ValueError):
         return None
     return value if isinstance(value, dict) else None
-
-
-def _write_whole(path: Path, content: bytes) -> None:
-    partial = path.with_name(path.name + ".partial")
-    partial.write_bytes(content)
-    partial.replace(path)

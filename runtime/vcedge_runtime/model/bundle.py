@@ -10,7 +10,8 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Annotated, Any
 
-from vcedge_runtime.errors import BundleError, OutputError
+from vcedge_runtime.errors import BundleError
+from vcedge_runtime.files import write_whole
 from vcedge_runtime.model.composition import Composition
 from vcedge_runtime.model.object_composition import ObjectComposition
 from vcedge_runtime.model.spec import GraphSpec
@@ -176,12 +177,8 @@ class Bundle:
         value = {**asdict(self), "composition": self.composition.to_json()}
         del value["folder"]
         value["graphs"] = {name: graph.to_json() for name, graph in self.graphs.items()}
-        partial = self.folder / f"{MANIFEST}.partial"
-        try:
-            partial.write_text(json.dumps({"format": FORMAT, **value}, indent=1) + "\n")
-            partial.replace(self.folder / MANIFEST)
-        except OSError as exc:
-            raise OutputError(f"{self.folder / MANIFEST} cannot be written: {exc}") from exc
+        text = json.dumps({"format": FORMAT, **value}, indent=1) + "\n"
+        write_whole(self.folder / MANIFEST, text.encode(), synced=True)
 
 
 def shipped_models() -> list[str]:

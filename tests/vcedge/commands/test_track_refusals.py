@@ -305,7 +305,7 @@ def test_a_place_that_cannot_be_written(refuse: Refuse, make_clip: MakeClip) -> 
     line = refuse(*clip.arguments, "--out", clip.mask / "out")
     assert "cannot be written (Not a directory)" in line
     line = refuse(*clip.arguments, "--out", clip.mask)
-    assert "cannot be written (File exists); free the place or choose another --out" in line
+    assert "cannot be written (File exists); free the place or choose another" in line
 
 
 def test_a_folder_without_permission(

@@ -136,11 +136,13 @@ def test_an_interrupted_save_leaves_the_former_file(
     save_weights(network, path, FACTS)
     before = path.read_bytes()
 
-    def stop(tensors: object, file: Path, metadata: object) -> None:
-        file.write_bytes(b"half")
+    write = Path.write_bytes
+
+    def stop(file: Path, data: bytes) -> None:
+        write(file, b"half")
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(weights_module, "save_file", stop)
+    monkeypatch.setattr(Path, "write_bytes", stop)
     with pytest.raises(KeyboardInterrupt):
         save_weights(network, path, {})
     assert path.read_bytes() == before

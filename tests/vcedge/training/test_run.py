@@ -8,7 +8,7 @@ import signal
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import pytest
@@ -363,8 +363,8 @@ def test_a_save_that_is_killed_leaves_the_former_checkpoint(
     run = make_run(tmp_path)
     run.save()
 
-    def stop(state: object, path: Path) -> None:
-        path.write_bytes(b"half")
+    def stop(state: object, file: BinaryIO) -> None:
+        file.write(b"half")
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
