@@ -84,7 +84,7 @@ class LabelPredictor:
             slots,
             grid_hw,
             parts.key_dim,
-            _allocated_channels(objects + 1),
+            count_channels(objects),
             refined=parts.value_extraction,
             colours=both_ways,
             enhanced=self._etas is not None,
@@ -274,7 +274,7 @@ class LabelPredictor:
         used = set(self._channel_of.values())
         channel = next(c for c in count(1) if c not in used)
         if channel >= self.bank.channels:
-            self.bank.widen(_allocated_channels(channel + 1))
+            self.bank.widen(count_channels(channel))
             self.propagation.reader.resize(self.bank.values.shape[-1])
         return channel
 
@@ -376,8 +376,9 @@ class LabelPredictor:
         return read
 
 
-def _allocated_channels(wanted: int) -> int:
-    return -(-(wanted + 1) // LABEL_STEP) * LABEL_STEP
+def count_channels(objects: int) -> int:
+    """Label channels that are allocated for some objects: the background's and spare ones too."""
+    return -(-(objects + 2) // LABEL_STEP) * LABEL_STEP
 
 
 def takes_flow(encoder: GraphSpec) -> bool:
