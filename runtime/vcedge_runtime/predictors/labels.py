@@ -309,7 +309,7 @@ class LabelPredictor:
                 flow.step(lab, out=self._flow_image.host[0])
         push_blocks([self._image, self._flow_image], timings)
         with timed(timings, "encode"):
-            self._engines["encoder"].run(inputs, {"key": self.bank.raw_key_block.shared[slot]})
+            self._engines["encoder"].run(inputs, {"key": self.bank.raw_keys[slot]})
         if self._tokens:
             with timed(timings, "values"):
                 self._refine(frame, slot)
@@ -326,7 +326,7 @@ class LabelPredictor:
         past = VALUE_REFERENCES.read(frame, self._annotated) if frame else [0]
         slots = [held[number] for number in past if number in held][-places:]
         missing = places - len(slots)
-        keys = bank.raw_key_block.shared
+        keys = bank.raw_keys
         inputs = {
             "x": keys[slot],
             "keys": keys,
