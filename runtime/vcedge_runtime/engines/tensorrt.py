@@ -21,8 +21,8 @@ from vcedge_runtime.engines.plans import (
     ignore_progress,
 )
 from vcedge_runtime.engines.tensorrt_build import (
+    LOG,
     BuildSettings,
-    Log,
     Spans,
     build_plan,
     fix_sizes,
@@ -117,13 +117,14 @@ class TensorRTEngine:
     def _open(self, lengths: Lengths) -> None:
         self._unload()
         sizes = fix_sizes(lengths, self._spans)
-        logger = Log()
-        trt.init_libnvinfer_plugins(logger, "")
+        # What was said before is of other graphs.
+        LOG.take()
+        trt.init_libnvinfer_plugins(LOG, "")
         facts = self._facts(sizes)
         found = self._cache.find(self.spec.name, facts)
         if found.plan is not None:
             try:
-                self._loaded = self._load(found.plan, sizes, logger)
+                self._loaded = self._load(found.plan, sizes)
                 return
             except PlanError as exc:
                 found = Found(None, str(exc))
@@ -134,10 +135,9 @@ class TensorRTEngine:
             sizes,
             self._settings,
             self._cache,
-            logger,
             self._on_progress,
         )
-        self._loaded = self._load(built.plan, sizes, logger)
+        self._loaded = self._load(built.plan, sizes)
         layers = self._loaded.count_layers()
         try:
             path = self._cache.store(self.spec.name, facts, built.plan, {"layers": layers})
@@ -147,11 +147,9 @@ class TensorRTEngine:
             self._tell(f"WARNING: {exc}; it will be built again")
         self._check_precision(layers)
 
-    def _load(self, plan: bytes, sizes: Spans, logger: Log) -> LoadedPlan:
+    def _load(self, plan: bytes, sizes: Spans) -> LoadedPlan:
         records = self._settings.cuda_graphs
-        return LoadedPlan(
-            self.spec, plan, sizes, self._cuda, logger, records=records, tell=self._tell
-        )
+        return LoadedPlan(self.spec, plan, sizes, self._cuda, records=records, tell=self._tell)
 
     def _facts(self, sizes: Spans) -> dict[str, Any]:
         return {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -41,21 +42,26 @@ class BuildSettings:
 
 
 class Log(trt.ILogger):  # type: ignore[misc]
-    """Keeps TensorRT's errors."""
+    """Keeps TensorRT's last errors."""
 
     def __init__(self) -> None:
         super().__init__()
-        self._lines: list[str] = []
+        self._lines = deque[str](maxlen=3)
 
-    @property
-    def said(self) -> str:
-        """The last errors, in one line."""
-        return "; ".join(" ".join(line.split()) for line in self._lines[-3:]) or "it says no more"
+    def take(self) -> str:
+        """The last errors since this was called, in one line."""
+        lines = [" ".join(line.split()) for line in self._lines]
+        self._lines.clear()
+        return "; ".join(lines) or "it says no more"
 
     def log(self, severity: trt.ILogger.Severity, msg: str) -> None:
         """Take a message."""
         if severity in (trt.ILogger.Severity.INTERNAL_ERROR, trt.ILogger.Severity.ERROR):
             self._lines.append(msg)
+
+
+LOG = Log()
+"""The one of the process: TensorRT keeps the first that it is given, and tells no other."""
 
 
 class Monitor(trt.IProgressMonitor):  # type: ignore[misc]
@@ -109,7 +115,6 @@ def build_plan(
     sizes: Spans,
     settings: BuildSettings,
     cache: PlanCache,
-    logger: Log,
     on_progress: Callable[[BuildProgress], None],
 ) -> Built:
     """Build an engine; nothing is written.
@@ -120,16 +125,15 @@ def build_plan(
         sizes: of every named length.
         settings: of the build.
         cache: where timings of former builds are kept.
-        logger: takes TensorRT's messages.
         on_progress: told how far it is.
 
     Raises:
         EngineError: TensorRT cannot parse or build it.
         BaseException: what ``on_progress`` raised, Ctrl-C among it.
     """
-    builder = trt.Builder(logger)
+    builder = trt.Builder(LOG)
     network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
-    parser = trt.OnnxParser(network, logger)
+    parser = trt.OnnxParser(network, LOG)
     if not parser.parse(path.read_bytes()):
         found = [parser.get_error(index) for index in range(parser.num_errors)]
         told = "; ".join(f"{e.node_operator()} {e.node_name()}: {e.desc()}" for e in found)
@@ -157,7 +161,7 @@ def build_plan(
         raise monitor.stopped
     if plan is None:
         raise EngineError(
-            f"TensorRT {trt.__version__} cannot build {spec.name}: {logger.said}; a lower "
+            f"TensorRT {trt.__version__} cannot build {spec.name}: {LOG.take()}; a lower "
             "--size or workspace needs less memory"
         )
     timings = config.get_timing_cache()

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from vcedge_runtime.engines.plans import Span
+from vcedge_runtime.memory.bank import COLOURS
 from vcedge_runtime.model.composition import Composition
 from vcedge_runtime.model.object_composition import ObjectComposition
+from vcedge_runtime.predictors.labels import count_channels
 from vcedge_runtime.predictors.objects import TOGETHER
-from vcedge_runtime.propagation.reader import DEVICE_LOGIT_BYTES, TILE
+from vcedge_runtime.propagation.reader import DEVICE_LOGIT_BYTES, TILE, count_together
 from vcedge_runtime.sampling.windows import count_tiles
 
 OBJECTS = 8
@@ -35,10 +37,14 @@ def find_spans(
         grouped = "H" in lengths and "labels" not in lengths
         mosts["objects"] = TOGETHER if grouped else OBJECTS
         mosts["labels"] = OBJECTS + 1
+    else:
+        mosts["channels"] = COLOURS + count_channels(OBJECTS)
     if "tiles" in lengths:
         rows = lengths["queries"] if "queries" in lengths else lengths["columns"]
-        together = max(1, DEVICE_LOGIT_BYTES // (4 * rows * lengths["patch"]))
-        mosts["tiles"] = min(count_tiles((lengths["h"], lengths["w"]), TILE), together)
+        tiles = count_tiles((lengths["h"], lengths["w"]), TILE)
+        mosts["tiles"] = count_together(
+            tiles, rows, lengths["patch"], parts.memory.references, DEVICE_LOGIT_BYTES
+        )
     return {name: _reach(name, most, lengths) for name, most in mosts.items() if name in lengths}
 
 
