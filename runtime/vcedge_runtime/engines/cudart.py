@@ -15,6 +15,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from vcedge_runtime.errors import EngineError, MissingExtraError
+from vcedge_runtime.installing import how_to_install
 
 LIBRARIES = ("libcudart.so.12", "libcudart.so.13", "libcudart.so")
 _TO_DEVICE, _TO_HOST, _WITHIN = 1, 2, 3
@@ -213,8 +214,8 @@ def _load(libraries: Sequence[str]) -> ctypes.CDLL:
         except OSError as exc:
             reasons.append(str(exc))
     raise MissingExtraError(
-        f"CUDA's run time is not installed ({'; '.join(reasons)}); it comes with JetPack, or run: "
-        'pip install "vcedge[tensorrt]"'
+        f"CUDA's run time is not installed ({'; '.join(reasons)}); it comes with JetPack, or "
+        f"run: {how_to_install('tensorrt')}"
     )
 
 

@@ -11,6 +11,7 @@ from vcedge_runtime.engines.cudart import Cuda
 from vcedge_runtime.engines.onnxruntime import CUDA, engine_from_bundle, require_provider
 from vcedge_runtime.engines.plans import BuildProgress, ignore_progress
 from vcedge_runtime.errors import MissingExtraError, TrackerError
+from vcedge_runtime.installing import how_to_install
 from vcedge_runtime.model.bundle import Bundle
 from vcedge_runtime.model.composition import Composition
 from vcedge_runtime.model.spec import GraphSpec
@@ -73,7 +74,7 @@ def open_engines(
     except ImportError as exc:
         raise MissingExtraError(
             "TensorRT is not installed; it comes with JetPack, or run: "
-            'pip install "vcedge[tensorrt]"'
+            f"{how_to_install('tensorrt')}"
         ) from exc
     settings = BuildSettings(cuda_graphs=cuda_graphs is not False)
     with closing(Cuda()) as cuda:
