@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from vcedge.models.weights import Weights
     from vcedge_export.verify import TruthClip
 
+TINY = Path(__file__).parent / "data" / "tiny"
+"""A bundle of a few kB, which ``data/make_tiny.py`` wrote."""
 KEY_SPREAD = 1.0
 """Standard deviation of a key's channels: a cell then matches itself, as after training."""
 
@@ -142,7 +144,13 @@ def tiny_clip() -> TruthClip:
 
 
 @pytest.fixture(scope="session")
-def tiny_bundle(
+def tiny_bundle() -> Bundle:
+    """A bundle for small frames that needs no PyTorch; tests must not change its folder."""
+    return Bundle.open(TINY)
+
+
+@pytest.fixture(scope="session")
+def exported_bundle(
     tiny_weights: Weights, tiny_clip: TruthClip, tmp_path_factory: pytest.TempPathFactory
 ) -> Bundle:
     """A bundle of ``tiny_weights``, for small frames; tests must not change its folder."""
