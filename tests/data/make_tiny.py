@@ -1,7 +1,7 @@
 """Makes ``tiny``: a bundle that propagates labels, small enough to lie beside the tests.
 
-Its encoder is a mean and a convolution, so that trackers are tested where they run, without PyTorch. From
-the repository's root: ``python -m tests.data.make_tiny``.
+Its encoder is a mean and a convolution: trackers are tested where they run, without PyTorch.
+From the repository's root: ``python -m tests.data.make_tiny``.
 """
 
 from __future__ import annotations

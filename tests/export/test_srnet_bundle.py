@@ -13,7 +13,7 @@ from vcedge.models.srnet_graphs import AlignmentGraph
 from vcedge.models.weights import Weights, load_weights, save_weights
 from vcedge_export.onnx import export_onnx
 from vcedge_export.plan import ExportOptions
-from vcedge_export.proof import plan_export
+from vcedge_export.planning import plan_export
 from vcedge_runtime.demo.clip import render_demo_clip
 from vcedge_runtime.engines.onnxruntime import OnnxRuntimeEngine
 from vcedge_runtime.errors import BundleError, ExportError
