@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -178,6 +180,16 @@ def mer_bundle(tiny_clip: TruthClip, tmp_path_factory: pytest.TempPathFactory) -
 
 @pytest.fixture(scope="session")
 def srnet_bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """The shipped SRNet for small frames; tests must not change its folder."""
+    shipped = Bundle.open("srnet-edge")
+    folder = Path(shutil.copytree(shipped.folder, tmp_path_factory.mktemp("bundles") / "srnet"))
+    small = replace(shipped.composition, size=96)
+    replace(shipped, folder=folder, name="srnet", composition=small).save()
+    return Bundle.open(folder)
+
+
+@pytest.fixture(scope="session")
+def exported_srnet_bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     """The shipped SRNet, exported and proven on 60 small frames; tests must not change its folder.
 
     Untrained masks would hang on the last bit of a logit.
