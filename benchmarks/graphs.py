@@ -17,7 +17,7 @@ from vcedge.doctor.machine import describe_machine
 from vcedge.models.srnet import SRNet
 from vcedge.models.weights import load_weights
 from vcedge_export.plan import ExportedModel, ExportOptions
-from vcedge_export.proof import plan_export
+from vcedge_export.planning import plan_export
 from vcedge_runtime.engines.onnxruntime import OnnxRuntimeEngine
 from vcedge_runtime.errors import VcedgeError
 from vcedge_runtime.frames.resizing import working_size

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
     from vcedge.models.weights import Weights
     from vcedge_export.verify import TruthClip
 
+TINY = Path(__file__).parent / "data" / "tiny"
+"""A bundle of a few kB, which ``data/make_tiny.py`` wrote."""
 KEY_SPREAD = 1.0
 """Standard deviation of a key's channels: a cell then matches itself, as after training."""
 
@@ -161,7 +165,13 @@ def tiny_clip() -> TruthClip:
 
 
 @pytest.fixture(scope="session")
-def tiny_bundle(
+def tiny_bundle() -> Bundle:
+    """A bundle for small frames that needs no PyTorch; tests must not change its folder."""
+    return Bundle.open(TINY)
+
+
+@pytest.fixture(scope="session")
+def exported_bundle(
     tiny_weights: Weights, tiny_clip: TruthClip, tmp_path_factory: pytest.TempPathFactory
 ) -> Bundle:
     """A bundle of ``tiny_weights``, for small frames; tests must not change its folder."""
@@ -189,6 +199,16 @@ def mer_bundle(tiny_clip: TruthClip, tmp_path_factory: pytest.TempPathFactory) -
 
 @pytest.fixture(scope="session")
 def srnet_bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """The shipped SRNet for small frames; tests must not change its folder."""
+    shipped = Bundle.open("srnet-edge")
+    folder = Path(shutil.copytree(shipped.folder, tmp_path_factory.mktemp("bundles") / "srnet"))
+    small = replace(shipped.composition, size=96)
+    replace(shipped, folder=folder, name="srnet", composition=small).save()
+    return Bundle.open(folder)
+
+
+@pytest.fixture(scope="session")
+def exported_srnet_bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     """The shipped SRNet, exported and proven on 60 small frames; tests must not change its folder.
 
     Untrained masks would hang on the last bit of a logit.

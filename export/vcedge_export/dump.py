@@ -11,8 +11,8 @@ from polygraphy.comparator import RunResults
 from polygraphy.comparator.struct import IterationResult
 from polygraphy.json import save_json
 
-from vcedge_export.onnx import run_onnx
-from vcedge_export.verify import OutputDifference, bounds_of
+from vcedge_export.differences import OutputDifference, bounds_of
+from vcedge_export.onnx_files import run_onnx
 from vcedge_runtime.buffers import HostArray
 from vcedge_runtime.files import unwritable, writing_whole
 from vcedge_runtime.model.bundle import Bundle

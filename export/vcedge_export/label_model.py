@@ -10,7 +10,7 @@ from vcedge.models.graph import GraphModule
 from vcedge.models.network import KeyNetwork
 from vcedge.models.readout import ColumnTotal, LabelReadout
 from vcedge.models.value_extraction import FrameValues
-from vcedge_export.plan import ExportedModel, ExportOptions
+from vcedge_export.plan import RADIUS, TEMPERATURE, ExportedModel, ExportOptions
 from vcedge_runtime.errors import ExportError
 from vcedge_runtime.model.composition import Composition
 from vcedge_runtime.predictors.labels import VALUE_REFERENCES
@@ -18,11 +18,6 @@ from vcedge_runtime.sampling.alignment import AlignmentSettings
 
 DEFAULT_SIZES = {"edge": 480, "paper": 240}
 """Default working size of a profile; the J&F-against-speed table of the README is the reason."""
-RADIUS = 12
-"""Default window radius in key cells."""
-TEMPERATURE = 0.5
-"""Default temperature: best for the shipped weights (our choice, measured on the development
-sequences)."""
 
 
 def plan_label_model(

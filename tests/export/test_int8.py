@@ -13,7 +13,7 @@ from vcedge_calibration.recording import CalibrationClip
 from vcedge_export.half import to_half
 from vcedge_export.half_rounding import round_like_half
 from vcedge_export.int8 import METHODS, Int8Settings, Quantiser, Sample
-from vcedge_export.onnx import run_onnx
+from vcedge_export.onnx_files import run_onnx
 from vcedge_export.plan import ExportOptions
 from vcedge_export.precision import lower_precision
 from vcedge_runtime.errors import ExportError

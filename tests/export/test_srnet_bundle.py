@@ -13,7 +13,7 @@ from vcedge.models.srnet_graphs import AlignmentGraph
 from vcedge.models.weights import Weights, load_weights, save_weights
 from vcedge_export.onnx import export_onnx
 from vcedge_export.plan import ExportOptions
-from vcedge_export.proof import plan_export
+from vcedge_export.planning import plan_export
 from vcedge_runtime.demo.clip import render_demo_clip
 from vcedge_runtime.engines.onnxruntime import OnnxRuntimeEngine
 from vcedge_runtime.errors import BundleError, ExportError
@@ -39,8 +39,8 @@ def weights() -> Weights:
     return load_weights("srnet-edge")
 
 
-def test_the_bundle_says_what_it_is_made_of(srnet_bundle: Bundle) -> None:
-    opened = Bundle.open(srnet_bundle.folder)
+def test_the_bundle_says_what_it_is_made_of(exported_srnet_bundle: Bundle) -> None:
+    opened = Bundle.open(exported_srnet_bundle.folder)
     parts = opened.composition
     assert isinstance(parts, ObjectComposition)
     assert set(opened.graphs) == GRAPHS == parts.graphs
@@ -53,12 +53,14 @@ def test_the_bundle_says_what_it_is_made_of(srnet_bundle: Bundle) -> None:
     assert cost == pytest.approx(12.3e9, rel=0.01)
 
 
-def test_the_work_of_an_object_is_counted_apart(srnet_bundle: Bundle, weights: Weights) -> None:
+def test_the_work_of_an_object_is_counted_apart(
+    exported_srnet_bundle: Bundle, weights: Weights
+) -> None:
     model = plan_export(weights, ExportOptions(size=96))
     # 96 pixels of a frame of 16 to 9.
     lengths = {**model.lengths_at((96, 176)), "objects": 3}
     for name in GRAPHS - {"memory_read"}:
-        graph = srnet_bundle.graphs[name]
+        graph = exported_srnet_bundle.graphs[name]
         cost = graph.macs_per_pixel + 3 * graph.macs_per_object
         assert 96 * 176 * cost == pytest.approx(model.modules[name].count_macs(lengths)), name
         assert (graph.macs_per_object > 0) == (name not in ("query_encoder", "soft_aggregation"))
@@ -71,8 +73,8 @@ def test_lengths_of_an_image_grow_with_it_and_no_others(weights: Weights) -> Non
     assert lengths == {**model.lengths, **grown}
 
 
-def test_sixty_frames_in_a_closed_loop_are_the_models(srnet_bundle: Bundle) -> None:
-    found = srnet_bundle.verification
+def test_sixty_frames_in_a_closed_loop_are_the_models(exported_srnet_bundle: Bundle) -> None:
+    found = exported_srnet_bundle.verification
     assert found["passes"] is True
     assert found["frames"] == 60
     # Two tenths of a point of J&F over the clip.

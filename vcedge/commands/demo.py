@@ -21,9 +21,9 @@ from vcedge.commands.options import MODEL, open_tracker, opened, sized
 from vcedge.commands.progress import session_bar
 from vcedge.evaluation.davis import score_sequence
 from vcedge_runtime.demo.clip import CAST, DemoClip, render_demo_clip
+from vcedge_runtime.files import write_whole
 from vcedge_runtime.session import SessionReport, track_frames
 from vcedge_runtime.video.palette import write_label_png
-from vcedge_runtime.video.partial import write_whole
 from vcedge_runtime.video.points import INPUT_HEADER
 from vcedge_runtime.video.sinks import OVERLAY_NAME, MaskList, OverlayVideo, prepare_output
 from vcedge_runtime.video.sources import Frame

@@ -15,7 +15,7 @@ from rich.console import Console
 
 from vcedge.commands.options import LABEL_MODEL, open_tracker, tracked
 from vcedge.commands.progress import session_bar
-from vcedge.commands.tables import make_table
+from vcedge.commands.tables import make_table, open_console
 from vcedge.evaluation import badja as badja_protocol
 from vcedge.evaluation import jhmdb as jhmdb_protocol
 from vcedge.evaluation import vip as vip_protocol
@@ -71,7 +71,7 @@ def davis(
 
     Either --gt and --pred, or --root, which runs the tracker itself.
     """
-    console = Console()
+    console = open_console()
     names = _split_names(sequences)
     if (root is None) == (gt is None) or (gt is None) != (pred is None):
         raise EvaluationError("pass either --gt and --pred, or --root")
@@ -107,7 +107,7 @@ def badja(
     **chosen: Any,
 ) -> None:
     """PCK of BADJA: joints of animals, correct within 0.2 of the root of the animal's area."""
-    console = Console()
+    console = open_console()
     truths = badja_protocol.read_annotations(joints)
     names = _split_names(sequences) or list(truths)
     missing = [name for name in names if name not in truths]
@@ -136,7 +136,7 @@ def badja(
 @CSV
 def jhmdb(root: Path, split: int, per_joint: bool, csv: Path | None, **chosen: Any) -> None:
     """PCK of JHMDB: 15 joints of a person, on frames of 320x320 (or of --size)."""
-    console = Console()
+    console = open_console()
     chosen["size"] = side = chosen["size"] or jhmdb_protocol.SIDE
     names = jhmdb_protocol.list_videos(root, split)
     with open_tracker(**chosen) as tracker:
@@ -166,7 +166,7 @@ def vip(
     root: Path, out: Path | None, per_class: bool, csv: Path | None, overwrite: bool, **chosen: Any
 ) -> None:
     """Mean IoU of VIP: parts of people, on frames of 560x560 (or of --size)."""
-    console = Console()
+    console = open_console()
     chosen["size"] = side = chosen["size"] or vip_protocol.SIDE
     names = vip_protocol.list_videos(root)
     if out is not None:
@@ -208,7 +208,7 @@ def youtube(
     **chosen: Any,
 ) -> None:
     """Masks for YouTube-VOS's server, or with --score the J and F of held-out videos."""
-    console = Console()
+    console = open_console()
     if out is None and not score:
         raise EvaluationError("received neither --out nor --score; pass one or both")
     if (unseen is not None or csv is not None) and not score:

@@ -17,6 +17,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from vcedge_runtime.errors import EngineError, MissingExtraError
+from vcedge_runtime.installing import how_to_install
 
 GENERATIONS = (12, 13)
 """CUDA's that are supported: in the one before, ``cudaGraphInstantiate`` takes something else."""
@@ -255,7 +256,7 @@ def _load(names: Sequence[str], generation: int | None) -> ctypes.CDLL:
     wanted = min(GENERATIONS) if generation is None else generation
     raise MissingExtraError(
         f"received no run time of CUDA {wanted} ({'; '.join(reasons)}); it comes with JetPack, or "
-        'run: pip install "vcedge[tensorrt]"'
+        f"run: {how_to_install('tensorrt')}"
     )
 
 

@@ -10,6 +10,7 @@ from vcedge_runtime.buffers import Buffer, host_arrays
 from vcedge_runtime.engines.cudart import Cuda
 from vcedge_runtime.engines.staging import Staging
 from vcedge_runtime.errors import EngineError, MissingExtraError
+from vcedge_runtime.installing import how_to_install
 from vcedge_runtime.model.bundle import Bundle
 from vcedge_runtime.model.spec import GraphSpec
 
@@ -172,12 +173,12 @@ def require_provider(provider: str) -> None:
         import onnxruntime
     except ImportError as exc:
         raise MissingExtraError(
-            'ONNX Runtime is not installed; run: pip install "vcedge[cpu]"'
+            f"ONNX Runtime is not installed; run: {how_to_install('cpu')}"
         ) from exc
     if provider not in onnxruntime.get_available_providers():
         raise MissingExtraError(
             f"ONNX Runtime {onnxruntime.__version__} has no {provider}; run: "
-            'pip uninstall -y onnxruntime && pip install "vcedge[gpu]"'
+            f"pip uninstall -y onnxruntime && {how_to_install('gpu')}"
         )
 
 

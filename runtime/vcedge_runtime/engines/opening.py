@@ -12,6 +12,7 @@ from vcedge_runtime.engines.cudart import Cuda, cuda_of_onnxruntime, cuda_of_ten
 from vcedge_runtime.engines.onnxruntime import CUDA, engine_from_bundle, require_provider
 from vcedge_runtime.engines.plans import BuildProgress, FindSpans, ignore_progress
 from vcedge_runtime.errors import MissingExtraError, TrackerError, VcedgeError
+from vcedge_runtime.installing import how_to_install
 from vcedge_runtime.model.bundle import Bundle
 
 AUTO = "auto"
@@ -112,7 +113,7 @@ def _open_tensorrt(
     except ImportError as exc:
         raise MissingExtraError(
             "TensorRT is not installed; it comes with JetPack, or run: "
-            'pip install "vcedge[tensorrt]"'
+            f"{how_to_install('tensorrt')}"
         ) from exc
     settings = BuildSettings(cuda_graphs=cuda_graphs is not False)
     with closing(Cuda(generation=cuda_of_tensorrt())) as cuda:

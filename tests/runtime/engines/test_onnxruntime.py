@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +18,7 @@ from vcedge_runtime.engines import onnxruntime as onnxruntime_engine
 from vcedge_runtime.engines import opening
 from vcedge_runtime.engines.onnxruntime import CPU, CUDA, OnnxRuntimeEngine, engine_from_bundle
 from vcedge_runtime.errors import EngineError, MissingExtraError
+from vcedge_runtime.installing import how_to_install
 from vcedge_runtime.model.bundle import Bundle
 from vcedge_runtime.model.spec import GraphSpec, TensorSpec
 from vcedge_runtime.tracker import Tracker
@@ -121,7 +123,7 @@ def test_without_onnxruntime_the_mend_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    with pytest.raises(MissingExtraError, match=r'pip install "vcedge\[cpu\]"'):
+    with pytest.raises(MissingExtraError, match=re.escape(how_to_install("cpu"))):
         OnnxRuntimeEngine(tmp_path / "encoder.onnx", GraphSpec("encoder", (), ()))
 
 
