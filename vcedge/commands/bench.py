@@ -27,10 +27,12 @@ from vcedge.commands.bench_tables import (
     predictions_to_json,
 )
 from vcedge.commands.grouped import RESEARCH, GroupedCommand
-from vcedge.commands.options import OVERRIDES, composed, opened
+from vcedge.commands.options import OVERRIDES, composed, lower_precision, opened
 from vcedge.commands.tables import make_fact_list, make_table, open_console
 from vcedge.doctor.machine import MachineReport, describe_machine
 from vcedge_runtime.demo.clip import DemoClip, render_demo_clip
+from vcedge_runtime.engines.choosing import choose_backend
+from vcedge_runtime.engines.opening import AUTO
 from vcedge_runtime.errors import MaskError, OutputError, TrackerError
 from vcedge_runtime.files import write_whole
 from vcedge_runtime.model.bundle import DEFAULT_MODEL, Bundle
@@ -168,6 +170,8 @@ def command(
     bundle = Bundle.open(model)
     bundle = replace(bundle, composition=bundle.composition.exchange(**overrides))
     _require_possible(bundle, sizes, report)
+    if backend["backend"] == AUTO:
+        bundle = lower_precision(bundle, backend["tell"])
     wanted, machine = sorted({*sizes, bundle.composition.size}), describe_machine()
     with TemporaryDirectory() as folder, _limited_opencv(threads):
         scratch = Path(folder)
@@ -185,9 +189,8 @@ def command(
             )
             engines = partial(Tracker.open, bundle, threads=threads, **backend)
             profiles = _profile_sizes(engines, wanted, tracked)
-    found = Measurement(
-        bundle, backend["backend"], clip.label, warm_up, machine, ceilings, profiles
-    )
+    ran = choose_backend(bundle).backend if backend["backend"] == AUTO else backend["backend"]
+    found = Measurement(bundle, ran, clip.label, warm_up, machine, ceilings, profiles)
     _print(found, markdown)
     if report is not None:
         write_whole(report, (json.dumps(found.to_json(), indent=1) + "\n").encode())

@@ -10,7 +10,8 @@ from typing import Any, TypeVar, cast
 import click
 
 from vcedge.commands.progress import current_builds
-from vcedge_runtime.engines.opening import BACKENDS
+from vcedge_runtime.engines.choosing import choose_backend, find_half
+from vcedge_runtime.engines.opening import AUTO, BACKENDS
 from vcedge_runtime.errors import BundleError
 from vcedge_runtime.frames.resizing import LARGEST_SIZE
 from vcedge_runtime.model.bundle import DEFAULT_LABEL_MODEL, DEFAULT_MODEL, Bundle
@@ -67,12 +68,13 @@ def _backend_option(default: str) -> Callable[[Any], Any]:
         type=click.Choice(BACKENDS),
         default=default,
         show_default=True,
-        help="What runs the graphs: ONNX Runtime on the CPU or in CUDA, or TensorRT.",
+        help="What runs the graphs: ONNX Runtime on the CPU or in CUDA, TensorRT, or with auto the "
+        "fastest of those that are here.",
     )
 
 
 BACKEND = _backend_option("cpu")
-BACKEND_OF_MACHINE = _backend_option(BACKENDS[0])
+BACKEND_OF_MACHINE = _backend_option(AUTO)
 CUDA_GRAPHS = click.option(
     "--cuda-graphs/--no-cuda-graphs",
     default=None,
@@ -207,9 +209,27 @@ def open_tracker(
 ) -> Tracker:
     """Open a tracker by what ``tracked``, ``composed``, ``sized`` and ``opened`` give."""
     bundle = model if isinstance(model, Bundle) else Bundle.open(model)
+    if engines.get("backend") == AUTO:
+        bundle = lower_precision(bundle, engines["tell"])
     if fast:
         size = max(2 * bundle.composition.stride, round(FAST_SHARE * bundle.composition.size))
     return Tracker.open(bundle, size=size, overrides=overrides, **engines)
+
+
+def lower_precision(bundle: Bundle, tell: Callable[[str], None]) -> Bundle:
+    """The model in FP16, where ``auto`` chooses a GPU for it and it is there; the model otherwise.
+
+    Args:
+        bundle: the model.
+        tell: told where it is another bundle.
+    """
+    if choose_backend(bundle).backend == "cpu":
+        return bundle
+    half = find_half(bundle)
+    if half is None:
+        return bundle
+    tell(f"the model is taken in FP16, from {half.folder}")
+    return half
 
 
 def opened(function: Command) -> Command:
