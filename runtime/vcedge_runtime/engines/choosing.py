@@ -9,8 +9,8 @@ from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, replace
 
-from vcedge_runtime.engines.cudart import Cuda, cuda_of_onnxruntime, cuda_of_tensorrt
-from vcedge_runtime.engines.onnxruntime import CUDA, require_provider
+from vcedge_runtime.engines.cudart import Cuda, cuda_of_tensorrt
+from vcedge_runtime.engines.onnxruntime import CUDA, cuda_of_onnxruntime, require_provider
 from vcedge_runtime.errors import BundleError, EngineError, MissingExtraError
 from vcedge_runtime.model.bundle import MANIFEST, Bundle
 

@@ -229,14 +229,6 @@ def cuda_of_tensorrt() -> int | None:
     return found.pop() if len(found) == 1 else None
 
 
-def cuda_of_onnxruntime() -> int | None:
-    """CUDA's generation that ONNX Runtime was built with; None where it does not say so."""
-    import onnxruntime
-
-    told = re.match(r"\d+", str(getattr(onnxruntime, "cuda_version", "") or ""))
-    return int(told[0]) if told else None
-
-
 def _load(names: Sequence[str], generation: int | None) -> ctypes.CDLL:
     """Open the first run time that is there and new enough, those of a generation before others."""
     reasons = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -211,3 +212,11 @@ def _options(cuda: Cuda | None, *, cuda_graphs: bool) -> dict[str, str]:
         "user_compute_stream": str(cuda.stream),
         "enable_cuda_graph": str(int(cuda_graphs)),
     }
+
+
+def cuda_of_onnxruntime() -> int | None:
+    """CUDA's generation that ONNX Runtime was built with; None where it does not say so."""
+    import onnxruntime
+
+    told = re.match(r"\d+", str(getattr(onnxruntime, "cuda_version", "") or ""))
+    return int(told[0]) if told else None

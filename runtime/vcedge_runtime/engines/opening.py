@@ -8,8 +8,13 @@ from contextlib import ExitStack, closing
 from vcedge_runtime.buffers import Device
 from vcedge_runtime.engines.base import Engine
 from vcedge_runtime.engines.choosing import choose_backend
-from vcedge_runtime.engines.cudart import Cuda, cuda_of_onnxruntime, cuda_of_tensorrt
-from vcedge_runtime.engines.onnxruntime import CUDA, engine_from_bundle, require_provider
+from vcedge_runtime.engines.cudart import Cuda, cuda_of_tensorrt
+from vcedge_runtime.engines.onnxruntime import (
+    CUDA,
+    cuda_of_onnxruntime,
+    engine_from_bundle,
+    require_provider,
+)
 from vcedge_runtime.engines.plans import BuildProgress, FindSpans, ignore_progress
 from vcedge_runtime.errors import MissingExtraError, TrackerError, VcedgeError
 from vcedge_runtime.installing import how_to_install

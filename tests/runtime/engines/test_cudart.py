@@ -15,6 +15,7 @@ import pytest
 from vcedge_runtime.buffers import Block, DeviceArray
 from vcedge_runtime.engines import cudart
 from vcedge_runtime.engines.cudart import Cuda
+from vcedge_runtime.engines.onnxruntime import cuda_of_onnxruntime
 from vcedge_runtime.errors import EngineError, MissingExtraError
 
 SOURCE = r"""
@@ -253,7 +254,7 @@ def test_onnx_runtime_says_its_cuda(
     monkeypatch: pytest.MonkeyPatch, told: str, expected: int | None
 ) -> None:
     monkeypatch.setattr("onnxruntime.cuda_version", told)
-    assert cudart.cuda_of_onnxruntime() == expected
+    assert cuda_of_onnxruntime() == expected
 
 
 def test_a_library_that_pip_installed_is_found(
