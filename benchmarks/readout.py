@@ -22,13 +22,13 @@ from numpy.typing import NDArray
 
 from vcedge.commands.tables import make_table, open_console
 from vcedge_runtime.engines.base import Engine
-from vcedge_runtime.engines.numpy import NumpyLabelReadout
 from vcedge_runtime.engines.onnxruntime import OnnxRuntimeEngine
 from vcedge_runtime.errors import VcedgeError
 from vcedge_runtime.memory.bank import MemoryBank
 from vcedge_runtime.model.bundle import DEFAULT_MODEL, Bundle
 from vcedge_runtime.propagation.branches import LabelPropagation
 from vcedge_runtime.propagation.fusion import JointFusion
+from vcedge_runtime.propagation.oracle import NumpyLabelReadout
 from vcedge_runtime.propagation.reader import LOGIT_BYTES, TILE, TileReader
 from vcedge_runtime.sampling.sampling import Sampling
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import closing
+from functools import partial
 
 from vcedge.doctor.nvidia import find_tensorrt
 from vcedge_runtime.engines.base import Engine
@@ -12,6 +13,7 @@ from vcedge_runtime.engines.opening import open_engines
 from vcedge_runtime.engines.plans import BuildProgress, ignore_progress
 from vcedge_runtime.errors import VcedgeError
 from vcedge_runtime.model.bundle import Bundle
+from vcedge_runtime.predictors.ranges import find_spans
 
 
 def can_build() -> bool:
@@ -44,5 +46,8 @@ def open_whole(
         MissingExtraError: the back-end is not installed.
         EngineError: a graph cannot be loaded, or there is no device.
     """
-    engines, _ = open_engines(bundle, bundle.graphs, backend, tell=tell, on_progress=on_progress)
+    spans = partial(find_spans, bundle.composition)
+    engines, _ = open_engines(
+        bundle, bundle.graphs, backend, spans=spans, tell=tell, on_progress=on_progress
+    )
     return engines

@@ -12,11 +12,10 @@ from numpy.typing import NDArray
 
 from vcedge.evaluation.davis_sequence import score_sequence
 from vcedge_runtime.buffers import Buffer, HostArray, host_arrays
-from vcedge_runtime.engines.base import Engine
+from vcedge_runtime.engines.base import Engine, ForwardingEngine
 from vcedge_runtime.errors import ExportError
 from vcedge_runtime.model.bundle import Bundle
 from vcedge_runtime.model.composition import Composition
-from vcedge_runtime.model.spec import GraphSpec
 from vcedge_runtime.propagation.reader import EMPTY_LOGIT
 from vcedge_runtime.tracker import Tracker
 
@@ -204,13 +203,13 @@ class _Difference:
         )
 
 
-class _ComparingEngine:
+class _ComparingEngine(ForwardingEngine):
     """Runs the exported graph, and the model on the same inputs."""
 
     def __init__(
         self, exported: Engine, model: Engine, precision: str, on_run: OnRun | None
     ) -> None:
-        self._exported = exported
+        super().__init__(exported)
         self._model = model
         self._on_run = on_run
         spec = exported.spec
@@ -218,13 +217,9 @@ class _ComparingEngine:
             t.name: _Difference(f"{spec.name}.{t.name}", precision) for t in spec.outputs
         }
 
-    @property
-    def spec(self) -> GraphSpec:
-        return self._exported.spec
-
     def run(self, inputs: Mapping[str, Buffer], out: Mapping[str, Buffer]) -> None:
         given, written = (host_arrays(self.spec.name, arrays) for arrays in (inputs, out))
-        self._exported.run(given, written)
+        super().run(given, written)
         reference = {name: np.empty_like(array) for name, array in written.items()}
         self._model.run(given, reference)
         if self._on_run is not None:

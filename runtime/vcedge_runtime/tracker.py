@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
-from functools import wraps
+from functools import partial, wraps
 from operator import index
 from pathlib import Path
 from reprlib import repr as brief
@@ -18,13 +18,15 @@ from numpy.typing import NDArray
 from vcedge_runtime.buffers import Device
 from vcedge_runtime.closing import Closing
 from vcedge_runtime.engines.base import Engine
-from vcedge_runtime.engines.opening import open_engines, require_graphs
+from vcedge_runtime.engines.opening import AUTO, open_engines
 from vcedge_runtime.engines.plans import BuildProgress, ignore_progress
 from vcedge_runtime.errors import TrackerError
 from vcedge_runtime.frames.resizing import check_frame, prepare_frame, working_size
 from vcedge_runtime.model.bundle import DEFAULT_MODEL, Bundle
 from vcedge_runtime.predictors.opening import open_point_predictor, open_predictor, require_points
 from vcedge_runtime.predictors.protocol import Predictor
+from vcedge_runtime.predictors.ranges import find_spans
+from vcedge_runtime.predictors.requirements import require_graphs
 from vcedge_runtime.propagation.points import PointEstimate, check_points
 from vcedge_runtime.timing import STAGES, timed
 from vcedge_runtime.video.masks import check_mask
@@ -128,7 +130,7 @@ class Tracker(Closing):
         size: int | None = None,
         overrides: Mapping[str, Any] | None = None,
         threads: int = 0,
-        backend: str = "cpu",
+        backend: str = AUTO,
         cuda_graphs: bool | None = None,
         tell: Callable[[str], None] = lambda text: None,
         on_progress: Callable[[BuildProgress], None] = ignore_progress,
@@ -142,10 +144,11 @@ class Tracker(Closing):
                 as ``{"memory": "dynamic", "edges": False}``; None for a part leaves what is. See
                 ``Composition.exchange`` and ``ObjectComposition.exchange``.
             threads: threads of an engine on the CPU; 0 lets it choose.
-            backend: what runs the graphs, one of ``opening.BACKENDS``.
+            backend: what runs the graphs, one of ``opening.BACKENDS``; ``auto`` takes what this
+                machine runs fastest, and tells why.
             cuda_graphs: whether a GPU's runs are recorded and played again; None as its back-end
                 does it: TensorRT where shapes come again, ONNX Runtime not.
-            tell: told in words what takes long, such as the build of an engine.
+            tell: told in words what was chosen, and what takes long, such as the build of an engine.
             on_progress: told how far such a build is.
 
         Raises:
@@ -173,6 +176,7 @@ class Tracker(Closing):
             bundle,
             names,
             backend,
+            spans=partial(find_spans, parts),
             threads=workers,
             cuda_graphs=cuda_graphs,
             tell=tell,

@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from vcedge_runtime.files import unwritable, write_whole
 from vcedge_runtime.model.bundle import Bundle
@@ -16,6 +16,26 @@ from vcedge_runtime.model.bundle import Bundle
 Facts = Mapping[str, Any]
 """Everything that can make a plan wrong, as plain JSON values: the graph's sha256, TensorRT's
 version, the compute capability, precision, sizes and flags."""
+
+
+class Span(NamedTuple):
+    """How far a length of a graph differs from run to run.
+
+    Attributes:
+        least: the shortest.
+        usual: where the engine shall be fastest.
+        most: the longest.
+    """
+
+    least: int
+    usual: int
+    most: int
+
+
+Lengths = Mapping[str, int]
+"""Every named length of one run of a graph."""
+FindSpans = Callable[[Lengths], Mapping[str, Span]]
+"""From the lengths of a first run to those that are not the same in each; others may be named."""
 
 
 @dataclass(frozen=True)

@@ -88,7 +88,7 @@ class LabelPredictor:
             slots,
             grid_hw,
             parts.key_dim,
-            _allocated_channels(objects + 1),
+            count_channels(objects),
             refined=parts.value_extraction,
             colours=both_ways,
             enhanced=self._etas is not None,
@@ -282,7 +282,7 @@ class LabelPredictor:
         used = set(self._channel_of.values())
         channel = next(c for c in count(1) if c not in used)
         if channel >= self.bank.channels:
-            self.bank.widen(_allocated_channels(channel + 1))
+            self.bank.widen(count_channels(channel))
             self.propagation.reader.resize(self.bank.values.shape[-1])
         return channel
 
@@ -317,7 +317,7 @@ class LabelPredictor:
                 flow.step(lab, out=self._flow_image.host[0])
         push_blocks([self._image, self._flow_image], timings)
         with timed(timings, "encode"):
-            self._engines["encoder"].run(inputs, {"key": self.bank.raw_key_block.shared[slot]})
+            self._engines["encoder"].run(inputs, {"key": self.bank.raw_keys[slot]})
         if self._tokens:
             with timed(timings, "values"):
                 self._refine(frame, slot)
@@ -334,7 +334,7 @@ class LabelPredictor:
         past = VALUE_REFERENCES.read(frame, self._annotated) if frame else [0]
         slots = [held[number] for number in past if number in held][-places:]
         missing = places - len(slots)
-        keys = bank.raw_key_block.shared
+        keys = bank.raw_keys
         inputs = {
             "x": keys[slot],
             "keys": keys,
@@ -384,8 +384,9 @@ class LabelPredictor:
         return read
 
 
-def _allocated_channels(wanted: int) -> int:
-    return -(-(wanted + 1) // LABEL_STEP) * LABEL_STEP
+def count_channels(objects: int) -> int:
+    """Label channels that are allocated for some objects: the background's and spare ones too."""
+    return -(-(objects + 2) // LABEL_STEP) * LABEL_STEP
 
 
 def takes_flow(encoder: GraphSpec) -> bool:

@@ -205,7 +205,7 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> FakeCuda:
     monkeypatch.setattr(CudaSession, "made", [])
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [CUDA, CPU])
     monkeypatch.setattr(onnxruntime, "InferenceSession", CudaSession)
-    monkeypatch.setattr(opening, "Cuda", lambda: device)
+    monkeypatch.setattr(opening, "Cuda", lambda **which: device)
     return device
 
 

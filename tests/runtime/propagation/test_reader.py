@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from vcedge_runtime.buffers import Buffer
-from vcedge_runtime.engines.numpy import NumpyColumnTotal, NumpyLabelReadout
 from vcedge_runtime.errors import TrackerError
 from vcedge_runtime.memory.bank import MemoryBank
 from vcedge_runtime.model.spec import GraphSpec, TensorSpec
@@ -23,6 +22,7 @@ from vcedge_runtime.propagation.fusion import (
     VoteFusion,
     fuse_joint,
 )
+from vcedge_runtime.propagation.oracle import NumpyColumnTotal, NumpyLabelReadout
 from vcedge_runtime.propagation.reader import Source, TileReader
 from vcedge_runtime.sampling.sampling import RegionMatches, Sampling
 

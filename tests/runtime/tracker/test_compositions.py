@@ -83,11 +83,11 @@ def test_keys_in_memory_are_those_of_the_value_extraction(
         tracker.start(frame, mask)
         bank = tracker.video.predictor.bank
         first = bank.keys[0].copy()
-        assert np.abs(bank.keys[0] - bank.raw_key_block.host[0]).max() > 1e-3
+        assert np.abs(bank.keys[0] - bank.raw_keys[0]).max() > 1e-3
         tracker.step(frame)
         # Frozen at write: what was read for a frame is read for all later ones.
         np.testing.assert_array_equal(bank.keys[0], first)
-        assert np.abs(bank.keys[1] - bank.raw_key_block.host[1]).max() > 1e-3
+        assert np.abs(bank.keys[1] - bank.raw_keys[1]).max() > 1e-3
 
 
 def test_motion_and_value_extraction_can_be_switched_off(
@@ -102,8 +102,8 @@ def test_motion_and_value_extraction_can_be_switched_off(
             for moved in frames[1:]:
                 tracker.step(moved)
             bank = tracker.video.predictor.bank
-            keys[motion, values] = bank.raw_key_block.host[2].copy()
-            assert bool(np.abs(bank.keys[2] - bank.raw_key_block.host[2]).max() > 1e-3) is values
+            keys[motion, values] = bank.raw_keys[2].copy()
+            assert bool(np.abs(bank.keys[2] - bank.raw_keys[2]).max() > 1e-3) is values
             held[motion, values] = tracker.memory_bytes
             assert tracker.memory_bytes == bytes_of_arrays(tracker, set())
     assert held[True, True] > held[True, False] > held[False, False]
@@ -112,7 +112,7 @@ def test_motion_and_value_extraction_can_be_switched_off(
     assert np.abs(keys[True, False] - keys[False, False]).max() > 1e-3
     with Tracker.open(mer_bundle, threads=1, overrides={"motion": False}) as tracker:
         tracker.start(frames[2], mask)
-        rest = tracker.video.predictor.bank.raw_key_block.host[0]
+        rest = tracker.video.predictor.bank.raw_keys[0]
         np.testing.assert_array_equal(rest, keys[False, False])
 
 

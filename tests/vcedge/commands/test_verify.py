@@ -166,7 +166,7 @@ def device(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeCuda]:
     found = FakeCuda()
     monkeypatch.setitem(sys.modules, "tensorrt", double)
     monkeypatch.setattr(double, "behaviour", double.Behaviour())
-    monkeypatch.setattr(opening, "Cuda", found.share)
+    monkeypatch.setattr(opening, "Cuda", lambda **which: found.share())
     monkeypatch.setattr(tensorrt, "Cuda", found.share)
     monkeypatch.setattr(tensorrt, "find_tensorrt", lambda: "10.3.0")
     yield found

@@ -20,10 +20,10 @@ from vcedge_export.onnx import export_onnx
 from vcedge_export.torch_engine import TorchEngine
 from vcedge_runtime.buffers import Buffer
 from vcedge_runtime.engines.base import Engine
-from vcedge_runtime.engines.numpy import NumpyColumnTotal, NumpyLabelReadout
 from vcedge_runtime.engines.onnxruntime import OnnxRuntimeEngine
 from vcedge_runtime.model.bundle import Bundle
 from vcedge_runtime.propagation.fusion import fuse_joint
+from vcedge_runtime.propagation.oracle import NumpyColumnTotal, NumpyLabelReadout
 from vcedge_runtime.propagation.reader import Readout, Source, TileReader
 from vcedge_runtime.sampling.sampling import Sampling
 
