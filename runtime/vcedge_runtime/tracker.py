@@ -148,7 +148,7 @@ class Tracker(Closing):
                 machine runs fastest, and tells why.
             cuda_graphs: whether a GPU's runs are recorded and played again; None as its back-end
                 does it: TensorRT where shapes come again, ONNX Runtime not.
-            tell: told in words what was chosen, and what takes long, such as the build of an engine.
+            tell: told in words what was chosen and what takes long, such as the build of an engine.
             on_progress: told how far such a build is.
 
         Raises:
