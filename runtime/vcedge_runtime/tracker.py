@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from vcedge_runtime.buffers import Device
 from vcedge_runtime.closing import Closing
 from vcedge_runtime.engines.base import Engine
-from vcedge_runtime.engines.opening import open_engines
+from vcedge_runtime.engines.opening import AUTO, open_engines
 from vcedge_runtime.engines.plans import BuildProgress, ignore_progress
 from vcedge_runtime.errors import TrackerError
 from vcedge_runtime.frames.resizing import LARGEST_SIZE, check_frame, prepare_frame, working_size
@@ -130,7 +130,7 @@ class Tracker(Closing):
         size: int | None = None,
         overrides: Mapping[str, Any] | None = None,
         threads: int = 0,
-        backend: str = "cpu",
+        backend: str = AUTO,
         cuda_graphs: bool | None = None,
         tell: Callable[[str], None] = lambda text: None,
         on_progress: Callable[[BuildProgress], None] = ignore_progress,
@@ -144,10 +144,11 @@ class Tracker(Closing):
                 as ``{"memory": "dynamic", "edges": False}``; None for a part leaves what is. See
                 ``Composition.exchange`` and ``ObjectComposition.exchange``.
             threads: threads of an engine on the CPU; 0 lets it choose.
-            backend: what runs the graphs, one of ``opening.BACKENDS``.
+            backend: what runs the graphs, one of ``opening.BACKENDS``; ``auto`` takes what this
+                machine runs fastest, and tells why.
             cuda_graphs: whether a GPU's runs are recorded and played again; None as its back-end
                 does it: TensorRT where shapes come again, ONNX Runtime not.
-            tell: told in words what takes long, such as the build of an engine.
+            tell: told in words what was chosen and what takes long, such as the build of an engine.
             on_progress: told how far such a build is.
 
         Raises:
