@@ -74,12 +74,14 @@ def open_engines(
     if backend != AUTO:
         return open_with(backend)
     choice = choose_backend(bundle)
+    if choice.backend == "cpu":
+        opened = open_with("cpu")
+        tell(choice.reason)
+        return opened
     tell(choice.reason)
     try:
         return open_with(choice.backend)
     except VcedgeError as exc:
-        if choice.backend == "cpu":
-            raise
         tell(f"WARNING: {exc}; ONNX Runtime runs the graphs on the CPU")
         return open_with("cpu")
 
