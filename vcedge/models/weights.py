@@ -21,6 +21,11 @@ from vcedge_runtime.model.composition import KINDS, kind_of, part_from_json
 Network = KeyNetwork | SRNet
 """What weights are of."""
 SHIPPED = Path(__file__).parent.parent / "weights"
+NOT_INSTALLED = (
+    "; weights for training are not installed with vcedge, they are in vcedge/weights of a clone "
+    "of its repository: name a file there, or install the clone with pip install -e"
+)
+"""What to do where a wheel, which has none, was installed."""
 
 
 @dataclass(frozen=True)
@@ -74,8 +79,8 @@ def load_weights(source: str | Path) -> Weights:
         path = SHIPPED / f"{source}.safetensors"
     if not path.is_file():
         raise BundleError(
-            f"no weights {str(source)!r}: expected a .safetensors file or one of "
-            f"{shipped_weights()}"
+            f"no weights {str(source)!r}: expected a .safetensors file"
+            + (f" or one of {names}" if (names := shipped_weights()) else NOT_INSTALLED)
         )
     try:
         with safe_open(path, "pt") as file:
@@ -120,5 +125,5 @@ def _make_network(facts: Mapping[str, Any]) -> Network:
 
 
 def shipped_weights() -> list[str]:
-    """Names of the weights that came with the package."""
+    """Names of the weights that are beside the code: all in a clone, none in a wheel."""
     return sorted(path.stem for path in SHIPPED.glob("*.safetensors"))

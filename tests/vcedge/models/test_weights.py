@@ -81,6 +81,14 @@ def test_shipped_weights_open_by_name(
         load_weights("absent")
 
 
+def test_where_no_weights_are_installed_it_is_said_where_they_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(weights_module, "SHIPPED", tmp_path)
+    with pytest.raises(BundleError, match=r"no weights 'mer-edge': .* vcedge/weights of a clone"):
+        load_weights("mer-edge")
+
+
 def damaged_files() -> dict[str, tuple[dict[str, torch.Tensor], dict[str, str] | None]]:
     """Name files that safetensors can read and that are no weights of ours."""
     tensors = {
