@@ -26,10 +26,10 @@ from vcedge_runtime.engines.onnxruntime import OnnxRuntimeEngine
 from vcedge_runtime.errors import VcedgeError
 from vcedge_runtime.memory.bank import MemoryBank
 from vcedge_runtime.model.bundle import DEFAULT_LABEL_MODEL, Bundle
-from vcedge_runtime.propagation.branches import LabelPropagation
+from vcedge_runtime.predictors.branches import LabelPropagation
+from vcedge_runtime.predictors.oracle import NumpyLabelReadout
+from vcedge_runtime.predictors.reader import LOGIT_BYTES, TILE, TileReader
 from vcedge_runtime.propagation.fusion import JointFusion
-from vcedge_runtime.propagation.oracle import NumpyLabelReadout
-from vcedge_runtime.propagation.reader import LOGIT_BYTES, TILE, TileReader
 from vcedge_runtime.sampling.sampling import Sampling
 
 CHANNELS = 4

@@ -158,6 +158,20 @@ def test_floors_no_modules_import_each_other_in_a_circle() -> None:
     assert set(TopologicalSorter(graph).static_order()) == set(MODULES)
 
 
+def test_floors_no_rooms_of_the_runtime_import_each_other_in_a_circle() -> None:
+    rooms: dict[str, set[str]] = {}
+    for module in GROUND:
+        reached = set(_imports(module, ast.walk(_parse(module)))) & set(GROUND)
+        rooms.setdefault(_room_of_runtime(module), set()).update(map(_room_of_runtime, reached))
+    graph = {room: reached - {room, "vcedge_runtime"} for room, reached in rooms.items()}
+    assert set(TopologicalSorter(graph).static_order()) == set(graph)
+
+
+def _room_of_runtime(module: str) -> str:
+    """The folder of the runtime that a module is in, or the module that stands in none."""
+    return ".".join(module.split(".")[:2])
+
+
 def test_importing_the_face_or_the_command_line_imports_nothing_heavy() -> None:
     heavy = ",".join(HEAVY | {"cv2", "numpy", "scipy"})
     assert not _run_python(IMPORT_EACH, "vcedge,vcedge.cli", heavy, path=CHECKOUT)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from vcedge_runtime.buffers import HostArray
-from vcedge_runtime.propagation.reader import EMPTY_LOGIT
+from vcedge_runtime.propagation.readout import EMPTY_LOGIT
 
 
 @dataclass(frozen=True)

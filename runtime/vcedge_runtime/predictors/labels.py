@@ -18,8 +18,9 @@ from vcedge_runtime.memory.bank import MemoryBank
 from vcedge_runtime.memory.references import ReferencePolicy
 from vcedge_runtime.model.composition import Composition
 from vcedge_runtime.model.spec import GraphSpec
+from vcedge_runtime.predictors.branches import LabelPropagation
 from vcedge_runtime.predictors.protocol import everything_or_nothing
-from vcedge_runtime.propagation.branches import LabelPropagation
+from vcedge_runtime.predictors.reader import TileReader
 from vcedge_runtime.propagation.fusion import BidirectionalFusion, Fusion
 from vcedge_runtime.propagation.labels import (
     Decision,
@@ -29,7 +30,6 @@ from vcedge_runtime.propagation.labels import (
     mask_from_labels,
 )
 from vcedge_runtime.propagation.points import labels_from_points, points_from_labels
-from vcedge_runtime.propagation.reader import TileReader
 from vcedge_runtime.propagation.upsample import open_upsampler
 from vcedge_runtime.sampling.alignment import AlignmentSettings, ObjectAligner
 from vcedge_runtime.sampling.regions import RegionSettings, enhance, enhance_labels

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vcedge_runtime.errors import BundleError
-from vcedge_runtime.propagation.reader import Readout
+from vcedge_runtime.propagation.readout import Readout
 from vcedge_runtime.settings import Bounds, check_settings
 
 BRANCHES = ("normal", "forward", "backward")

@@ -115,7 +115,7 @@ def test_points_are_followed_to_the_same_places(
 @pytest.fixture
 def small_calls(monkeypatch: pytest.MonkeyPatch) -> None:
     """One tile a call, so that a frame has many."""
-    for module in ("propagation.reader", "predictors.ranges"):
+    for module in ("predictors.reader", "predictors.ranges"):
         monkeypatch.setattr(f"vcedge_runtime.{module}.DEVICE_LOGIT_BYTES", 1)
 
 

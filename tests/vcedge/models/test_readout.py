@@ -22,9 +22,10 @@ from vcedge_runtime.buffers import Buffer
 from vcedge_runtime.engines.base import Engine
 from vcedge_runtime.engines.onnxruntime import OnnxRuntimeEngine
 from vcedge_runtime.model.bundle import Bundle
+from vcedge_runtime.predictors.oracle import NumpyColumnTotal, NumpyLabelReadout
+from vcedge_runtime.predictors.reader import Source, TileReader
 from vcedge_runtime.propagation.fusion import fuse_joint
-from vcedge_runtime.propagation.oracle import NumpyColumnTotal, NumpyLabelReadout
-from vcedge_runtime.propagation.reader import Readout, Source, TileReader
+from vcedge_runtime.propagation.readout import Readout
 from vcedge_runtime.sampling.sampling import Sampling
 
 Array = NDArray[np.float32]

@@ -14,7 +14,9 @@ from vcedge_runtime.buffers import Buffer
 from vcedge_runtime.errors import TrackerError
 from vcedge_runtime.memory.bank import MemoryBank
 from vcedge_runtime.model.spec import GraphSpec, TensorSpec
-from vcedge_runtime.propagation.branches import LabelPropagation
+from vcedge_runtime.predictors.branches import LabelPropagation
+from vcedge_runtime.predictors.oracle import NumpyColumnTotal, NumpyLabelReadout
+from vcedge_runtime.predictors.reader import Source, TileReader
 from vcedge_runtime.propagation.fusion import (
     Fusion,
     JointFusion,
@@ -22,8 +24,6 @@ from vcedge_runtime.propagation.fusion import (
     VoteFusion,
     fuse_joint,
 )
-from vcedge_runtime.propagation.oracle import NumpyColumnTotal, NumpyLabelReadout
-from vcedge_runtime.propagation.reader import Source, TileReader
 from vcedge_runtime.sampling.sampling import RegionMatches, Sampling
 
 RADIUS = 3

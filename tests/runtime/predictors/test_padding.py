@@ -9,17 +9,17 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.runtime.propagation.test_reader import make_spec
 
 from tests.runtime.engines.fake_cuda import FakeCuda
-from tests.runtime.propagation.test_reader import make_spec
 from vcedge_runtime.buffers import Buffer, zeros_for
 from vcedge_runtime.engines.base import ForwardingEngine
 from vcedge_runtime.engines.onnxruntime import engine_from_bundle
 from vcedge_runtime.errors import EngineError
 from vcedge_runtime.model.bundle import Bundle
 from vcedge_runtime.model.spec import GraphSpec
-from vcedge_runtime.propagation.oracle import NumpyColumnTotal, NumpyLabelReadout
-from vcedge_runtime.propagation.padding import PaddedEngine
+from vcedge_runtime.predictors.oracle import NumpyColumnTotal, NumpyLabelReadout
+from vcedge_runtime.predictors.padding import PaddedEngine
 from vcedge_runtime.sampling.windows import MASKED_LOGIT
 
 FIXED = {"tiles": (5,), "references": (1, 4)}

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from vcedge_runtime.buffers import Buffer, Device, share_array
 from vcedge_runtime.engines.base import Engine
 from vcedge_runtime.errors import TrackerError
-from vcedge_runtime.propagation.padding import PaddedEngine
+from vcedge_runtime.predictors.padding import PaddedEngine
+from vcedge_runtime.propagation.readout import Readout
 from vcedge_runtime.sampling.sampling import RegionMatch, Sampling
 from vcedge_runtime.sampling.windows import MASKED_LOGIT, tile_windows
 
@@ -22,40 +23,6 @@ LOGIT_BYTES = 4 * 2**20
 DEVICE_LOGIT_BYTES = 64 * 2**20
 """The same on a GPU (our choice, not measured): a call costs more there, its memory less; every
 call has as many there."""
-EMPTY_LOGIT = np.float32(-5e3)
-"""A largest logit below this says that there was no key to read."""
-
-
-@dataclass(frozen=True)
-class Readout:
-    """What T tiles of A queries read from each of R references; views, valid until the next read.
-
-    Attributes:
-        tiles: (T,) int64, which tiles were read.
-        peak: (T, R, A) float32, largest logit.
-        total: (T, R, A) float32, sum of exp(logit - peak).
-        values: (T, R, A, V) float32, each reference's by its own softmax.
-    """
-
-    tiles: NDArray[np.int64]
-    peak: NDArray[np.float32]
-    total: NDArray[np.float32]
-    values: NDArray[np.float32]
-
-    @property
-    def empty(self) -> NDArray[np.bool_]:
-        """(T, R, A) bool: no key of the reference may be read."""
-        return self.peak < EMPTY_LOGIT
-
-    @property
-    def lonely(self) -> NDArray[np.bool_]:
-        """(T, A) bool: no key of any reference may be read."""
-        return np.asarray(self.empty.all(axis=1), np.bool_)
-
-    @property
-    def log_total(self) -> NDArray[np.float32]:
-        """(T, R, A) float32: logarithm of the sum of exp(logit); -inf where there is no key."""
-        return np.where(self.empty, -np.inf, self.peak + np.log(self.total)).astype(np.float32)
 
 
 @dataclass(frozen=True)
