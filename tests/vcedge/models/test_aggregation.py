@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vcedge.models.aggregation import aggregate_logits, aggregate_odds, aggregate_softly
-from vcedge_runtime.propagation import oracle
+from vcedge_runtime.predictors import oracle
 
 
 @settings(deadline=None)
