@@ -146,7 +146,7 @@ def test_a_silent_fall_to_the_cpu_is_an_error(
 
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [CUDA, CPU])
     monkeypatch.setattr(onnxruntime, "InferenceSession", fall_back)
-    monkeypatch.setattr(opening, "Cuda", FakeCuda)
+    monkeypatch.setattr(opening, "Cuda", lambda **which: FakeCuda())
     with pytest.raises(EngineError, match=f"on {CPU} instead of {CUDA}.*--backend cpu"):
         Tracker.open(tiny_bundle, backend="cuda")
 
