@@ -11,8 +11,7 @@ from vcedge.models.weights import load_weights, shipped_weights
 from vcedge.training.dmp import DmpObjective
 from vcedge.training.mer import MerObjective
 from vcedge_export.bundle import facts_as_exported
-from vcedge_export.int8 import Int8Settings
-from vcedge_export.plan import ExportOptions
+from vcedge_export.plan import ExportOptions, Int8Settings
 from vcedge_export.planning import compose, plan_bundle
 from vcedge_runtime.errors import BundleError
 from vcedge_runtime.memory.dynamic import DynamicPolicy

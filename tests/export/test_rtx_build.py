@@ -17,8 +17,7 @@ from onnx import TensorProto, helper
 
 from tests.rtx import build_with_rtx, open_builder
 from vcedge_calibration.recording import CalibrationClip
-from vcedge_export.int8 import Int8Settings
-from vcedge_export.plan import ExportOptions
+from vcedge_export.plan import ExportOptions, Int8Settings
 from vcedge_export.precision import lower_precision
 from vcedge_runtime.errors import EngineError
 from vcedge_runtime.model.bundle import QUANTISED, Bundle, shipped_models
