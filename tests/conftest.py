@@ -36,7 +36,7 @@ settings.load_profile("vcedge")
 
 TESTS = Path(__file__).parent
 SLOW_FOLDERS = frozenset({"benchmarks", "contract", "export", "vcedge/training"})
-EXPORTING = frozenset({"mer_bundle", "srnet_bundle"})
+EXPORTING = frozenset({"mer_bundle", "exported_bundle", "exported_srnet_bundle"})
 """Fixtures that export a model for many tests."""
 
 collect_ignore = [] if find_spec("torch") else ["export", "vcedge/models", "vcedge/training"]

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.runtime.propagation.test_reader import make_spec
 
 from tests.runtime.engines.fake_cuda import FakeCuda
+from tests.runtime.predictors.test_reader import make_spec
 from vcedge_runtime.buffers import Buffer, zeros_for
 from vcedge_runtime.engines.base import ForwardingEngine
 from vcedge_runtime.engines.onnxruntime import engine_from_bundle
