@@ -46,6 +46,7 @@ def plan_object_model(network: SRNet, options: ExportOptions) -> ExportedModel:
         top_k=options.top_k or TOP_K,
         local=network.local,
         prototypes=network.uses_prototypes,
+        colour=profile.colour,
     )
     composition = plain.exchange(
         edges=options.edges,

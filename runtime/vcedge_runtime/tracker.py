@@ -230,7 +230,7 @@ class Tracker(Closing):
         objects = np.unique(ids[ids > 0]).tolist()
         frame_hw, work_hw = self._sizes(frame)
         predictor = self._open_predictor(work_hw, len(objects))
-        predictor.begin(prepare_frame(frame, work_hw), ids, objects)
+        predictor.begin(self._prepare(frame, work_hw), ids, objects)
         self._video = _Video(frame_hw, work_hw, predictor)
 
     def start_points(
@@ -259,7 +259,7 @@ class Tracker(Closing):
             parts, self._engines, work_hw, len(points), points=True, device=self._device
         )
         drawn = labels_from_points(points, frame_hw, predictor.grid_hw)
-        predictor.begin_labels(prepare_frame(frame, work_hw), drawn)
+        predictor.begin_labels(self._prepare(frame, work_hw), drawn)
         self._video = _Video(frame_hw, work_hw, predictor, tuple(points))
 
     def require_points(self) -> Composition:
@@ -297,9 +297,9 @@ class Tracker(Closing):
             )
         timings = dict.fromkeys(STAGES, 0.0)
         with timed(timings, "resize"):
-            lab = prepare_frame(frame, video.work_hw)
+            image = self._prepare(frame, video.work_hw)
         predictor = video.predictor
-        predictor.advance(lab, timings)
+        predictor.advance(image, timings)
         with timed(timings, "upsample"):
             if video.points and isinstance(predictor, LabelPredictor):
                 labels = predictor.labels[..., : 1 + len(video.points)]
@@ -353,6 +353,10 @@ class Tracker(Closing):
         if self._video is None:
             raise TrackerError("no video has begun; call start(frame, mask) first")
         return self._video
+
+    def _prepare(self, frame: NDArray[np.uint8], work_hw: tuple[int, int]) -> NDArray[np.float32]:
+        """The frame as its encoder takes it, (h, w, 3) float32."""
+        return prepare_frame(frame, work_hw, self.bundle.composition.colour)
 
     def _sizes(self, frame: NDArray[np.uint8]) -> tuple[tuple[int, int], tuple[int, int]]:
         """The frame's own size, and that in which it is encoded."""

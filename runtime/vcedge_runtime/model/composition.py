@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from vcedge_runtime.errors import BundleError
+from vcedge_runtime.frames.colour import LAB, InputColour
 from vcedge_runtime.memory.dynamic import DynamicPolicy
 from vcedge_runtime.memory.local_global import LocalGlobalPolicy
 from vcedge_runtime.memory.references import ReferencePolicy
@@ -100,6 +101,11 @@ class Composition:
                 f"least two strides, a top_k of None or 1 to the {logits} cells of a window, and a "
                 f"temperature above 0; received {self}"
             )
+
+    @property
+    def colour(self) -> InputColour:
+        """What the encoder takes: Lab, of which a channel can be hidden."""
+        return LAB
 
     @property
     def slots(self) -> int:

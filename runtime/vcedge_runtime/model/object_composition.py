@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from vcedge_runtime.errors import BundleError
+from vcedge_runtime.frames.colour import LAB, InputColour
 from vcedge_runtime.memory.local_global import LocalGlobalPolicy
 from vcedge_runtime.model.composition import Memory, composition_from_json, kind_of, make_part
 
@@ -29,6 +30,7 @@ class ObjectComposition:
         local: what becomes of the local memory, one of ``LOCALS``.
         interval: distance of the local memory's frame; 1 is the one before.
         prototypes: whether what was read follows the objects' prototypes.
+        colour: what the query encoder takes.
     """
 
     stride: int
@@ -41,6 +43,7 @@ class ObjectComposition:
     local: str = "fam"
     interval: int = 1
     prototypes: bool = True
+    colour: InputColour = LAB
 
     def __post_init__(self) -> None:
         if self.local not in LOCALS:
@@ -109,4 +112,10 @@ class ObjectComposition:
             KeyError, TypeError, AttributeError, ValueError: it is something else.
             BundleError: settings that cannot be.
         """
-        return composition_from_json(cls, value)
+        # Before colour was a property of a bundle, manifests did not name it.
+        colour = {name: _as_tuple(part) for name, part in value.get("colour", {}).items()}
+        return composition_from_json(cls, {**value, "colour": InputColour(**colour)})
+
+
+def _as_tuple(part: Any) -> Any:
+    return tuple(part) if isinstance(part, list) else part
