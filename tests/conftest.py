@@ -46,9 +46,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     properties = {item.obj for item in items if hasattr(getattr(item, "obj", None), "hypothesis")}
     for test in properties if more > 1 else ():
         own = test._hypothesis_internal_use_settings
-        test._hypothesis_internal_use_settings = settings(
-            own, max_examples=more * own.max_examples
-        )
+        test._hypothesis_internal_use_settings = settings(own, max_examples=more * own.max_examples)
 
 
 def make_frame(height: int, width: int, shift: int = 0) -> Frame:
@@ -104,15 +102,15 @@ def make_weights(*, motion: bool = False, value_extraction: bool = False) -> Wei
     return Weights(network, {"data": "none", "steps": 0})
 
 
-def make_srnet() -> SRNet:
-    """Make an ``srnet-edge`` in which nothing stands where it began: no offset or bias is zero."""
+def make_srnet(profile: str = "srnet-edge") -> SRNet:
+    """Make a small SRNet in which nothing stands where it began: no offset or bias is zero."""
     import torch
     from torch import nn
 
     from vcedge.models.srnet import SRNET_PROFILES, SRNet
 
     torch.manual_seed(0)
-    network = SRNet(SRNET_PROFILES["srnet-edge"]).eval()
+    network = SRNet(SRNET_PROFILES[profile]).eval()
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.running_mean = 0.1 * torch.randn(module.num_features)
@@ -188,3 +186,16 @@ def srnet_bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     folder: Path = tmp_path_factory.mktemp("bundles") / "srnet"
     clip = TruthClip("demo clip", frames, masks)
     return export_bundle(load_weights("srnet-edge"), folder, clip, ExportOptions(size=96))
+
+
+@pytest.fixture(scope="session")
+def lite_bundle(tiny_clip: TruthClip, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """``srnet-lite``, not trained, exported for small frames; tests must not change its folder."""
+    pytest.importorskip("onnxscript", reason="it exports the model")
+    from vcedge.models.weights import Weights
+    from vcedge_export.bundle import export_bundle
+    from vcedge_export.plan import ExportOptions
+
+    folder: Path = tmp_path_factory.mktemp("bundles") / "lite"
+    weights = Weights(make_srnet("srnet-lite"), {"data": "none", "steps": 0})
+    return export_bundle(weights, folder, tiny_clip, ExportOptions(size=96))

@@ -79,6 +79,17 @@ def test_every_shipped_graph_is_parsed_and_built(case: Case, tmp_path: Path) -> 
     assert len(plan) > path.stat().st_size // 2
 
 
+@pytest.mark.parametrize("precision", ["fp32", "fp16", "int8-fp16"])
+@pytest.mark.parametrize("graph", ["query_encoder", "value_encoder", "mask_decoder"])
+def test_every_graph_of_the_light_network_is_parsed_and_built(
+    lite_bundle: Bundle, graph: str, precision: str, tmp_path: Path
+) -> None:
+    case = Case(lite_bundle, graph, precision)
+    path = write_precision(case, tmp_path / "copy")
+    spec = lite_bundle.graphs[graph].spec
+    assert build_with_rtx(path, choose_shapes(spec, lite_bundle.composition.stride))
+
+
 def test_what_is_quantised_for_a_cpu_is_not_for_tensorrt(tmp_path: Path) -> None:
     """Why there are two: unsigned activations have zero points, which TensorRT takes none of."""
     case = next(case for case in find_cases() if case.precision == "int8-fp16")
