@@ -36,7 +36,7 @@ settings.load_profile("vcedge")
 
 TESTS = Path(__file__).parent
 SLOW_FOLDERS = frozenset({"benchmarks", "contract", "export", "vcedge/training"})
-EXPORTING = frozenset({"mer_bundle", "exported_bundle", "exported_srnet_bundle"})
+EXPORTING = frozenset({"mer_bundle", "exported_bundle", "exported_srnet_bundle", "lite_bundle"})
 """Fixtures that export a model for many tests."""
 
 collect_ignore = [] if find_spec("torch") else ["export", "vcedge/models", "vcedge/training"]
@@ -125,15 +125,15 @@ def make_weights(*, motion: bool = False, value_extraction: bool = False) -> Wei
     return Weights(network, {"data": "none", "steps": 0})
 
 
-def make_srnet() -> SRNet:
-    """Make an ``srnet-edge`` in which nothing stands where it began: no offset or bias is zero."""
+def make_srnet(profile: str = "srnet-edge") -> SRNet:
+    """Make a small SRNet in which nothing stands where it began: no offset or bias is zero."""
     import torch
     from torch import nn
 
     from vcedge.models.srnet import SRNET_PROFILES, SRNet
 
     torch.manual_seed(0)
-    network = SRNet(SRNET_PROFILES["srnet-edge"]).eval()
+    network = SRNet(SRNET_PROFILES[profile]).eval()
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.running_mean = 0.1 * torch.randn(module.num_features)
@@ -225,3 +225,16 @@ def exported_srnet_bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     folder: Path = tmp_path_factory.mktemp("bundles") / "srnet"
     clip = TruthClip("demo clip", frames, masks)
     return export_bundle(load_weights("srnet-edge"), folder, clip, ExportOptions(size=96))
+
+
+@pytest.fixture(scope="session")
+def lite_bundle(tiny_clip: TruthClip, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """``srnet-lite``, not trained, exported for small frames; tests must not change its folder."""
+    pytest.importorskip("onnxscript", reason="it exports the model")
+    from vcedge.models.weights import Weights
+    from vcedge_export.bundle import export_bundle
+    from vcedge_export.plan import ExportOptions
+
+    folder: Path = tmp_path_factory.mktemp("bundles") / "lite"
+    weights = Weights(make_srnet("srnet-lite"), {"data": "none", "steps": 0})
+    return export_bundle(weights, folder, tiny_clip, ExportOptions(size=96))

@@ -56,6 +56,7 @@ def compose_object_model(
         top_k=options.top_k or TOP_K,
         local=network.local,
         prototypes=network.uses_prototypes,
+        colour=profile.colour,
     )
     composition = plain.exchange(**own).exchange(
         edges=options.edges,

@@ -246,7 +246,7 @@ class Tracker(Closing):
         objects = np.unique(ids[ids > 0]).tolist()
         frame_hw, work_hw = self._sizes(frame)
         predictor = open_predictor(self.bundle, self.engines, work_hw, len(objects), self.device)
-        predictor.start(prepare_frame(frame, work_hw), ids, objects)
+        predictor.start(self._prepare(frame, work_hw), ids, objects)
         self._video = Video(frame_hw, work_hw, predictor)
 
     @_alone
@@ -270,7 +270,7 @@ class Tracker(Closing):
         predictor = open_point_predictor(
             self.bundle, self.engines, work_hw, tuple(known), self.device
         )
-        predictor.start_points(prepare_frame(frame, work_hw), known, frame_hw)
+        predictor.start_points(self._prepare(frame, work_hw), known, frame_hw)
         self._video = Video(frame_hw, work_hw, predictor)
 
     def require_points(self) -> None:
@@ -303,8 +303,8 @@ class Tracker(Closing):
             )
         timings = dict.fromkeys(STAGES, 0.0)
         with timed(timings, "resize"):
-            lab = prepare_frame(frame, video.work_hw)
-        video.predictor.step(lab, timings)
+            image = self._prepare(frame, video.work_hw)
+        video.predictor.step(image, timings)
         with timed(timings, "upsample"):
             found = video.predictor.decide(frame)
         return StepResult(found.mask, found.scores, timings, found.points)
@@ -346,6 +346,10 @@ class Tracker(Closing):
     def _require_open(self) -> None:
         if not self.engines:
             raise TrackerError("the tracker is closed; open another")
+
+    def _prepare(self, frame: NDArray[np.uint8], work_hw: tuple[int, int]) -> NDArray[np.float32]:
+        """The frame as its encoder takes it, (h, w, 3) float32."""
+        return prepare_frame(frame, work_hw, self.bundle.composition.colour)
 
     def _sizes(self, frame: NDArray[np.uint8]) -> tuple[tuple[int, int], tuple[int, int]]:
         """The frame's own size, and that in which it is encoded."""

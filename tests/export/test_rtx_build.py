@@ -98,6 +98,15 @@ def test_every_shipped_graph_is_built_for_a_video_of_480_lines(
     assert len(plan) > path.stat().st_size // 2
 
 
+@pytest.mark.parametrize("precision", ["fp32", "fp16", "int8-fp16"])
+@pytest.mark.parametrize("graph", ["query_encoder", "value_encoder", "mask_decoder"])
+def test_every_graph_of_the_light_network_is_built(
+    lite_bundle: Bundle, graph: str, precision: str, build: ModuleType, tmp_path: Path
+) -> None:
+    path = write_precision(Case(lite_bundle, graph, precision), tmp_path / "copy")
+    assert build_with_rtx(build, lite_bundle, graph, path)
+
+
 def test_what_is_quantised_for_a_cpu_is_not_for_tensorrt(build: ModuleType, tmp_path: Path) -> None:
     """Why there are two: unsigned activations have zero points, which TensorRT takes none of."""
     case = next(case for case in find_cases() if case.precision == "int8-fp16")

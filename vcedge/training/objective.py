@@ -42,6 +42,11 @@ class Objective(nn.Module, ABC):
         """What a run must share with its checkpoint, as plain values."""
         return {"method": self.name, **asdict(self.settings)}
 
+    @property
+    def groups(self) -> list[tuple[list[nn.Parameter], float]]:
+        """What is trained, in groups, each with its share of the learning rate."""
+        return [([p for p in self.parameters() if p.requires_grad], 1.0)]
+
     def forward(self, clips: Any, share: float, teacher: Any) -> Tensor:
         """Loss of a batch.
 

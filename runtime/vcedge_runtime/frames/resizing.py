@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vcedge_runtime.errors import TrackerError
-from vcedge_runtime.frames.colour import lab_from_bgr
+from vcedge_runtime.frames.colour import LAB, InputColour
 
 LARGEST_SIZE = 4096
 """Largest working size, the short side in pixels (our choice)."""
@@ -51,12 +51,15 @@ def working_size(frame_hw: tuple[int, int], size: int, stride: int) -> tuple[int
     return height, width
 
 
-def prepare_frame(frame: NDArray[np.uint8], work_hw: tuple[int, int]) -> NDArray[np.float32]:
-    """Resize a frame, averaging when it gets smaller, and convert it to normalised Lab.
+def prepare_frame(
+    frame: NDArray[np.uint8], work_hw: tuple[int, int], colour: InputColour = LAB
+) -> NDArray[np.float32]:
+    """Resize a frame, averaging when it gets smaller, and convert it to what an encoder takes.
 
     Args:
         frame: (H, W, 3) uint8 BGR; left as it is.
         work_hw: h and w.
+        colour: the encoder's.
 
     Returns:
         (h, w, 3) float32, owned by the caller.
@@ -64,7 +67,7 @@ def prepare_frame(frame: NDArray[np.uint8], work_hw: tuple[int, int]) -> NDArray
     if frame.shape[:2] != work_hw:
         method = cv2.INTER_AREA if work_hw[0] < frame.shape[0] else cv2.INTER_LINEAR
         frame = np.asarray(cv2.resize(frame, work_hw[::-1], interpolation=method), np.uint8)
-    return lab_from_bgr(frame)
+    return colour.convert(frame)
 
 
 def check_frame(frame: NDArray[np.uint8]) -> None:

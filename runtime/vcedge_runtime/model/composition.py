@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Annotated, Any
 
 from vcedge_runtime.errors import BundleError
+from vcedge_runtime.frames.colour import LAB, InputColour
 from vcedge_runtime.frames.resizing import LARGEST_SIZE
 from vcedge_runtime.memory.dynamic import DynamicPolicy
 from vcedge_runtime.memory.local_global import LocalGlobalPolicy
@@ -107,6 +108,11 @@ class Composition:
                 f"received top_k={self.top_k}; expected a top_k of None or 1 to the {logits} cells "
                 "of a window"
             )
+
+    @property
+    def colour(self) -> InputColour:
+        """What the encoder takes: Lab, of which a channel can be hidden."""
+        return LAB
 
     @property
     def slots(self) -> int:

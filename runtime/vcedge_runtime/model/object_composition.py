@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Annotated, Any
 
+from vcedge_runtime.frames.colour import LAB, InputColour
 from vcedge_runtime.memory.local_global import LocalGlobalPolicy
 from vcedge_runtime.model.composition import (
     CHANNELS,
@@ -16,7 +18,7 @@ from vcedge_runtime.model.composition import (
     exchange_parts,
     kind_of,
 )
-from vcedge_runtime.settings import Bounds, check_settings
+from vcedge_runtime.settings import Bounds, check_settings, settings_from_mapping
 
 LOCALS = ("fam", "raw", "off")
 """What becomes of the frame before: aligned, read as it is, or not read."""
@@ -37,6 +39,7 @@ class ObjectComposition:
         local: what becomes of the local memory, one of ``LOCALS``.
         interval: distance of the local memory's frame, 1 to 64; 1 is the one before.
         prototypes: whether what was read follows the objects' prototypes.
+        colour: what the query encoder takes.
     """
 
     stride: Annotated[int, STRIDES]
@@ -49,6 +52,7 @@ class ObjectComposition:
     local: Annotated[str, LOCALS] = "fam"
     interval: Annotated[int, Bounds(1, 64)] = 1
     prototypes: bool = True
+    colour: InputColour = LAB
 
     def __post_init__(self) -> None:
         check_settings(self)
@@ -93,4 +97,8 @@ class ObjectComposition:
         Raises:
             BundleError: it is something else, or settings that cannot be.
         """
+        if isinstance(value, Mapping):
+            # Before colour was a property of a bundle, manifests did not name it.
+            colour = settings_from_mapping(InputColour, value.get("colour", {}))
+            value = {**value, "colour": colour}
         return composition_from_json(cls, value)

@@ -105,24 +105,26 @@ class ObjectPredictor:
         kept = self.parts.memory.count_bytes(self.parts.key_dim)
         return kept + sum(each.nbytes for each in (*held, *arrays))
 
-    def start(self, lab: Planes, mask: NDArray[np.uint8], objects: list[int]) -> None:
+    def start(self, image: Planes, mask: NDArray[np.uint8], objects: list[int]) -> None:
         """Take the first frame and its mask."""
         self._place_of = {object_id: place for place, object_id in enumerate(objects)}
         self._drawn_in = dict.fromkeys(objects, 0)
         slot = self.bank.claim(0, lambda stored: True)
-        self._encode(slot, lab, {})
+        self._encode(slot, image, {})
         shares = self._next.shares
-        shares.host[1:] = [cover_pixels(mask == object_id, lab.shape[:2]) for object_id in objects]
+        shares.host[1:] = [
+            cover_pixels(mask == object_id, image.shape[:2]) for object_id in objects
+        ]
         shares.host[0] = 1 - shares.host[1:].sum(axis=0)
         shares.push()
         self._remember(0, slot, self._next)
         self._last, self._next = self._next, self._last
 
-    def step(self, lab: Planes, timings: Timings) -> None:
+    def step(self, image: Planes, timings: Timings) -> None:
         """Take the next frame; where anything fails, the last one stays the last."""
         frame = self.frame + 1
         slot = self.bank.claim(frame, self._keeps)
-        self._encode(slot, lab, timings)
+        self._encode(slot, image, timings)
         with timed(timings, "memory"):
             chosen = self.memory.select(frame, self.bank.keys[slot], self._coarse_read(slot))
             slots = [self.bank.slot_of(past) for past in chosen]
@@ -232,10 +234,10 @@ class ObjectPredictor:
     def _keeps(self, stored: int) -> bool:
         return stored > self.frame - self.parts.interval or self.memory.keeps(stored)
 
-    def _encode(self, slot: int, lab: Planes, timings: Timings) -> None:
+    def _encode(self, slot: int, image: Planes, timings: Timings) -> None:
         """Write the next frame's key into its slot, and keep its features."""
         with timed(timings, "resize"):
-            self._next.image.host[0] = lab.transpose(2, 0, 1)
+            self._next.image.host[0] = image.transpose(2, 0, 1)
         push_blocks([self._next.image], timings)
         with timed(timings, "encode"):
             out = {"key": self.bank.key_block.shared[slot], **self._next.features}
@@ -307,20 +309,18 @@ class ObjectPredictor:
     def _remember(self, frame: int, slot: int, encoded: EncodedFrame) -> None:
         """Encode a frame's objects into its slot, by its shares."""
         bank, shares, labels = self.values, encoded.shares.shared, self.bank.labels[slot]
-        masks = shares[1:]
+        masks, encoder = shares[1:], self._engines["value_encoder"]
         for some in _in_groups(len(masks)):
             count = len(masks[some])
             value = bank.values[slot] if count == len(masks) else self._found.parts[count]
             coverage = np.empty((count, *self.grid_hw), np.float32)
-            inputs = {
-                "image": encoded.image.shared,
-                "f16": encoded.features["f16"],
-                "masks": masks[some],
-                "background": shares[:1],
-            }
+            held = {"image": encoded.image.shared, **encoded.features}
+            held |= {"masks": masks[some], "background": shares[:1]}
+            # A value is made of the picture or of its features.
+            inputs = {tensor.name: held[tensor.name] for tensor in encoder.spec.inputs}
             sums = {"sums": bank.sums[slot, some], "weights": bank.weights[slot, some]}
             out = {"value": value, **sums, "coverage": coverage}
-            self._engines["value_encoder"].run(inputs, out)
+            encoder.run(inputs, out)
             if count < len(masks):
                 bank.put(slot, some, value)
             labels[..., 1 + some.start : 1 + some.stop] = np.moveaxis(coverage, 0, -1)

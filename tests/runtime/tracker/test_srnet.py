@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,8 @@ from hypothesis import strategies as st
 from tests.runtime.tracker.made import Frame, bytes_of_arrays, iou, same
 from tests.runtime.tracker.made_srnet import SPECS, HandMadeGraph, make_engines, open_hand_made
 from vcedge_runtime.errors import BundleError, TrackerError
+from vcedge_runtime.frames.colour import IMAGENET_LITE, LAB
+from vcedge_runtime.frames.resizing import prepare_frame
 from vcedge_runtime.memory.dynamic import DynamicMemory, DynamicPolicy
 from vcedge_runtime.memory.local_global import LocalGlobalPolicy
 from vcedge_runtime.tracker import Tracker
@@ -322,6 +325,41 @@ def test_objects_are_encoded_and_decoded_in_groups_as_all_at_once(
     # Every object is told what all others cover, those of other groups too.
     covered = sum(run["masks"].sum(axis=0) for run in encoder.runs[: -(-3 // together)])
     np.testing.assert_allclose(1 - encoder.runs[0]["background"][0], covered, atol=1e-6)
+
+
+def test_values_are_made_of_what_their_graph_takes_of_the_frame() -> None:
+    mask = draw(0, 9, 1)
+    with open_hand_made() as tracker:
+        tracker.start(*mask)
+        expected = tracker.step(draw(1, 9, 1)[0])
+    engines = make_engines()
+    encoder = engines["value_encoder"]
+    assert isinstance(encoder, HandMadeGraph)
+    features = SPECS["query_encoder"].outputs
+    taken = tuple(tensor for tensor in features if tensor.name in ("f4", "f8", "f16"))
+    encoder.spec = replace(encoder.spec, inputs=(*taken, *encoder.spec.inputs[-2:]))
+    with open_hand_made(engines) as tracker:
+        tracker.start(*mask)
+        assert same(tracker.step(draw(1, 9, 1)[0]), expected)
+    assert all(set(run) == {"f4", "f8", "f16", "masks", "background"} for run in encoder.runs)
+
+
+def test_the_encoder_gets_the_colour_that_the_bundle_says() -> None:
+    frame, mask = draw(0, 9)
+    images = {}
+    for colour in (LAB, IMAGENET_LITE):
+        engines = make_engines()
+        encoder = engines["query_encoder"]
+        assert isinstance(encoder, HandMadeGraph)
+        with open_hand_made(engines, colour=colour) as tracker:
+            tracker.start(frame, mask)
+            tracker.step(frame)
+        expected = prepare_frame(frame, (HEIGHT, WIDTH), colour).transpose(2, 0, 1)
+        assert len(encoder.runs) == 2
+        for run in encoder.runs:
+            np.testing.assert_array_equal(run["image"][0], expected)
+            images[colour.space] = expected
+    assert not np.allclose(images["lab"], images["rgb"])
 
 
 def test_points_are_refused_with_a_model_that_follows_masks(tracker: Tracker) -> None:
