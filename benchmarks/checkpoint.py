@@ -13,9 +13,9 @@ import torch
 from vcedge.evaluation.davis import SequenceScore, list_sequences
 from vcedge.evaluation.davis_run import track_and_score
 from vcedge.models.srnet import SRNET_PROFILES, SRNet
-from vcedge.models.weights import save_weights
+from vcedge.models.weights import Weights, save_weights
 from vcedge_export.plan import ExportOptions
-from vcedge_export.proof import open_modules, plan_export
+from vcedge_export.planning import open_modules, plan_export
 from vcedge_runtime.errors import TrainingError, VcedgeError
 from vcedge_runtime.model.bundle import Bundle
 from vcedge_runtime.tracker import Tracker
@@ -67,7 +67,7 @@ def read_network(path: Path) -> tuple[SRNet, dict[str, Any]]:
 
 def open_tracker(network: SRNet, size: int) -> Tracker:
     """A tracker on the network itself, as it would be exported."""
-    model = plan_export(network, ExportOptions())
+    model = plan_export(Weights(network, {}), ExportOptions())
     bundle = Bundle(Path(), model.profile, model.profile, model.composition, {})
     return Tracker(bundle, open_modules(model), size=size)
 
