@@ -22,7 +22,7 @@ from vcedge_runtime.engines.plans import BuildProgress, ignore_progress
 from vcedge_runtime.errors import TrackerError
 from vcedge_runtime.frames.resizing import LARGEST_SIZE, check_frame, prepare_frame, working_size
 from vcedge_runtime.model.bundle import DEFAULT_MODEL, Bundle
-from vcedge_runtime.predictors.opening import open_point_predictor, open_predictor, require_points
+from vcedge_runtime.predictors.opening import open_point_predictor, open_predictor
 from vcedge_runtime.predictors.protocol import Predictor
 from vcedge_runtime.predictors.ranges import find_spans
 from vcedge_runtime.predictors.requirements import require_graphs
@@ -272,14 +272,6 @@ class Tracker(Closing):
         )
         predictor.start_points(self._prepare(frame, work_hw), known, frame_hw)
         self._video = Video(frame_hw, work_hw, predictor)
-
-    def require_points(self) -> None:
-        """Refuse a model that follows masks alone.
-
-        Raises:
-            TrackerError: it does.
-        """
-        require_points(self.bundle)
 
     @_alone
     def step(self, frame: NDArray[np.uint8]) -> StepResult:

@@ -182,7 +182,7 @@ def test_the_example_has_more_cells_than_a_readout_takes(weights: Weights, top_k
         ({"temperature": 0.5}, ExportError, "received a radius or a temperature for SRNet"),
         ({"sampler": "window"}, BundleError, "received sampler for a model that segments"),
         ({"motion": False}, BundleError, "received motion for a model that segments"),
-        ({"local": "nearby"}, BundleError, "received local memory 'nearby'"),
+        ({"local": "nearby"}, BundleError, "received local='nearby' for ObjectComposition"),
     ],
 )
 def test_options_of_other_models_are_refused(

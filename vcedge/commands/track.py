@@ -28,6 +28,7 @@ from vcedge.commands.progress import session_bar
 from vcedge.commands.sightings import PointSightings, Sightings, find_small_objects
 from vcedge_runtime.errors import MaskError, OutputError, SourceError
 from vcedge_runtime.model.bundle import DEFAULT_LABEL_MODEL, DEFAULT_MODEL, Bundle
+from vcedge_runtime.predictors.opening import require_points
 from vcedge_runtime.session import PointSink, SessionReport, track_frames, track_points
 from vcedge_runtime.tracker import Tracker
 from vcedge_runtime.video.masks import read_mask
@@ -111,9 +112,9 @@ def command(
         first = read_points(points, frame_hw=video.frame_hw) if points else None
         drawn = read_first(mask, frame_hw=video.frame_hw) if mask else None
         # What is wrong with the input is said before a graph loads.
-        tracker = opened_inputs.enter_context(open_tracker(bundle, **chosen))
         if points:
-            tracker.require_points()
+            require_points(bundle)
+        tracker = opened_inputs.enter_context(open_tracker(bundle, **chosen))
         prepare_output(folder, overwrite=overwrite)
         report = SessionReport()
         sightings = Sightings("point" if points else "object", partial(_warn, console))

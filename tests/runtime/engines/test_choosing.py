@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.machinery
 import json
+import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -20,12 +21,12 @@ from vcedge_runtime.engines import choosing, opening
 from vcedge_runtime.engines.choosing import choose_backend, find_half
 from vcedge_runtime.engines.onnxruntime import CPU, CUDA
 from vcedge_runtime.errors import EngineError, MissingExtraError
-from vcedge_runtime.model.bundle import DEFAULT_MODEL, MANIFEST, Bundle
+from vcedge_runtime.model.bundle import DEFAULT_LABEL_MODEL, MANIFEST, Bundle
 
 
 @pytest.fixture(scope="module")
 def bundle() -> Bundle:
-    return Bundle.open(DEFAULT_MODEL)
+    return Bundle.open(DEFAULT_LABEL_MODEL)
 
 
 def install(monkeypatch: pytest.MonkeyPatch, **parts: Any) -> FakeCuda:
@@ -129,7 +130,9 @@ def test_choosing_loads_no_graph_and_takes_no_time() -> None:
         "print(choose_backend(bundle).backend, time.process_time() - began < 5, "
         "'torch' in sys.modules)"
     )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, "-c", script]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert done.stdout.split() == ["cpu", "True", "False"], done.stderr
 
 

@@ -156,7 +156,7 @@ def test_what_is_recorded_is_recorded_once(
     found = []
     options: dict[str, Any]
     for options in ({"threads": 1}, {"backend": "tensorrt"}):
-        with Tracker.open(bundle, size=size, **options, **parts) as tracker:
+        with Tracker.open(bundle, size=size, **options, overrides=parts) as tracker:
             found.append(track_on(tracker, objects, frames, device))
     np.testing.assert_array_equal(found[0][0], found[1][0])
     made = found[1][1]
@@ -182,7 +182,7 @@ def test_readouts_have_the_shape_for_which_their_engines_are_fastest(
         return run(context, name, shape)
 
     monkeypatch.setattr(double.IExecutionContext, "set_input_shape", note)
-    with Tracker.open(tiny_bundle, size=192, backend="tensorrt", **parts) as tracker:
+    with Tracker.open(tiny_bundle, size=192, backend="tensorrt", overrides=parts) as tracker:
         track_on(tracker, 2, 8, device)
         most = tracker.bundle.composition.memory.references
     # But for the first frame's, which reads one.
@@ -203,7 +203,7 @@ def test_no_engine_is_built_again_for_more_objects(
     fusion = {"fusion": "bidirectional"} if model == "tiny_bundle" else {}
     ids = list(range(1, 1 + OBJECTS))
     drawn = make_mask(192, 288, *ids)
-    with Tracker.open(bundle, size=192, backend="tensorrt", **fusion) as tracker:
+    with Tracker.open(bundle, size=192, backend="tensorrt", overrides=fusion) as tracker:
         tracker.start(make_frame(192, 288), np.where(drawn == 1, drawn, 0).astype(np.uint8))
         for object_id in ids[1:]:
             tracker.step(make_frame(192, 288, 2 * object_id))

@@ -9,7 +9,7 @@ import pytest
 
 from vcedge_runtime.engines import base
 
-KNOWN = {"buffers", "errors", "files", "model.bundle", "model.spec"}
+KNOWN = {"buffers", "errors", "files", "installing", "model.bundle", "model.spec"}
 """Of the runtime, what the room may import."""
 FILES = sorted(Path(base.__file__).parent.glob("*.py"))
 
