@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -72,7 +72,6 @@ def test_with_room_for_all_it_is_stcns_memory(every: int, frames: int) -> None:
         assert chosen == list(range(0, max(frame - 1, 1), every))
 
 
-@settings(deadline=None)
 @given(POLICIES, ANNOTATED)
 def test_a_bank_of_its_slots_never_overflows_and_holds_whatever_is_read(
     policy: LocalGlobalPolicy, annotations: set[int]

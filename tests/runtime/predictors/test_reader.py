@@ -134,7 +134,7 @@ def test_every_cell_is_read_the_same_however_many_tiles_a_call_takes(
     assert len(engine.calls) == calls
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     st.tuples(st.integers(1, 24), st.integers(1, 24)),
     st.floats(0, 0.05),
@@ -185,7 +185,7 @@ def test_its_bytes_do_not_hang_on_what_is_read() -> None:
     assert reader.nbytes - before == 4 * 4 * 4 * reader.windows.query_index.size
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(
     st.tuples(st.integers(1, 24), st.integers(1, 24)),
     st.integers(1, 14),

@@ -15,9 +15,7 @@ from vcedge_runtime.model.bundle import Bundle
 from vcedge_runtime.tracker import Tracker
 
 
-@settings(
-    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(ids=st.lists(st.integers(1, 255), min_size=1, max_size=12, unique=True))
 def test_ids_with_gaps_come_back(
     tracker: Tracker, make_frame: MakeFrame, make_mask: MakeFrame, ids: list[int]

@@ -113,9 +113,7 @@ def test_prototypes_are_summed_over_global_and_local_memory_once_each() -> None:
     np.testing.assert_allclose(weights, [cells, *[2 * cells] * 5, 3 * cells], rtol=1e-5)
 
 
-@settings(
-    max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(order=st.permutations([3, 7, 9]), gone=st.sampled_from([3, 7, 9]))
 def test_the_order_of_ids_and_objects_that_left_change_nothing_for_the_others(
     order: list[int], gone: int

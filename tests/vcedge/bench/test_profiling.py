@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -66,7 +66,6 @@ def test_a_stage_is_heavy_that_takes_a_tenth_of_tracking() -> None:
     assert profile.heavy_stages == ["encode", "readout"]
 
 
-@settings(deadline=None)
 @given(st.lists(st.floats(0.01, 1e4), min_size=1, max_size=30))
 def test_percentiles_lie_between_the_fastest_and_the_slowest_frame(times: list[float]) -> None:
     stage = StageProfile("encode", tuple(times))
