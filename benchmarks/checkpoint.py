@@ -20,8 +20,8 @@ from vcedge_runtime.errors import TrainingError, VcedgeError
 from vcedge_runtime.model.bundle import Bundle
 from vcedge_runtime.tracker import Tracker
 
-MEAN = "module."
-"""What the names of the mean weights begin with."""
+MEAN, LAST = ("average", "module."), ("objective", "network.")
+"""Where a checkpoint has its weights, and what their names begin with."""
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -32,13 +32,16 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--sequences", help="names, separated by commas; all otherwise")
     parser.add_argument("--size", type=int, default=256, help="working size")
     parser.add_argument("--threads", type=int, default=0)
-    parser.add_argument("--weights", type=Path, help="write the mean weights here, to be exported")
+    parser.add_argument(
+        "--last", action="store_true", help="the last step's weights; the mean hangs on the first"
+    )
+    parser.add_argument("--weights", type=Path, help="write the weights here, to be exported")
     parser.add_argument("--curve", type=Path, help="file to which the score is added, a JSON line")
     return parser.parse_args()
 
 
-def read_network(path: Path) -> tuple[SRNet, dict[str, Any]]:
-    """The mean weights of a checkpoint, and what is known of its run.
+def read_network(path: Path, *, last: bool = False) -> tuple[SRNet, dict[str, Any]]:
+    """The mean weights of a checkpoint, or its last ones, and what is known of its run.
 
     Raises:
         TrainingError: it is no checkpoint of SRNet.
@@ -49,19 +52,16 @@ def read_network(path: Path) -> tuple[SRNet, dict[str, Any]]:
         network = SRNet(
             SRNET_PROFILES[run["profile"]], local=run["local"], prototypes=run["prototypes"]
         )
-        network.load_state_dict(
-            {
-                name.removeprefix(MEAN): value
-                for name, value in state["average"].items()
-                if name.startswith(MEAN)
-            }
-        )
+        part, prefix = LAST if last else MEAN
+        named = {name.partition(prefix): value for name, value in state[part].items()}
+        network.load_state_dict({name[2]: v for name, v in named.items() if name[1]})
     except (OSError, KeyError, RuntimeError) as exc:
         raise TrainingError(
             f"received {path}, which is no checkpoint of SRNet ({exc}); expected checkpoint.pt of "
             "`vcedge train srnet`"
         ) from exc
     facts = {"model": "srnet", "steps": state["step"], "hours": round(state["seconds"] / 3600, 2)}
+    facts["weights"] = "last" if last else "mean"
     return network.eval(), facts
 
 
@@ -96,7 +96,7 @@ def main() -> int:
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
     try:
-        network, facts = read_network(arguments.checkpoint)
+        network, facts = read_network(arguments.checkpoint, last=arguments.last)
         if arguments.weights:
             save_weights(network, arguments.weights, facts)
         if arguments.root:

@@ -57,6 +57,18 @@ def test_mean_weights_are_scored_and_written(
         torch.testing.assert_close(value, expected[name], rtol=1e-3, atol=1e-3)
 
 
+def test_the_last_steps_weights_are_written_where_asked_for(
+    run: TrainingRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights = tmp_path / "last.safetensors"
+    assert call(monkeypatch, run.checkpoint_path, "--last", "--weights", weights) == 0
+    found = load_weights(weights)
+    assert found.facts["weights"] == "last"
+    expected = run.objective.network.state_dict()
+    for name, value in found.network.state_dict().items():
+        torch.testing.assert_close(value, expected[name], rtol=1e-3, atol=1e-3)
+
+
 def test_what_is_no_checkpoint_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
