@@ -46,9 +46,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     properties = {item.obj for item in items if hasattr(getattr(item, "obj", None), "hypothesis")}
     for test in properties if more > 1 else ():
         own = test._hypothesis_internal_use_settings
-        test._hypothesis_internal_use_settings = settings(
-            own, max_examples=more * own.max_examples
-        )
+        test._hypothesis_internal_use_settings = settings(own, max_examples=more * own.max_examples)
 
 
 def make_frame(height: int, width: int, shift: int = 0) -> Frame:
