@@ -21,8 +21,7 @@ from vcedge_runtime.buffers import Buffer
 from vcedge_runtime.engines.base import Engine
 from vcedge_runtime.engines.onnxruntime import OnnxRuntimeEngine
 from vcedge_runtime.errors import EvaluationError, VcedgeError
-from vcedge_runtime.model.bundle import DEFAULT_MODEL, Bundle
-from vcedge_runtime.model.composition import parts_from_json
+from vcedge_runtime.model.bundle import DEFAULT_LABEL_MODEL, Bundle
 from vcedge_runtime.tracker import Tracker
 
 TABLES = Path(__file__).with_name("ablations.json")
@@ -46,7 +45,7 @@ class Row:
 
     def change(self, bundle: Bundle) -> Bundle:
         """Return the bundle with this row's parts."""
-        changed = bundle.composition.exchange(**parts_from_json(self.parts))
+        changed = bundle.composition.exchange(**self.parts)
         return replace(bundle, composition=changed)
 
 
@@ -96,7 +95,7 @@ def parse_arguments() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--root", type=Path, required=True, help="JPEGImages and Annotations")
-    parser.add_argument("--model", default=DEFAULT_MODEL)
+    parser.add_argument("--model", default=DEFAULT_LABEL_MODEL)
     parser.add_argument("--tables", type=Path, default=TABLES, help="JSON of tables and rows")
     parser.add_argument("--only", help="names of tables, separated by commas; all otherwise")
     parser.add_argument("--sequences", help="names, separated by commas; all otherwise")

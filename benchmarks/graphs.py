@@ -17,7 +17,7 @@ from vcedge.doctor.machine import describe_machine
 from vcedge.models.srnet import SRNet
 from vcedge.models.weights import load_weights
 from vcedge_export.plan import ExportedModel, ExportOptions
-from vcedge_export.proof import plan_export
+from vcedge_export.planning import plan_export
 from vcedge_runtime.engines.onnxruntime import OnnxRuntimeEngine
 from vcedge_runtime.errors import VcedgeError
 from vcedge_runtime.frames.resizing import working_size
@@ -132,11 +132,11 @@ def table_rows(rows: list[dict[str, Any]]) -> list[tuple[str, ...]]:
 def main() -> None:
     """Run the benchmark."""
     arguments = parse_arguments()
-    network = load_weights(arguments.model).network
-    if not isinstance(network, SRNet):
+    weights = load_weights(arguments.model)
+    if not isinstance(weights.network, SRNet):
         raise VcedgeError(f"received {arguments.model}, which is no SRNet; pass srnet-edge")
     model, bundle = (
-        plan_export(network, ExportOptions()),
+        plan_export(weights, ExportOptions()),
         Bundle.open(arguments.bundle or arguments.model),
     )
     height, width = map(int, arguments.frame.split("x"))

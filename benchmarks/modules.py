@@ -10,12 +10,13 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from vcedge.bench.profiling import TRACKING, Profile, profile_tracker
+from vcedge.bench.profiling import Profile, profile_tracker
 from vcedge.commands.tables import make_table, open_console
 from vcedge.doctor.machine import describe_machine
 from vcedge_runtime.errors import VcedgeError
 from vcedge_runtime.model.bundle import DEFAULT_MODEL, Bundle
-from vcedge_runtime.model.composition import Composition, parts_from_json
+from vcedge_runtime.model.composition import Composition
+from vcedge_runtime.timing import STAGES as TRACKING
 from vcedge_runtime.tracker import Tracker
 from vcedge_runtime.video.masks import read_mask
 from vcedge_runtime.video.sources import open_source
@@ -73,7 +74,7 @@ def measure(
     """Track the clip with some parts exchanged."""
     with (
         open_source(arguments.source) as video,
-        Tracker.open(bundle, size=arguments.size, **parts) as tracker,
+        Tracker.open(bundle, size=arguments.size, overrides=parts) as tracker,
     ):
         mask = read_mask(arguments.mask, frame_hw=video.frame_hw)
         counts = {"count": arguments.frames, "warm_up": arguments.warm_up}
@@ -88,7 +89,7 @@ def main() -> None:
     lines, report = [], []
     with TemporaryDirectory() as folder:
         for name, row in (LABEL_ROWS if labels else OBJECT_ROWS).items():
-            found = measure(bundle, parts_from_json(row), arguments, Path(folder))
+            found = measure(bundle, row, arguments, Path(folder))
             stages = [s for s in found.stages if s.name in TRACKING]
             medians = {s.name: s.percentile_ms(50) for s in stages}
             means = {s.name: s.total_ms / found.frames for s in stages}

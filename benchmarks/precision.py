@@ -22,8 +22,7 @@ from vcedge.doctor.machine import describe_machine
 from vcedge.evaluation.davis import list_sequences
 from vcedge.evaluation.davis_run import track_and_score
 from vcedge_calibration.recording import CalibrationClip, Sample, record_inputs
-from vcedge_export.int8 import METHODS, Int8Settings
-from vcedge_export.plan import ExportOptions
+from vcedge_export.plan import METHODS, ExportOptions, Int8Settings
 from vcedge_export.precision import lower_precision, open_engines
 from vcedge_runtime.buffers import Buffer
 from vcedge_runtime.engines.base import Engine

@@ -22,14 +22,14 @@ from numpy.typing import NDArray
 
 from vcedge.commands.tables import make_table, open_console
 from vcedge_runtime.engines.base import Engine
-from vcedge_runtime.engines.numpy import NumpyLabelReadout
 from vcedge_runtime.engines.onnxruntime import OnnxRuntimeEngine
 from vcedge_runtime.errors import VcedgeError
 from vcedge_runtime.memory.bank import MemoryBank
-from vcedge_runtime.model.bundle import DEFAULT_MODEL, Bundle
-from vcedge_runtime.propagation.branches import LabelPropagation
+from vcedge_runtime.model.bundle import DEFAULT_LABEL_MODEL, Bundle
+from vcedge_runtime.predictors.branches import LabelPropagation
+from vcedge_runtime.predictors.oracle import NumpyLabelReadout
+from vcedge_runtime.predictors.reader import LOGIT_BYTES, TILE, TileReader
 from vcedge_runtime.propagation.fusion import JointFusion
-from vcedge_runtime.propagation.reader import LOGIT_BYTES, TILE, TileReader
 from vcedge_runtime.sampling.sampling import Sampling
 
 CHANNELS = 4
@@ -72,7 +72,7 @@ class Way:
 def parse_arguments() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--model", default=DEFAULT_MODEL)
+    parser.add_argument("--model", default=DEFAULT_LABEL_MODEL)
     parser.add_argument("--grid", default="32x56", help="key grid, height x width")
     parser.add_argument(
         "--objects", type=float, default=1.0, help="share of the grid in which there are objects"

@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 
 from vcedge.bench.ceilings import measure_ceilings
-from vcedge.bench.profiling import TRACKING
 from vcedge.commands.tables import make_table, open_console
 from vcedge.doctor.machine import describe_machine
 from vcedge.evaluation.davis import DavisScore, SequenceScore, list_sequences
 from vcedge.evaluation.davis_run import track_and_score
 from vcedge_runtime.errors import VcedgeError
 from vcedge_runtime.model.bundle import DEFAULT_MODEL, Bundle
+from vcedge_runtime.timing import STAGES as TRACKING
 from vcedge_runtime.tracker import Tracker
 
 WARM_UP = 3
@@ -115,8 +115,8 @@ def main() -> None:
     machine, points = describe_machine(), dict[int, Point]()
     ceilings = measure_ceilings(arguments.threads or machine.cores)
     for size in wanted:
-        edges = False if arguments.no_edges else None
-        with Tracker.open(bundle, size=size, edges=edges, threads=arguments.threads) as tracker:
+        edges = {"edges": False} if arguments.no_edges else None
+        with Tracker.open(bundle, size=size, overrides=edges, threads=arguments.threads) as tracker:
             points[size] = score_size(arguments.root, names, tracker)
     columns = ("size", "J&F", "J", "F", "frames/s", "median ms", "p90", "MB", *names)
     table = make_table(columns, lay_out(points, default), markdown=True)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
     from vcedge.models.weights import Weights
     from vcedge_export.verify import TruthClip
 
+TINY = Path(__file__).parent / "data" / "tiny"
+"""A bundle of a few kB, which ``data/make_tiny.py`` wrote."""
 KEY_SPREAD = 1.0
 """Standard deviation of a key's channels: a cell then matches itself, as after training."""
 
@@ -29,6 +33,11 @@ Frame = NDArray[np.uint8]
 # An example's time says how busy the machine is, not whether the code is right.
 settings.register_profile("vcedge", deadline=None)
 settings.load_profile("vcedge")
+
+TESTS = Path(__file__).parent
+SLOW_FOLDERS = frozenset({"benchmarks", "contract", "export", "vcedge/training"})
+EXPORTING = frozenset({"mer_bundle", "exported_bundle", "exported_srnet_bundle", "lite_bundle"})
+"""Fixtures that export a model for many tests."""
 
 collect_ignore = [] if find_spec("torch") else ["export", "vcedge/models", "vcedge/training"]
 
@@ -41,12 +50,26 @@ def pytest_report_header() -> list[str]:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Try as many times more examples of each property as VCEDGE_EXAMPLES says."""
-    more = int(os.environ.get("VCEDGE_EXAMPLES", "1"))
+    """Mark what is slow, and try more or fewer examples of each property."""
+    for item in items:
+        if _is_slow(item):
+            item.add_marker(pytest.mark.slow)
+    _multiply_examples(items, float(os.environ.get("VCEDGE_EXAMPLES", "1")))
+
+
+def _is_slow(item: pytest.Item) -> bool:
+    """Whether a test exports, trains or runs scripts; other slow ones say so themselves."""
+    folder = item.path.parent.relative_to(TESTS).as_posix()
+    return folder in SLOW_FOLDERS or not EXPORTING.isdisjoint(getattr(item, "fixturenames", ()))
+
+
+def _multiply_examples(items: list[pytest.Item], more: float) -> None:
+    """Try as many times more examples of each property, or fewer."""
     properties = {item.obj for item in items if hasattr(getattr(item, "obj", None), "hypothesis")}
-    for test in properties if more > 1 else ():
+    for test in properties if more != 1 else ():
         own = test._hypothesis_internal_use_settings
-        test._hypothesis_internal_use_settings = settings(own, max_examples=more * own.max_examples)
+        examples = max(1, round(more * own.max_examples))
+        test._hypothesis_internal_use_settings = settings(own, max_examples=examples)
 
 
 def make_frame(height: int, width: int, shift: int = 0) -> Frame:
@@ -102,15 +125,15 @@ def make_weights(*, motion: bool = False, value_extraction: bool = False) -> Wei
     return Weights(network, {"data": "none", "steps": 0})
 
 
-def make_srnet() -> SRNet:
-    """Make an ``srnet-edge`` in which nothing stands where it began: no offset or bias is zero."""
+def make_srnet(profile: str = "srnet-edge") -> SRNet:
+    """Make a small SRNet in which nothing stands where it began: no offset or bias is zero."""
     import torch
     from torch import nn
 
     from vcedge.models.srnet import SRNET_PROFILES, SRNet
 
     torch.manual_seed(0)
-    network = SRNet(SRNET_PROFILES["srnet-edge"]).eval()
+    network = SRNet(SRNET_PROFILES[profile]).eval()
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.running_mean = 0.1 * torch.randn(module.num_features)
@@ -142,7 +165,13 @@ def tiny_clip() -> TruthClip:
 
 
 @pytest.fixture(scope="session")
-def tiny_bundle(
+def tiny_bundle() -> Bundle:
+    """A bundle for small frames that needs no PyTorch; tests must not change its folder."""
+    return Bundle.open(TINY)
+
+
+@pytest.fixture(scope="session")
+def exported_bundle(
     tiny_weights: Weights, tiny_clip: TruthClip, tmp_path_factory: pytest.TempPathFactory
 ) -> Bundle:
     """A bundle of ``tiny_weights``, for small frames; tests must not change its folder."""
@@ -170,6 +199,16 @@ def mer_bundle(tiny_clip: TruthClip, tmp_path_factory: pytest.TempPathFactory) -
 
 @pytest.fixture(scope="session")
 def srnet_bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """The shipped SRNet for small frames; tests must not change its folder."""
+    shipped = Bundle.open("srnet-edge")
+    folder = Path(shutil.copytree(shipped.folder, tmp_path_factory.mktemp("bundles") / "srnet"))
+    small = replace(shipped.composition, size=96)
+    replace(shipped, folder=folder, name="srnet", composition=small).save()
+    return Bundle.open(folder)
+
+
+@pytest.fixture(scope="session")
+def exported_srnet_bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     """The shipped SRNet, exported and proven on 60 small frames; tests must not change its folder.
 
     Untrained masks would hang on the last bit of a logit.
@@ -186,3 +225,16 @@ def srnet_bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     folder: Path = tmp_path_factory.mktemp("bundles") / "srnet"
     clip = TruthClip("demo clip", frames, masks)
     return export_bundle(load_weights("srnet-edge"), folder, clip, ExportOptions(size=96))
+
+
+@pytest.fixture(scope="session")
+def lite_bundle(tiny_clip: TruthClip, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """``srnet-lite``, not trained, exported for small frames; tests must not change its folder."""
+    pytest.importorskip("onnxscript", reason="it exports the model")
+    from vcedge.models.weights import Weights
+    from vcedge_export.bundle import export_bundle
+    from vcedge_export.plan import ExportOptions
+
+    folder: Path = tmp_path_factory.mktemp("bundles") / "lite"
+    weights = Weights(make_srnet("srnet-lite"), {"data": "none", "steps": 0})
+    return export_bundle(weights, folder, tiny_clip, ExportOptions(size=96))

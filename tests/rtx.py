@@ -1,71 +1,144 @@
-"""TensorRT-RTX: NVIDIA's parser and builder, which need no GPU."""
+"""TensorRT-RTX, NVIDIA's parser and builder that need no GPU, as the TensorRT of our own build."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import importlib
+import sys
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import cache, partial
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
-from vcedge_runtime.model.spec import GraphSpec
+import numpy as np
+
+from tests.runtime.engines.fake_cuda import FakeCuda
+from vcedge_runtime.buffers import Buffer, DeviceArray
+from vcedge_runtime.engines.plans import PlanCache, ignore_progress
+from vcedge_runtime.model.bundle import Bundle
+from vcedge_runtime.model.composition import Composition
+from vcedge_runtime.model.spec import GraphSpec, bind_lengths
+from vcedge_runtime.predictors.ranges import find_spans
+from vcedge_runtime.tracker import Tracker
 
 TARGETS = ("SM86", "SM89")
 """Compute capabilities to build for: Ampere and Ada. Orin's, SM87, is none of TensorRT-RTX's."""
-Shape = tuple[int, ...]
+FRAME_HW = (480, 864)
+"""Height and width of the video that engines are built for."""
+BUILD = "vcedge_runtime.engines.tensorrt_build"
 
 
-def choose_shapes(spec: GraphSpec, stride: int) -> dict[str, Shape]:
-    """Choose a small length for every dynamic axis of a graph's inputs; each shape is its name's.
+class NotingEngine:
+    """Computes nothing, and notes the lengths of its first run; what it writes is noise."""
 
-    Raises:
-        KeyError: an axis that this function does not know.
-    """
-    lengths = {"slots": 8, "references": 2, "objects": 2, "channels": 4, "tiles": 3}
-    lengths |= {"queries": 12, "columns": 12, "patch": 40}
-    for axis, cells in (("h", 7), ("w", 9)):
-        at8, at4 = cells * stride // 8, cells * stride // 4
-        lengths |= {axis: cells, f"{axis}8": at8, f"{axis}4": at4, axis.upper(): cells * stride}
-    return {
-        tensor.name: tuple(lengths[dim] if isinstance(dim, str) else dim for dim in tensor.shape)
-        for tensor in spec.inputs
-    }
+    def __init__(self, spec: GraphSpec) -> None:
+        self.spec = spec
+        self.lengths: dict[str, int] = {}
+        self._rng = np.random.default_rng(0)
+
+    def run(self, inputs: Mapping[str, Buffer], out: Mapping[str, Buffer]) -> None:
+        arrays = {**inputs, **out}
+        self.spec.check_arrays(arrays)
+        self.lengths = self.lengths or bind_lengths(self.spec, arrays)
+        for array in out.values():
+            noise = self._rng.random(array.shape, np.float32)
+            if isinstance(array, DeviceArray):
+                array.write(noise)
+            else:
+                array[...] = noise
+
+    def close(self) -> None: ...
 
 
-def build_with_rtx(
-    onnx: Path, shapes: Mapping[str, Shape], targets: Sequence[str] = TARGETS
-) -> bytes:
-    """Parse a graph and build it for fixed shapes, strongly typed.
+@cache
+def find_lengths(folder: Path) -> dict[str, dict[str, int]]:
+    """The lengths of every graph's first run in a video on a device, as a tracker has them.
 
     Args:
-        onnx: the graph, which stands alone in its file.
-        shapes: of every input.
-        targets: names of ``ComputeCapability``, all in one plan.
+        folder: of the bundle.
+    """
+    bundle = Bundle.open(folder)
+    engines = {name: NotingEngine(graph.spec) for name, graph in bundle.graphs.items()}
+    noise = np.random.default_rng(0).integers(0, 256, (4, *FRAME_HW, 3), np.uint8)
+    mask = np.zeros(FRAME_HW, np.uint8)
+    mask[100:300, 100:300], mask[100:300, 400:600] = 1, 2
+    for parts in _compositions(bundle):
+        composed = Bundle(folder, bundle.name, bundle.profile, parts, bundle.graphs)
+        with Tracker(composed, engines, device=FakeCuda(1 << 33)) as tracker:
+            tracker.start(noise[0], mask)
+            for frame in noise[1:]:
+                tracker.step(frame)
+    return {name: engine.lengths for name, engine in engines.items()}
+
+
+def _compositions(bundle: Bundle) -> Iterator[Any]:
+    """The bundle's own, and one that runs the other graphs that it has."""
+    yield bundle.composition
+    if isinstance(bundle.composition, Composition):
+        yield bundle.composition.exchange(sampler="clusters", fusion="bidirectional")
+
+
+@contextmanager
+def open_builder() -> Iterator[ModuleType]:
+    """Our module of the build, which found TensorRT-RTX as its TensorRT."""
+    kept = {name: sys.modules.pop(name, None) for name in ("tensorrt", BUILD)}
+    sys.modules["tensorrt"] = _stand_in()
+    try:
+        yield importlib.import_module(BUILD)
+    finally:
+        for name, module in kept.items():
+            sys.modules.pop(name, None)
+            if module is not None:
+                sys.modules[name] = module
+
+
+def build_with_rtx(build: ModuleType, bundle: Bundle, graph: str, path: Path) -> bytes:
+    """Build a graph for any run of a video, as a tracker that runs TensorRT does.
+
+    Args:
+        build: what ``open_builder`` gives.
+        bundle: whose composition runs it.
+        graph: its name.
+        path: its file, which may be of another precision than the bundle's.
 
     Returns: the plan, which runs on a GPU only.
 
     Raises:
-        ValueError: the graph is not parsed or not built; the message is TensorRT's.
+        EngineError: the graph is not parsed or not built; the message has TensorRT's.
     """
-    import tensorrt_rtx as trt
+    lengths = find_lengths(bundle.folder)[graph]
+    sizes = build.fix_sizes(lengths, partial(find_spans, bundle.composition))
+    spec, settings = bundle.graphs[graph].spec, build.BuildSettings()
+    cache = PlanCache(path.parent / "no engines")
+    with warnings.catch_warnings():
+        # It keeps no timings any more, and says so; TensorRT does.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        built = build.build_plan(path, spec, sizes, settings, cache, ignore_progress)
+    return bytes(built.plan)
 
-    class Log(trt.ILogger):  # type: ignore[misc]
-        def log(self, severity: trt.ILogger.Severity, msg: str) -> None:
-            if severity in (trt.ILogger.ERROR, trt.ILogger.INTERNAL_ERROR):
-                errors.append(msg)
 
-    errors: list[str] = []
-    logger = Log()
-    builder = trt.Builder(logger)
-    network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
-    parser = trt.OnnxParser(network, logger)
-    if not parser.parse(onnx.read_bytes()):
-        raise ValueError(f"{onnx} was not parsed: {errors}")
-    config, profile = builder.create_builder_config(), builder.create_optimization_profile()
-    for name, shape in shapes.items():
-        profile.set_shape(name, shape, shape, shape)
-    config.add_optimization_profile(profile)
-    config.num_compute_capabilities = len(targets)
-    for index, target in enumerate(targets):
-        config.set_compute_capability(trt.ComputeCapability.__members__[target], index)
-    plan = builder.build_serialized_network(network, config)
-    if plan is None:
-        raise ValueError(f"{onnx} was not built for {dict(shapes)}: {errors}")
-    return bytes(plan)
+@cache
+def _stand_in() -> ModuleType:
+    """TensorRT-RTX under TensorRT's name; a machine without a GPU says what it builds for."""
+    import tensorrt_rtx
+
+    class Builder:
+        def __init__(self, logger: Any) -> None:
+            self._real = tensorrt_rtx.Builder(logger)
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._real, name)
+
+        def create_builder_config(self) -> Any:
+            config = self._real.create_builder_config()
+            config.num_compute_capabilities = len(TARGETS)
+            for index, target in enumerate(TARGETS):
+                known = tensorrt_rtx.ComputeCapability.__members__
+                config.set_compute_capability(known[target], index)
+            return config
+
+    module = ModuleType("tensorrt")
+    module.__dict__.update({**vars(tensorrt_rtx), "Builder": Builder, "__name__": "tensorrt"})
+    return module

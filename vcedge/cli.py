@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import importlib
 import sys
+from typing import Any
 
 import click
 
 from vcedge_runtime.errors import MissingExtraError, VcedgeError
+from vcedge_runtime.installing import how_to_install
 
 COMMANDS = {
     "track": ("track", "Follow objects through a video from the mask of its first frame."),
@@ -20,7 +22,7 @@ COMMANDS = {
     "export": ("export", "Write a bundle: ONNX graphs that are proven to be the model."),
     "verify": ("verify", "Compare a bundle with the model that it came from."),
     "calibrate": ("calibrate", "Record what an INT8 export needs, while video is tracked."),
-    "train": ("train", "Train an encoder on unlabelled video."),
+    "train": ("train_methods", "Train an encoder on unlabelled video."),
 }
 """Each command's module in ``vcedge.commands``, which holds it under the name ``command``."""
 EXTRAS = {
@@ -47,6 +49,13 @@ class _Commands(click.Group):
             raise _missing_extra(cmd_name, exc) from exc
         command: click.Command = loaded.command
         return command
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command that was named; what it misses when it begins is told."""
+        try:
+            return super().invoke(ctx)
+        except ModuleNotFoundError as exc:
+            raise _missing_extra(str(ctx.invoked_subcommand), exc) from exc
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
@@ -86,6 +95,5 @@ def _missing_extra(command: str, error: ModuleNotFoundError) -> Exception:
         return error
     extra = "export" if command in ("export", "verify") else EXTRAS[package]
     return MissingExtraError(
-        f"`vcedge {command}` needs {package}, which is not installed; "
-        f'run: pip install "vcedge[{extra}]"'
+        f"`vcedge {command}` needs {package}, which is not installed; run: {how_to_install(extra)}"
     )

@@ -10,11 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vcedge_runtime.buffers import Buffer, host_arrays
-from vcedge_runtime.engines.base import Engine
+from vcedge_runtime.engines.base import Engine, ForwardingEngine
 from vcedge_runtime.engines.onnxruntime import engine_from_bundle
 from vcedge_runtime.errors import SourceError
 from vcedge_runtime.model.bundle import QUANTISED, Bundle
-from vcedge_runtime.model.spec import GraphSpec
 from vcedge_runtime.tracker import Tracker
 
 Sample = Mapping[str, NDArray[Any]]
@@ -63,26 +62,17 @@ class Reservoir:
             self.samples[place] = copied
 
 
-class RecordingEngine:
-    """Runs a graph and offers what it is given to a reservoir."""
+class RecordingEngine(ForwardingEngine):
+    """Offers what a graph is given to a reservoir."""
 
     def __init__(self, engine: Engine, reservoir: Reservoir) -> None:
-        self._engine = engine
+        super().__init__(engine)
         self._reservoir = reservoir
-
-    @property
-    def spec(self) -> GraphSpec:
-        """Names, dtypes and shapes of the graph."""
-        return self._engine.spec
 
     def run(self, inputs: Mapping[str, Buffer], out: Mapping[str, Buffer]) -> None:
         """Run once; see ``Engine.run``."""
         self._reservoir.offer(host_arrays(self.spec.name, inputs))
-        self._engine.run(inputs, out)
-
-    def close(self) -> None:
-        """Release the graph."""
-        self._engine.close()
+        super().run(inputs, out)
 
 
 def record_inputs(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,7 +13,8 @@ from zipfile import BadZipFile
 import numpy as np
 
 from vcedge_calibration.recording import Sample
-from vcedge_runtime.errors import BundleError, OutputError
+from vcedge_runtime.errors import BundleError
+from vcedge_runtime.files import writing_folder
 from vcedge_runtime.model.bundle import Bundle
 
 FORMAT = 1
@@ -58,25 +58,16 @@ def save_samples(
     Raises:
         OutputError: it cannot be written.
     """
-    partial = folder.with_name(folder.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    try:
-        partial.mkdir(parents=True)
+    with writing_folder(folder) as place:
         for graph, runs in samples.items():
             arrays: dict[str, Any] = {
                 f"{number}.{name}": array
                 for number, run in enumerate(runs)
                 for name, array in run.items()
             }
-            np.savez(partial / f"{graph}.npz", **arrays)
+            np.savez(place / f"{graph}.npz", **arrays)
         facts = {"format": FORMAT, **asdict(recording)}
-        (partial / FACTS).write_text(json.dumps(facts, indent=1) + "\n")
-        shutil.rmtree(folder, ignore_errors=True)
-        partial.replace(folder)
-    except OSError as exc:
-        raise OutputError(f"{folder} cannot be written: {exc}") from exc
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        (place / FACTS).write_text(json.dumps(facts, indent=1) + "\n")
 
 
 def load_samples(folder: Path) -> dict[str, list[Sample]]:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 
 import onnx
@@ -12,10 +11,10 @@ from polygraphy.comparator import RunResults
 from polygraphy.comparator.struct import IterationResult
 from polygraphy.json import save_json
 
-from vcedge_export.onnx import run_onnx
-from vcedge_export.verify import OutputDifference, bounds_of
+from vcedge_export.differences import OutputDifference, bounds_of
+from vcedge_export.onnx_files import run_onnx
 from vcedge_runtime.buffers import HostArray
-from vcedge_runtime.errors import OutputError
+from vcedge_runtime.files import unwritable, writing_whole
 from vcedge_runtime.model.bundle import Bundle
 
 RUNS = 2
@@ -59,8 +58,10 @@ class Dump:
         Raises:
             OutputError: the folder cannot be written.
         """
-        with _naming(self.folder):
+        try:
             self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as exc:
+            raise unwritable(self.folder, exc) from exc
         written = []
         for graph, runs in self._runs.items():
             inputs, outputs = (self.path_of(graph, side) for side in ("inputs", "outputs"))
@@ -112,19 +113,11 @@ class Dump:
 
 
 def _save_inputs(runs: list[dict[str, HostArray]], path: Path) -> None:
-    with _naming(path):
-        save_json(runs, str(path))
+    with writing_whole(path) as place:
+        save_json(runs, str(place))
 
 
 def _save_outputs(runs: list[dict[str, HostArray]], path: Path) -> None:
     found = [IterationResult(outputs, runner_name=RUNNER) for outputs in runs]
-    with _naming(path):
-        save_json(RunResults([(RUNNER, found)]), str(path))
-
-
-@contextmanager
-def _naming(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as exc:
-        raise OutputError(f"{path} cannot be written: {exc}") from exc
+    with writing_whole(path) as place:
+        save_json(RunResults([(RUNNER, found)]), str(place))

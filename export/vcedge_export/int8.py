@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import io
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
-from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -24,10 +23,11 @@ from onnxruntime.quantization import QuantType
 from onnxruntime.quantization.calibrate import CalibrationMethod, create_calibrator
 from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 
-from vcedge_export.onnx import run_onnx
+from vcedge_calibration.recording import Sample
+from vcedge_export.onnx_files import run_onnx
+from vcedge_export.plan import Int8Settings
 from vcedge_runtime.errors import ExportError
 
-METHODS = ("minmax", "percentile", "entropy")
 KEPT_OUTPUTS = ("key", "logits")
 """Outputs whose last layer is not quantised."""
 OPERATORS = ("Conv",)
@@ -37,33 +37,6 @@ RANKED_SAMPLES = 2
 """Samples on which the cost of a layer is measured."""
 CORRECTED_SAMPLES = 4
 """Samples over which the mean of a channel is taken (our choice)."""
-Sample = Mapping[str, NDArray[Any]]
-
-
-@dataclass(frozen=True)
-class Int8Settings:
-    """How a graph is quantised.
-
-    Attributes:
-        method: how the range of an activation follows from what was seen: its ends, a percentile of
-            it, or the range of least relative entropy.
-        percentile: of the activations that ``percentile`` keeps in range; the default leaves keys
-            nearest to those in FP32 (dmp-edge, mean error 4.1 %; the whole range 4.8, 99.99 4.4).
-        symmetric: zero points are 0, for TensorRT; otherwise unsigned activations, for a CPU.
-        kept: layers that are not quantised, each as ``graph.layer``, as a refusal names them.
-    """
-
-    method: str = "percentile"
-    percentile: float = 99.999
-    symmetric: bool = False
-    kept: tuple[str, ...] = ()
-
-    def __post_init__(self) -> None:
-        if self.method not in METHODS or not 50 < self.percentile <= 100:
-            raise ExportError(
-                f"received calibration by {self.method!r} with percentile {self.percentile}; "
-                f"expected one of {METHODS}, and above 50 up to 100"
-            )
 
 
 class Quantiser:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from vcedge.models.encoder import FrameEncoder
 from vcedge.models.graph import GraphModule
 from vcedge.models.network import KeyNetwork
 from vcedge.models.readout import ColumnTotal, LabelReadout
 from vcedge.models.value_extraction import FrameValues
-from vcedge_export.plan import ExportedModel, ExportOptions
+from vcedge_export.plan import RADIUS, TEMPERATURE, ExportedModel, ExportOptions
 from vcedge_runtime.errors import ExportError
 from vcedge_runtime.model.composition import Composition
 from vcedge_runtime.predictors.labels import VALUE_REFERENCES
@@ -15,26 +18,18 @@ from vcedge_runtime.sampling.alignment import AlignmentSettings
 
 DEFAULT_SIZES = {"edge": 480, "paper": 240}
 """Default working size of a profile; the J&F-against-speed table of the README is the reason."""
-RADIUS = 12
-"""Default window radius in key cells."""
-TEMPERATURE = 0.5
-"""Default temperature: best for the shipped weights (our choice, measured on the development
-sequences)."""
 
 
-def plan_label_model(network: KeyNetwork, options: ExportOptions) -> ExportedModel:
-    """Choose the graphs and the run-time part.
-
-    Windows follow the objects unless the options say otherwise (measured: 3 points on the
-    development sequences).
+def plan_label_model(
+    network: KeyNetwork, composition: Composition, options: ExportOptions
+) -> ExportedModel:
+    """Choose the graphs of a network, for a run-time part that ``compose_label_model`` made.
 
     Raises:
-        ExportError: the network lacks what the options ask for.
-        BundleError: settings that cannot be, or that belong to SRNet.
+        ExportError: the options belong to SRNet.
     """
     if options.deform_conv:
         raise ExportError("received deform_conv for a model without one; SRNet has; leave it out")
-    composition = _compose(network, options)
     modules = _modules(network, composition)
     encoder = modules["encoder"]
     assert isinstance(encoder, FrameEncoder)
@@ -66,7 +61,23 @@ def plan_label_model(network: KeyNetwork, options: ExportOptions) -> ExportedMod
     )
 
 
-def _compose(network: KeyNetwork, options: ExportOptions) -> Composition:
+def compose_label_model(
+    network: KeyNetwork, own: Mapping[str, Any], options: ExportOptions
+) -> Composition:
+    """Choose the run-time part.
+
+    Windows follow the objects unless the options say otherwise (measured: 3 points on the
+    development sequences).
+
+    Args:
+        network: the network.
+        own: what its method chooses, as ``Weights.composition``.
+        options: what the user chose, which comes before it.
+
+    Raises:
+        ExportError: the network lacks what the options ask for.
+        BundleError: settings that cannot be, or that belong to SRNet.
+    """
     profile = network.profile
     plain = Composition(
         stride=profile.stride,
@@ -77,7 +88,7 @@ def _compose(network: KeyNetwork, options: ExportOptions) -> Composition:
         temperature=options.temperature or TEMPERATURE,
         alignment=AlignmentSettings(),
     )
-    return plain.exchange(
+    return plain.exchange(**own).exchange(
         edges=options.edges,
         memory=options.memory,
         sampler=options.sampler,

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from vcedge.models.srnet import SRNet
 from vcedge.models.srnet_graphs import AlignmentGraph, srnet_graphs
 from vcedge_export.plan import ExportedModel, ExportOptions
@@ -25,8 +28,15 @@ TOP_K = 20
 """Cells of memory that take part in a readout (STCN)."""
 
 
-def plan_object_model(network: SRNet, options: ExportOptions) -> ExportedModel:
-    """Choose the graphs and the run-time part.
+def compose_object_model(
+    network: SRNet, own: Mapping[str, Any], options: ExportOptions
+) -> ObjectComposition:
+    """Choose the run-time part.
+
+    Args:
+        network: the network.
+        own: what its method chooses, as ``Weights.composition``.
+        options: what the user chose, which comes before it.
 
     Raises:
         ExportError: the options belong to models that propagate labels.
@@ -46,8 +56,9 @@ def plan_object_model(network: SRNet, options: ExportOptions) -> ExportedModel:
         top_k=options.top_k or TOP_K,
         local=network.local,
         prototypes=network.uses_prototypes,
+        colour=profile.colour,
     )
-    composition = plain.exchange(
+    composition = plain.exchange(**own).exchange(
         edges=options.edges,
         memory=options.memory,
         sampler=options.sampler,
@@ -66,6 +77,13 @@ def plan_object_model(network: SRNet, options: ExportOptions) -> ExportedModel:
                 f"received {part} {asked} for a network that was trained with {trained}; leave it "
                 "out"
             )
+    return composition
+
+
+def plan_object_model(
+    network: SRNet, composition: ObjectComposition, options: ExportOptions
+) -> ExportedModel:
+    """Choose the graphs of a network, for a run-time part that ``compose_object_model`` made."""
     stride = composition.stride
     # More cells than a readout takes, whatever it takes.
     references = 3 + (composition.top_k or 0) // CELLS
@@ -74,10 +92,12 @@ def plan_object_model(network: SRNet, options: ExportOptions) -> ExportedModel:
     for axis, cells in (("h", 7), ("w", 9)):
         at8, at4 = cells * stride // 8, cells * stride // 4
         lengths |= {axis: cells, f"{axis}8": at8, f"{axis}4": at4, axis.upper(): cells * stride}
-    whole = composition.exchange(local=plain.local, prototypes=plain.prototypes)
+    whole = composition.exchange(local=network.local, prototypes=network.uses_prototypes)
     modules = dict(srnet_graphs(network, composition.top_k))
     written = {}
     if options.deform_conv:
         native = AlignmentGraph(network, native=True)
         written = {native.spec.name: native}
-    return ExportedModel(profile.name, composition, whole, modules, lengths, COUNTED, written)
+    return ExportedModel(
+        network.profile.name, composition, whole, modules, lengths, COUNTED, written
+    )

@@ -5,17 +5,16 @@ from __future__ import annotations
 import io
 import logging
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
 import onnx
-import onnxruntime
 import torch
-from numpy.typing import NDArray
 
 from vcedge.models.graph import GraphModule
+from vcedge_export.onnx_files import save_onnx
 from vcedge_runtime.errors import ExportError
 from vcedge_runtime.model.spec import GraphSpec
 
@@ -66,34 +65,6 @@ def export_onnx(module: GraphModule, lengths: Mapping[str, int], path: Path) -> 
         del node.metadata_props[:]
     _check_model(model, spec)
     save_onnx(model, path)
-
-
-def save_onnx(model: onnx.ModelProto, path: Path) -> None:
-    """Write a graph; the file is replaced as a whole."""
-    partial = path.with_suffix(".partial")
-    onnx.save(model, partial)
-    partial.replace(path)
-
-
-def run_onnx(
-    model: onnx.ModelProto, runs: Sequence[Mapping[str, NDArray[Any]]]
-) -> list[dict[str, NDArray[Any]]]:
-    """Run a graph on the CPU, whatever the shapes of its outputs.
-
-    Args:
-        model: the graph.
-        runs: inputs of each run, by name.
-
-    Returns:
-        Outputs of each run, by name.
-    """
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(
-        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-    )
-    names = [output.name for output in model.graph.output]
-    return [dict(zip(names, session.run(names, dict(run)), strict=True)) for run in runs]
 
 
 def _check_model(model: onnx.ModelProto, spec: GraphSpec) -> None:

@@ -13,7 +13,7 @@ from vcedge_calibration.recording import CalibrationClip, Sample, record_inputs
 from vcedge_export.half import to_half
 from vcedge_export.half_rounding import round_like_half
 from vcedge_export.int8 import Quantiser
-from vcedge_export.onnx import save_onnx
+from vcedge_export.onnx_files import save_onnx
 from vcedge_export.plan import ExportOptions
 from vcedge_runtime.engines.base import Engine
 from vcedge_runtime.engines.onnxruntime import OnnxRuntimeEngine, engine_from_bundle

@@ -6,51 +6,17 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from vcedge.models.network import KeyNetwork
-from vcedge.models.weights import Network
-from vcedge_export.label_model import plan_label_model
-from vcedge_export.object_model import plan_object_model
-from vcedge_export.plan import ExportedModel, ExportOptions
+from vcedge_export.differences import BOUNDS
 from vcedge_export.precision import open_engines
-from vcedge_export.torch_engine import TorchEngine
-from vcedge_export.verify import BOUNDS, OnRun, TruthClip, verify_bundle
+from vcedge_export.verify import OnFrame, OnRun, TruthClip, verify_bundle
+from vcedge_runtime.buffers import Device
 from vcedge_runtime.engines.base import Engine
-from vcedge_runtime.errors import ExportError
 from vcedge_runtime.model.bundle import Bundle
 from vcedge_runtime.model.composition import Composition
 from vcedge_runtime.predictors.labels import takes_flow
 
-
-def plan_export(network: Network, options: ExportOptions) -> ExportedModel:
-    """Choose the graphs and the run-time part of a network.
-
-    Raises:
-        ExportError: the network lacks what the options ask for.
-        BundleError: settings that cannot be.
-    """
-    if isinstance(network, KeyNetwork):
-        return plan_label_model(network, options)
-    return plan_object_model(network, options)
-
-
-def plan_bundle(network: Network, bundle: Bundle) -> ExportedModel:
-    """Choose the graphs and the run-time part that a bundle of a network has.
-
-    Raises:
-        ExportError: the bundle is of another network.
-    """
-    parts = bundle.composition
-    options = ExportOptions(size=parts.size, top_k=parts.top_k)
-    if isinstance(parts, Composition) and isinstance(network, KeyNetwork):
-        options = replace(options, radius=parts.radius, temperature=parts.temperature)
-    model = plan_export(network, options)
-    specs = {name: module.spec for name, module in model.modules.items()}
-    if specs != {name: graph.spec for name, graph in bundle.graphs.items()}:
-        raise ExportError(
-            f"the graphs of {bundle.folder} ({bundle.profile}) are not those of such a network "
-            f"({model.profile}); pass the weights that it was exported from"
-        )
-    return model
+OpenEngines = Callable[[], Mapping[str, Engine]]
+OpenOnDevice = Callable[[], tuple[Mapping[str, Engine], Device | None]]
 
 
 def switch_on(bundle: Bundle) -> Bundle:
@@ -65,19 +31,15 @@ def switch_on(bundle: Bundle) -> Bundle:
     return replace(bundle, composition=whole)
 
 
-def open_modules(model: ExportedModel) -> dict[str, Engine]:
-    """Open every graph of a model in PyTorch."""
-    return {name: TorchEngine(module, module.spec) for name, module in model.modules.items()}
-
-
 def prove(
     bundle: Bundle,
-    open_source: Callable[[], Mapping[str, Engine]],
+    open_source: OpenEngines,
     clip: TruthClip,
     *,
     max_drop: float = BOUNDS["int8"].score,
     on_run: OnRun | None = None,
-    open_exported: Callable[[], Mapping[str, Engine]] | None = None,
+    on_frame: OnFrame = lambda done, frames: None,
+    open_exported: OpenOnDevice | None = None,
 ) -> dict[str, Any]:
     """Compare a bundle with its source; where layers are in FP16, as a GPU rounds them too.
 
@@ -87,8 +49,9 @@ def prove(
         clip: frames with truth.
         max_drop: most J&F that INT8 may lose.
         on_run: told each run; see ``verify_bundle``.
-        open_exported: an engine for each graph, on what shall be proven; ONNX Runtime's on the CPU
-            when None.
+        on_frame: told each frame, likewise.
+        open_exported: an engine for each graph, on what shall be proven, and its device; ONNX
+            Runtime's on the CPU when None.
 
     Returns:
         Plain JSON values, for the manifest; in FP16 on the CPU those of the rounded graphs, and
@@ -98,17 +61,26 @@ def prove(
         ExportError: the clip is too short.
         EngineError: an engine cannot be built or opened.
     """
-
-    def verify(exported: Mapping[str, Engine]) -> dict[str, Any]:
-        found = verify_bundle(
-            bundle, exported, open_source(), clip, max_drop=max_drop, on_run=on_run
-        )
-        return found.to_json()
-
+    device = None
     if open_exported is not None:
-        return verify(open_exported())
-    found = verify(open_engines(bundle, bundle.graphs))
-    if any(graph.half for graph in bundle.graphs.values()):
-        unrounded, found = found, verify(open_engines(bundle, bundle.graphs, rounded=True))
-        found |= {"passes": found["passes"] and unrounded["passes"], "unrounded": unrounded}
+        engines, device = open_exported()
+        ways = [engines]
+    else:
+        ways = [open_engines(bundle, bundle.graphs)]
+        if any(graph.half for graph in bundle.graphs.values()):
+            ways.append(open_engines(bundle, bundle.graphs, rounded=True))
+    verified = verify_bundle(
+        bundle,
+        ways,
+        open_source(),
+        clip,
+        max_drop=max_drop,
+        device=device,
+        on_run=on_run,
+        on_frame=on_frame,
+    )
+    found, *rounded = [each.to_json() for each in verified]
+    for other in rounded:
+        passes = other["passes"] and found["passes"]
+        found = {**other, "passes": passes, "unrounded": found}
     return found

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import closing
+from functools import partial
 
 from vcedge.doctor.nvidia import find_tensorrt
+from vcedge_runtime.buffers import Device
 from vcedge_runtime.engines.base import Engine
 from vcedge_runtime.engines.cudart import Cuda
 from vcedge_runtime.engines.opening import open_engines
 from vcedge_runtime.engines.plans import BuildProgress, ignore_progress
 from vcedge_runtime.errors import VcedgeError
 from vcedge_runtime.model.bundle import Bundle
+from vcedge_runtime.predictors.ranges import find_spans
 
 
 def can_build() -> bool:
@@ -31,7 +34,7 @@ def open_whole(
     *,
     tell: Callable[[str], None] = lambda text: None,
     on_progress: Callable[[BuildProgress], None] = ignore_progress,
-) -> Mapping[str, Engine]:
+) -> tuple[Mapping[str, Engine], Device | None]:
     """Open every graph of a bundle, what the composition does not run too.
 
     Args:
@@ -40,9 +43,14 @@ def open_whole(
         tell: told in words what takes long.
         on_progress: told how far a build is.
 
+    Returns:
+        Engines by graph, which the caller closes, and their device: None on the host.
+
     Raises:
         MissingExtraError: the back-end is not installed.
         EngineError: a graph cannot be loaded, or there is no device.
     """
-    engines, _ = open_engines(bundle, bundle.graphs, backend, tell=tell, on_progress=on_progress)
-    return engines
+    spans = partial(find_spans, bundle.composition)
+    return open_engines(
+        bundle, bundle.graphs, backend, spans=spans, tell=tell, on_progress=on_progress
+    )

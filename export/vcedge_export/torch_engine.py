@@ -7,11 +7,12 @@ from collections.abc import Mapping
 import torch
 from torch import nn
 
-from vcedge_runtime.buffers import Buffer, host_arrays
+from vcedge_runtime.buffers import HostArray
+from vcedge_runtime.engines.base import HostEngine
 from vcedge_runtime.model.spec import GraphSpec
 
 
-class TorchEngine:
+class TorchEngine(HostEngine):
     """Runs a torch module behind the engine contract.
 
     Args:
@@ -21,23 +22,12 @@ class TorchEngine:
     """
 
     def __init__(self, module: nn.Module, spec: GraphSpec) -> None:
+        super().__init__(spec)
         self._module = module.eval()
-        self._spec = spec
 
-    @property
-    def spec(self) -> GraphSpec:
-        """Names, dtypes and shapes of the graph."""
-        return self._spec
-
-    def run(self, inputs: Mapping[str, Buffer], out: Mapping[str, Buffer]) -> None:
-        """Run once; see ``Engine.run``."""
-        self._spec.check_arrays({**inputs, **out})
-        given, written = (host_arrays(self._spec.name, arrays) for arrays in (inputs, out))
+    def _compute(self, inputs: Mapping[str, HostArray], out: Mapping[str, HostArray]) -> None:
         with torch.inference_mode():
-            found = self._module(*(torch.from_numpy(given[t.name]) for t in self._spec.inputs))
+            found = self._module(*(torch.from_numpy(inputs[t.name]) for t in self.spec.inputs))
         outputs = found if isinstance(found, tuple) else (found,)
-        for tensor, output in zip(self._spec.outputs, outputs, strict=True):
-            written[tensor.name][...] = output.numpy()
-
-    def close(self) -> None:
-        """Hold nothing."""
+        for tensor, output in zip(self.spec.outputs, outputs, strict=True):
+            out[tensor.name][...] = output.numpy()

@@ -5,63 +5,28 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
+from itertools import zip_longest
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vcedge.evaluation.davis_sequence import score_sequence
-from vcedge_runtime.buffers import Buffer, HostArray, host_arrays
-from vcedge_runtime.engines.base import Engine
+from vcedge_export.differences import BOUNDS, Difference, OutputDifference
+from vcedge_runtime.buffers import Buffer, Device, HostArray, host_arrays
+from vcedge_runtime.engines.base import Engine, ForwardingEngine
 from vcedge_runtime.errors import ExportError
 from vcedge_runtime.model.bundle import Bundle
 from vcedge_runtime.model.composition import Composition
-from vcedge_runtime.model.spec import GraphSpec
-from vcedge_runtime.propagation.reader import EMPTY_LOGIT
 from vcedge_runtime.tracker import Tracker
 
+OF_FRAMES = ("encoder", "query_encoder")
+"""Graphs that are given what hangs on the frame alone."""
 OTHER_FRAMES = 4
 """Frames on which graphs are compared that the bundle's own composition does not run."""
 OnRun = Callable[[str, Mapping[str, HostArray], Mapping[str, HostArray]], None]
-
-
-@dataclass(frozen=True)
-class Bounds:
-    """How far an exported graph may be from the model (our choice).
-
-    Attributes:
-        largest: error of an output, as a share of its largest magnitude.
-        mean: likewise, over all of the output.
-        score: J&F over a clip.
-    """
-
-    largest: float
-    mean: float
-    score: float
-
-
-BOUNDS = {
-    # Convolutions sum in another order: 1e-4 is usual, a defect is above 1e-2.
-    "fp32": Bounds(1e-3, 1e-3, 0.002),
-    # FP16 rounds by 5e-4; measured on the shipped models: 2.3e-3 and 1.6e-4.
-    "fp16": Bounds(2e-2, 2e-3, 0.003),
-    # A step of 8 bits is 4e-3 of the range; single values may be clipped. Measured: means of 9e-3.
-    "int8": Bounds(1.0, 5e-2, 0.01),
-}
-"""By precision; a bundle's score may differ by what the coarsest of its graphs may."""
-SELECTING = {"memory_read.readout": 0.1}
-"""Largest error of an output that hangs on which cells are the k nearest, in any precision, as a
-share of the magnitude: where two are as near to the last bit, either may be taken. Of k = 20 the
-last has a twentieth of the weight at most, and such cells are rare: of the mean error, which was
-2e-8, a hundredth of the bound is allowed."""
-
-
-def bounds_of(tensor: str, precision: str) -> Bounds:
-    """How far an output, ``graph.output``, may be off in a precision."""
-    bounds = BOUNDS[precision]
-    if tensor not in SELECTING:
-        return bounds
-    return replace(bounds, largest=SELECTING[tensor], mean=bounds.mean / 100)
+OnFrame = Callable[[int, int], None]
+Masks = list[NDArray[np.uint8]]
 
 
 @dataclass(frozen=True)
@@ -80,45 +45,6 @@ class TruthClip:
 
 
 @dataclass(frozen=True)
-class OutputDifference:
-    """How far one output of a graph is from the model's, over all frames.
-
-    Attributes:
-        tensor: graph and output.
-        precision: of the graph.
-        largest: error.
-        mean: error.
-        median: error, of the run where it is largest.
-        magnitude: largest of the model's output.
-        cosine: of both outputs.
-        non_finite: values that are NaN or infinite in either.
-    """
-
-    tensor: str
-    precision: str
-    largest: float
-    mean: float
-    median: float
-    magnitude: float
-    cosine: float
-    non_finite: int
-
-    @property
-    def passes(self) -> bool:
-        """Whether the output is the model's."""
-        return self.non_finite == 0 and self.share_of_bound <= 1
-
-    @property
-    def share_of_bound(self) -> float:
-        """Its error over what it may be: of the largest and the mean, the larger share."""
-        if self.largest == 0:
-            return 0.0
-        bounds = bounds_of(self.tensor, self.precision)
-        share = max(self.largest / bounds.largest, self.mean / bounds.mean)
-        return share / self.magnitude if self.magnitude else float("inf")
-
-
-@dataclass(frozen=True)
 class Verification:
     """What verification measured.
 
@@ -132,6 +58,8 @@ class Verification:
         max_drop: most J&F that INT8 may lose; what other precisions may differ by is in ``BOUNDS``.
         unreached: graphs that neither the composition runs nor, over the first frames, one with
             every other part; of them nothing is shown.
+        score_device: J&F of the exported graphs in a closed loop with memory on their device; None
+            where they run on the host.
     """
 
     clip: str
@@ -142,89 +70,76 @@ class Verification:
     score_exported: float
     max_drop: float = BOUNDS["int8"].score
     unreached: tuple[str, ...] = ()
+    score_device: float | None = None
 
     @property
-    def drop(self) -> float:
-        """J&F that the exported graphs lose."""
-        return self.score_model - self.score_exported
+    def drops(self) -> tuple[float, ...]:
+        """J&F that the exported graphs lose, in each loop."""
+        scores = (self.score_exported, self.score_device)
+        return tuple(self.score_model - score for score in scores if score is not None)
 
     @property
     def passes(self) -> bool:
         """Whether the bundle is the model."""
         precisions = {output.precision for output in self.outputs}
         if "int8" in precisions:
-            close = self.drop <= self.max_drop
+            close = max(self.drops) <= self.max_drop
         else:
-            close = abs(self.drop) <= max(BOUNDS[each].score for each in precisions)
+            allowed = max(BOUNDS[each].score for each in precisions)
+            close = all(abs(drop) <= allowed for drop in self.drops)
         return close and all(output.passes for output in self.outputs)
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON values for the manifest."""
-        return {**asdict(self), "passes": self.passes}
+        found = {name: value for name, value in asdict(self).items() if value is not None}
+        return {**found, "passes": self.passes}
 
 
-class _Difference:
-    """Sums up how far one output is from the model's, run by run."""
+class _SharedEngine(ForwardingEngine):
+    """Runs a graph for several trackers, none of which closes it."""
 
-    def __init__(self, tensor: str, precision: str) -> None:
-        self._tensor = tensor
-        self._precision = precision
-        self._sums = np.zeros(5)
-        self._largest = self._magnitude = self._median = 0.0
-        self._non_finite = 0
-
-    def add(self, output: HostArray, model_output: HostArray) -> None:
-        """Compare; where both are masked logits, their values mean nothing."""
-        masked = (output < EMPTY_LOGIT) & (model_output < EMPTY_LOGIT)
-        found, expected = (a[~masked].astype(np.float64) for a in (output, model_output))
-        error = np.abs(found - expected)
-        self._largest = float(error.max(initial=self._largest))
-        if error.size:
-            self._median = max(self._median, float(np.median(error)))
-        self._magnitude = float(np.abs(expected).max(initial=self._magnitude))
-        self._non_finite += int((~np.isfinite(error)).sum())
-        squares = [(found * expected).sum(), (found**2).sum(), (expected**2).sum()]
-        self._sums += [error.sum(), error.size, *squares]
-
-    def result(self) -> OutputDifference | None:
-        """Sum up; None for an output that no run wrote."""
-        total, count, product, found, expected = self._sums
-        if count == 0:
-            return None
-        return OutputDifference(
-            tensor=self._tensor,
-            precision=self._precision,
-            largest=self._largest,
-            mean=total / count,
-            median=self._median,
-            magnitude=self._magnitude,
-            # Of zeros there is no direction: the largest error tells whether both are.
-            cosine=product / np.sqrt(found * expected) if found * expected else 1.0,
-            non_finite=self._non_finite,
-        )
+    def close(self) -> None:
+        """Stay open: ``verify_bundle`` closes the graph."""
 
 
-class _ComparingEngine:
+class _RememberingEngine(_SharedEngine):
+    """Runs a graph on the host once where several trackers give it the same inputs in turn."""
+
+    def __init__(self, engine: Engine) -> None:
+        super().__init__(engine)
+        self._inputs: dict[str, HostArray] = {}
+        self._outputs: dict[str, HostArray] = {}
+
+    def run(self, inputs: Mapping[str, Buffer], out: Mapping[str, Buffer]) -> None:
+        given, written = (host_arrays(self.spec.name, arrays) for arrays in (inputs, out))
+        known = self._inputs
+        if not known or not all(np.array_equal(given[name], known[name]) for name in given):
+            self._inputs = {}
+            self._engine.run(given, written)
+            self._outputs = {name: array.copy() for name, array in written.items()}
+            self._inputs = {name: array.copy() for name, array in given.items()}
+            return
+        for name, array in written.items():
+            array[...] = self._outputs[name]
+
+
+class _ComparingEngine(ForwardingEngine):
     """Runs the exported graph, and the model on the same inputs."""
 
     def __init__(
         self, exported: Engine, model: Engine, precision: str, on_run: OnRun | None
     ) -> None:
-        self._exported = exported
+        super().__init__(exported)
         self._model = model
         self._on_run = on_run
         spec = exported.spec
         self._outputs = {
-            t.name: _Difference(f"{spec.name}.{t.name}", precision) for t in spec.outputs
+            t.name: Difference(f"{spec.name}.{t.name}", precision) for t in spec.outputs
         }
-
-    @property
-    def spec(self) -> GraphSpec:
-        return self._exported.spec
 
     def run(self, inputs: Mapping[str, Buffer], out: Mapping[str, Buffer]) -> None:
         given, written = (host_arrays(self.spec.name, arrays) for arrays in (inputs, out))
-        self._exported.run(given, written)
+        super().run(given, written)
         reference = {name: np.empty_like(array) for name, array in written.items()}
         self._model.run(given, reference)
         if self._on_run is not None:
@@ -242,40 +157,80 @@ class _ComparingEngine:
 
 def verify_bundle(
     bundle: Bundle,
-    exported: Mapping[str, Engine],
+    exported: Sequence[Mapping[str, Engine]],
     model: Mapping[str, Engine],
     clip: TruthClip,
+    *,
     size: int | None = None,
     max_drop: float = BOUNDS["int8"].score,
+    device: Device | None = None,
     on_run: OnRun | None = None,
-) -> Verification:
+    on_frame: OnFrame = lambda done, frames: None,
+) -> list[Verification]:
     """Compare exported graphs with the model on a clip.
+
+    All loops go through the clip side by side, so that the model encodes each frame once.
 
     Args:
         bundle: the bundle that was exported.
-        exported: an engine for each of its graphs; closed here.
-        model: an engine for each of the model's modules, under the same names.
+        exported: one or several ways to run it: an engine for each of its graphs; closed here.
+        model: an engine for each of the model's modules, under the same names; closed here.
         clip: at least three frames, with truth.
         size: working size; the bundle's default when None.
         max_drop: most J&F that INT8 may lose.
-        on_run: told each run of a graph: its name, its inputs, and what the model gave.
+        device: of the exported engines; one more loop then has its memory there, as a tracker has.
+        on_run: told each run of a graph of the first way: its name, its inputs, and what the model
+            gave.
+        on_frame: told how many frames of the clip are done.
+
+    Returns:
+        For each way.
 
     Raises:
         ExportError: the clip is too short.
     """
     if len(clip.frames) < 3:
         raise ExportError(f"received a clip of {len(clip.frames)} frames; expected at least 3")
-    comparing = {
-        name: _ComparingEngine(exported[name], model[name], bundle.graphs[name].precision, on_run)
-        for name in exported
-    }
     with ExitStack() as stack:
-        for engine in exported.values():
+        for engine in (e for engines in (*exported, model) for e in engines.values()):
             stack.callback(engine.close)
-        masks = track_clip(Tracker(bundle, comparing, size=size), clip)
-        if not any(row.non_finite for each in comparing.values() for row in each.results()):
-            _run_others(bundle, comparing, clip, size)
-    expected = track_clip(Tracker(bundle, model, size=size), clip)
+        source = {
+            name: (_RememberingEngine if name in OF_FRAMES else _SharedEngine)(engine)
+            for name, engine in model.items()
+        }
+        comparing = [
+            {
+                name: _ComparingEngine(engine, source[name], bundle.graphs[name].precision, told)
+                for name, engine in engines.items()
+            }
+            for engines, told in zip_longest(exported, [on_run])
+        ]
+        run: list[Mapping[str, Engine]] = [*comparing, source]
+        trackers = [Tracker(bundle, engines, size=size) for engines in run]
+        loops = _track_together(trackers, clip, on_frame)
+        expected = loops[len(exported)]
+        for engines in comparing:
+            _run_others(bundle, engines, clip, size)
+        found = [
+            _judge(clip, masks, expected, engines, max_drop)
+            for masks, engines in zip(loops, comparing, strict=False)
+        ]
+        if device is None:
+            return found
+        # On its own: a back-end records runs whose arrays come again.
+        shared = {name: _SharedEngine(engine) for name, engine in exported[0].items()}
+        [masks] = _track_together([Tracker(bundle, shared, size=size, device=device)], clip)
+        on_device = score_sequence(clip.masks, masks).j_and_f
+        return [replace(each, score_device=on_device) for each in found]
+
+
+def _judge(
+    clip: TruthClip,
+    masks: Masks,
+    expected: Masks,
+    comparing: Mapping[str, _ComparingEngine],
+    max_drop: float,
+) -> Verification:
     results = {name: engine.results() for name, engine in comparing.items()}
     overlaps = [_iou(a, b) for a, b in zip(masks, expected, strict=True)]
     return Verification(
@@ -291,21 +246,40 @@ def verify_bundle(
 
 
 def _run_others(
-    bundle: Bundle, comparing: Mapping[str, Engine], clip: TruthClip, size: int | None
+    bundle: Bundle, comparing: Mapping[str, _ComparingEngine], clip: TruthClip, size: int | None
 ) -> None:
     """Run the graphs that only other parts of the composition need, where there are some."""
     parts = bundle.composition
-    if isinstance(parts, Composition) and set(comparing) > parts.graphs:
+    # A sampler cannot cluster what is not finite.
+    finite = not any(row.non_finite for each in comparing.values() for row in each.results())
+    if isinstance(parts, Composition) and set(comparing) > parts.graphs and finite:
         parts = parts.exchange(sampler="clusters", fusion="bidirectional")
         first = replace(clip, frames=clip.frames[:OTHER_FRAMES], masks=clip.masks[:OTHER_FRAMES])
-        track_clip(Tracker(replace(bundle, composition=parts), comparing, size=size), first)
+        tracker = Tracker(replace(bundle, composition=parts), comparing, size=size)
+        _track_together([tracker], first)
 
 
-def track_clip(tracker: Tracker, clip: TruthClip) -> list[NDArray[np.uint8]]:
-    """Track a clip from its first mask, which is the first frame's result; close the tracker."""
-    with tracker:
-        tracker.start(clip.frames[0], clip.masks[0])
-        return [clip.masks[0], *(tracker.step(frame).mask for frame in clip.frames[1:])]
+def _track_together(
+    trackers: Sequence[Tracker],
+    clip: TruthClip,
+    on_frame: OnFrame = lambda done, frames: None,
+) -> list[Masks]:
+    """Track a clip frame by frame in several trackers from its first mask, and close them.
+
+    Returns:
+        Masks of each tracker; the first one is the clip's own.
+    """
+    frames = len(clip.frames)
+    with ExitStack() as stack:
+        for tracker in trackers:
+            stack.enter_context(tracker).start(clip.frames[0], clip.masks[0])
+        found: list[Masks] = [[clip.masks[0]] for _ in trackers]
+        for done, frame in enumerate(clip.frames[1:], start=1):
+            on_frame(done, frames)
+            for masks, tracker in zip(found, trackers, strict=True):
+                masks.append(tracker.step(frame).mask)
+    on_frame(frames, frames)
+    return found
 
 
 def _iou(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> float:

@@ -95,6 +95,16 @@ class DeviceArray:
         """Bytes of the array."""
         return math.prod(self.shape) * self.dtype.itemsize
 
+    @property
+    def is_part(self) -> bool:
+        """Whether it is a view of a part of a larger array, such as one slot of memory."""
+        return self.nbytes < self._memory.size
+
+    @property
+    def memory(self) -> object:
+        """What its views have in common; it lives as long as the longest of them."""
+        return self._memory
+
     def __len__(self) -> int:
         """Length of the first axis."""
         return self.shape[0]
@@ -168,6 +178,7 @@ class _Memory:
     """A piece of a device's memory, given back when nobody holds it."""
 
     def __init__(self, device: Device, size: int) -> None:
+        self.size = size
         self.pointer = device.allocate(size)
         weakref.finalize(self, device.free, self.pointer)
 

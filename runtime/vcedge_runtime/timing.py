@@ -6,7 +6,25 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+STAGES = (
+    "resize",
+    "flow",
+    "upload",
+    "encode",
+    "values",
+    "memory",
+    "sample",
+    "align",
+    "readout",
+    "prototypes",
+    "segment",
+    "download",
+    "remember",
+    "upsample",
+)
+"""What a step does, in order; a model does not need to have all of it."""
 Timings = dict[str, float]
+"""By stage."""
 
 
 @contextmanager

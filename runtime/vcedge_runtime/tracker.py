@@ -5,7 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from functools import partial, wraps
+from operator import index
 from pathlib import Path
+from threading import RLock
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,41 +17,24 @@ from numpy.typing import NDArray
 from vcedge_runtime.buffers import Device
 from vcedge_runtime.closing import Closing
 from vcedge_runtime.engines.base import Engine
-from vcedge_runtime.engines.opening import open_engines, require_graphs
+from vcedge_runtime.engines.opening import AUTO, open_engines
 from vcedge_runtime.engines.plans import BuildProgress, ignore_progress
 from vcedge_runtime.errors import TrackerError
-from vcedge_runtime.frames.resizing import prepare_frame, working_size
+from vcedge_runtime.frames.resizing import LARGEST_SIZE, check_frame, prepare_frame, working_size
 from vcedge_runtime.model.bundle import DEFAULT_MODEL, Bundle
-from vcedge_runtime.model.composition import Composition, Part
-from vcedge_runtime.model.object_composition import ObjectComposition
-from vcedge_runtime.predictors.labels import LabelPredictor
-from vcedge_runtime.predictors.objects import ObjectPredictor
-from vcedge_runtime.propagation.points import (
-    PointEstimate,
-    labels_from_points,
-    points_from_labels,
-)
-from vcedge_runtime.timing import timed
+from vcedge_runtime.predictors.opening import open_point_predictor, open_predictor
+from vcedge_runtime.predictors.protocol import Predictor
+from vcedge_runtime.predictors.ranges import find_spans
+from vcedge_runtime.predictors.requirements import require_graphs
+from vcedge_runtime.propagation.points import PointEstimate, check_points
+from vcedge_runtime.settings import show
+from vcedge_runtime.timing import STAGES, timed
 from vcedge_runtime.video.masks import check_mask
 
+Given = ParamSpec("Given")
+Found = TypeVar("Found")
+
 MAX_OBJECTS = 255
-STAGES = (
-    "resize",
-    "flow",
-    "upload",
-    "encode",
-    "values",
-    "memory",
-    "sample",
-    "align",
-    "readout",
-    "prototypes",
-    "segment",
-    "download",
-    "remember",
-    "upsample",
-)
-"""What a step does, in order; a model does not need to have all of it."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +44,7 @@ class StepResult:
     Attributes:
         mask: (H, W) uint8 object ids in the frame's own pixels, 0 the background; the caller's own.
         scores: how sure the tracker is of each object, 0 to 1; 0 for one that is not seen.
-        timings_ms: milliseconds of each stage of ``STAGES``; 0 for one that the model lacks.
+        timings_ms: milliseconds of each stage of ``timing.STAGES``; 0 for one that the model lacks.
         points: where each point is, if the video began with points.
     """
 
@@ -67,18 +54,40 @@ class StepResult:
     points: dict[str, PointEstimate] = field(default_factory=dict)
 
 
-@dataclass
-class _Video:
-    """What belongs to one video: it is made by ``start`` and replaced by the next ``start``."""
+@dataclass(frozen=True)
+class Video:
+    """What belongs to one video: it is made by ``start`` and replaced by the next ``start``.
+
+    Attributes:
+        frame_hw: height and width of its frames.
+        work_hw: those in which they are encoded.
+        predictor: its state; the tracker leads it, others may look at its facts.
+    """
 
     frame_hw: tuple[int, int]
     work_hw: tuple[int, int]
-    predictor: LabelPredictor | ObjectPredictor
-    points: tuple[str, ...] = ()
+    predictor: Predictor
+
+
+def _alone(
+    method: Callable[Concatenate[Tracker, Given], Found],
+) -> Callable[Concatenate[Tracker, Given], Found]:
+    """Let one thread at a time into a tracker; the others wait."""
+
+    @wraps(method)
+    def enter(tracker: Tracker, /, *args: Given.args, **kwargs: Given.kwargs) -> Found:
+        with tracker._lock:
+            return method(tracker, *args, **kwargs)
+
+    return enter
 
 
 class Tracker(Closing):
     """Follows objects through one video at a time.
+
+    Several threads may share it: each call is done whole before the next one begins, in whatever
+    order they come, and ``close`` waits for a step that runs. Who wants videos at the same time
+    opens a tracker for each, with engines of its own.
 
     Args:
         bundle: the model.
@@ -86,9 +95,15 @@ class Tracker(Closing):
         size: working size, the short side in pixels; the bundle's default when None.
         device: where the engines want what lives longer than a run; None on the host.
 
+    Attributes:
+        bundle: as given.
+        size: in which videos are worked on.
+        device: as given.
+        engines: by graph, none of a closed tracker; others may run them while this one does not.
+
     Raises:
-        TrackerError: the size is smaller than two key cells, or an engine is missing, or the
-            encoder's lacks the flow that the composition wants.
+        TrackerError: the size is no whole number or smaller than two key cells, or an engine is
+            missing, or the encoder's lacks the flow that the composition wants.
     """
 
     def __init__(
@@ -102,9 +117,10 @@ class Tracker(Closing):
         self.bundle = bundle
         self.size = _check_size(bundle, size)
         require_graphs(bundle, {name: engine.spec for name, engine in engines.items()})
-        self._engines = dict(engines)
-        self._device = device
-        self._video: _Video | None = None
+        self.engines: Mapping[str, Engine] = dict(engines)
+        self.device = device
+        self._video: Video | None = None
+        self._lock = RLock()
 
     @classmethod
     def open(
@@ -112,18 +128,9 @@ class Tracker(Closing):
         model: str | Path | Bundle = DEFAULT_MODEL,
         *,
         size: int | None = None,
-        edges: bool | None = None,
-        motion: bool | None = None,
-        value_extraction: bool | None = None,
-        memory: str | Part | None = None,
-        sampler: str | Part | None = None,
-        fusion: str | Part | None = None,
-        alignment: str | Part | None = None,
-        local: str | None = None,
-        interval: int | None = None,
-        prototypes: bool | None = None,
+        overrides: Mapping[str, Any] | None = None,
         threads: int = 0,
-        backend: str = "cpu",
+        backend: str = AUTO,
         cuda_graphs: bool | None = None,
         tell: Callable[[str], None] = lambda text: None,
         on_progress: Callable[[BuildProgress], None] = ignore_progress,
@@ -133,44 +140,34 @@ class Tracker(Closing):
         Args:
             model: name, folder, or an opened bundle.
             size: working size, the short side in pixels; the bundle's default when None.
-            edges: bring masks to the frame's own edges; the bundle's default when None.
-            motion: add optical flow to the frames (MER), likewise.
-            value_extraction: refine keys by the value extraction (MER), likewise.
-            memory: which frames are read: a kind such as ``dynamic``, with its default settings
-                unless it is the bundle's own, or settings; the bundle's when None.
-            sampler: where in them a cell looks, likewise.
-            fusion: how what was read becomes one label, likewise.
-            alignment: whether and how windows follow the objects, likewise.
-            local: what becomes of SRNet's local memory, ``fam``, ``raw`` or ``off``, likewise.
-            interval: distance of its frame, likewise.
-            prototypes: whether SRNet's prototype transformer runs, likewise.
+            overrides: parts of the model's composition by name, in place of the bundle's own, such
+                as ``{"memory": "dynamic", "edges": False}``; None for a part leaves what is. See
+                ``Composition.exchange`` and ``ObjectComposition.exchange``.
             threads: threads of an engine on the CPU; 0 lets it choose.
-            backend: what runs the graphs, one of ``opening.BACKENDS``.
+            backend: what runs the graphs, one of ``opening.BACKENDS``; ``auto`` takes what this
+                machine runs fastest, and tells why.
             cuda_graphs: whether a GPU's runs are recorded and played again; None as its back-end
                 does it: TensorRT where shapes come again, ONNX Runtime not.
-            tell: told in words what takes long, such as the build of an engine.
+            tell: told in words what was chosen and what takes long, such as the build of an engine.
             on_progress: told how far such a build is.
 
         Raises:
-            BundleError: the bundle cannot be read, or there is no such kind.
+            BundleError: the bundle cannot be read, or there is no such part or kind.
             EngineError: a graph cannot be loaded.
-            TrackerError: the size is smaller than two key cells, or the model lacks what is asked
-                of it.
+            TrackerError: the size is no whole number or smaller than two key cells, the model
+                lacks what is asked of it, or something that is given is of another kind.
             MissingExtraError: the back-end is not installed.
         """
+        if not isinstance(model, str | Path | Bundle):
+            raise TrackerError(
+                f"received {show(model)} as a model; expected a shipped name, a bundle's folder "
+                "or an opened bundle"
+            )
+        workers = _as_whole(threads)
+        if workers is None or workers < 0:
+            raise TrackerError(f"received {show(threads)} threads; expected 0 or more")
         bundle = model if isinstance(model, Bundle) else Bundle.open(model)
-        parts = bundle.composition.exchange(
-            edges=edges,
-            motion=motion,
-            value_extraction=value_extraction,
-            memory=memory,
-            sampler=sampler,
-            fusion=fusion,
-            alignment=alignment,
-            local=local,
-            interval=interval,
-            prototypes=prototypes,
-        )
+        parts = bundle.composition.exchange(**_check_overrides(overrides))
         bundle = replace(bundle, composition=parts)
         require_graphs(bundle, {name: graph.spec for name, graph in bundle.graphs.items()})
         _check_size(bundle, size)
@@ -179,31 +176,49 @@ class Tracker(Closing):
             bundle,
             names,
             backend,
-            threads=threads,
+            spans=partial(find_spans, parts),
+            threads=workers,
             cuda_graphs=cuda_graphs,
             tell=tell,
             on_progress=on_progress,
         )
         return cls(bundle, engines, size=size, device=device)
 
+    @_alone
     def close(self) -> None:
-        """Release the engines and the memory."""
-        engines, self._engines, self._video = self._engines, {}, None
+        """Release the engines and the memory, after the call that runs; twice does no harm."""
+        engines, self.engines, self._video = self.engines, {}, None
         with ExitStack() as stack:
             for engine in engines.values():
                 stack.callback(engine.close)
 
     @property
+    @_alone
+    def video(self) -> Video:
+        """The video that is followed.
+
+        Raises:
+            TrackerError: none has begun, or the tracker is closed.
+        """
+        self._require_open()
+        if self._video is None:
+            raise TrackerError("no video has begun; call start(frame, mask) first")
+        return self._video
+
+    @property
+    @_alone
     def object_ids(self) -> list[int]:
         """Ids that are followed, in the order they were added."""
-        return self._current().predictor.object_ids
+        return self.video.predictor.object_ids
 
     @property
+    @_alone
     def point_names(self) -> list[str]:
         """Names of the points that are followed, in the order they were given."""
-        return list(self._current().points)
+        return list(self.video.predictor.point_names)
 
     @property
+    @_alone
     def memory_bytes(self) -> int:
         """Bytes of every array that the tracker holds for this video; no step changes it.
 
@@ -211,8 +226,9 @@ class Tracker(Closing):
         channels alone; with dynamic memory, it is the most that may be held. A GPU's memory counts
         as the host's does; what a back-end takes for itself does not.
         """
-        return self._current().predictor.nbytes
+        return self.video.predictor.memory_bytes
 
+    @_alone
     def start(self, frame: NDArray[np.uint8], mask: NDArray[np.uint8]) -> None:
         """Begin a video.
 
@@ -225,14 +241,15 @@ class Tracker(Closing):
             TrackerError: the frame is no frame, or the tracker is closed.
         """
         self._require_open()
-        _check_frame(frame)
+        check_frame(frame)
         ids = check_mask(mask, frame.shape[:2])
         objects = np.unique(ids[ids > 0]).tolist()
         frame_hw, work_hw = self._sizes(frame)
-        predictor = self._open_predictor(work_hw, len(objects))
-        predictor.begin(prepare_frame(frame, work_hw), ids, objects)
-        self._video = _Video(frame_hw, work_hw, predictor)
+        predictor = open_predictor(self.bundle, self.engines, work_hw, len(objects), self.device)
+        predictor.start(self._prepare(frame, work_hw), ids, objects)
+        self._video = Video(frame_hw, work_hw, predictor)
 
+    @_alone
     def start_points(
         self, frame: NDArray[np.uint8], points: Mapping[str, tuple[float, float]]
     ) -> None:
@@ -243,39 +260,20 @@ class Tracker(Closing):
             points: x and y of each, in the frame's pixels, whole numbers being pixel centres.
 
         Raises:
-            TrackerError: there is no point, or too many, or one that is nowhere; the frame is no
-                frame, or the tracker is closed.
+            TrackerError: there is no point, or too many, or one that is nowhere or none; the frame
+                is no frame, or the tracker is closed.
         """
         self._require_open()
-        _check_frame(frame)
-        if not 1 <= len(points) <= MAX_OBJECTS or not np.isfinite(list(points.values())).all():
-            raise TrackerError(
-                f"received {len(points)} points; expected 1 to {MAX_OBJECTS}, each with a finite "
-                "x and y in the frame's pixels"
-            )
-        parts = self.require_points()
+        check_frame(frame)
+        known = check_points(points, MAX_OBJECTS)
         frame_hw, work_hw = self._sizes(frame)
-        predictor = LabelPredictor(
-            parts, self._engines, work_hw, len(points), points=True, device=self._device
+        predictor = open_point_predictor(
+            self.bundle, self.engines, work_hw, tuple(known), self.device
         )
-        drawn = labels_from_points(points, frame_hw, predictor.grid_hw)
-        predictor.begin_labels(prepare_frame(frame, work_hw), drawn)
-        self._video = _Video(frame_hw, work_hw, predictor, tuple(points))
+        predictor.start_points(self._prepare(frame, work_hw), known, frame_hw)
+        self._video = Video(frame_hw, work_hw, predictor)
 
-    def require_points(self) -> Composition:
-        """The composition, of a model that can follow points.
-
-        Raises:
-            TrackerError: the model follows masks alone.
-        """
-        parts = self.bundle.composition
-        if not isinstance(parts, Composition):
-            raise TrackerError(
-                f"model {self.bundle.name} follows masks alone; open a model that propagates "
-                "labels, such as mer-edge"
-            )
-        return parts
-
+    @_alone
     def step(self, frame: NDArray[np.uint8]) -> StepResult:
         """Follow the objects or the points into the next frame.
 
@@ -288,8 +286,8 @@ class Tracker(Closing):
             TrackerError: ``start`` was not called, or the frame is of another size.
             EngineError: a graph failed.
         """
-        video = self._current()
-        _check_frame(frame)
+        video = self.video
+        check_frame(frame)
         if frame.shape[:2] != video.frame_hw:
             raise TrackerError(
                 f"received a frame of {frame.shape[:2]}; expected {video.frame_hw} as in the first "
@@ -297,18 +295,13 @@ class Tracker(Closing):
             )
         timings = dict.fromkeys(STAGES, 0.0)
         with timed(timings, "resize"):
-            lab = prepare_frame(frame, video.work_hw)
-        predictor = video.predictor
-        predictor.advance(lab, timings)
+            image = self._prepare(frame, video.work_hw)
+        video.predictor.step(image, timings)
         with timed(timings, "upsample"):
-            if video.points and isinstance(predictor, LabelPredictor):
-                labels = predictor.labels[..., : 1 + len(video.points)]
-                found = points_from_labels(labels, video.frame_hw)
-                points = dict(zip(video.points, found, strict=True))
-                return StepResult(np.zeros(video.frame_hw, np.uint8), {}, timings, points)
-            decision = predictor.decide(frame)
-        return StepResult(decision.mask, decision.scores, timings)
+            found = video.predictor.decide(frame)
+        return StepResult(found.mask, found.scores, timings, found.points)
 
+    @_alone
     def add_object(self, object_id: int, mask: NDArray[np.uint8]) -> None:
         """Follow one more object from the last frame on, or correct the mask of a known one.
 
@@ -316,68 +309,82 @@ class Tracker(Closing):
         frames in memory learn of the object too, but for those in which it was drawn before.
 
         Args:
-            object_id: 1 to 255.
+            object_id: 1 to 255, of Python's or numpy's whole numbers.
             mask: (H, W) bool or uint8, not 0 where the object is, in the last frame.
 
         Raises:
-            TrackerError: ``start`` was not called, or the id is not in 1 to 255.
-            MaskError: the mask is empty or of another size.
+            TrackerError: ``start`` was not called, or the id is no whole number from 1 to 255.
+            MaskError: the mask is empty, of another size or no mask.
         """
-        video = self._current()
-        if video.points:
+        video = self.video
+        if video.predictor.point_names:
             raise TrackerError("this video began with points; call start() to follow objects")
-        if not 1 <= object_id <= MAX_OBJECTS:
-            raise TrackerError(f"received object id {object_id}; expected 1 to {MAX_OBJECTS}")
+        known = _check_id(object_id)
         binary = (check_mask(mask, video.frame_hw) > 0).astype(np.uint8)
-        video.predictor.draw(object_id, binary)
+        video.predictor.draw(known, binary)
 
+    @_alone
     def remove_object(self, object_id: int) -> None:
         """Follow an object no longer; what it covered becomes background.
 
         Raises:
-            TrackerError: the object is not followed.
+            TrackerError: the object is not followed, or this is no id.
         """
-        video = self._current()
-        if object_id not in video.predictor.object_ids:
-            raise TrackerError(
-                f"object {object_id} is not followed; these are: {video.predictor.object_ids}"
-            )
-        video.predictor.forget(object_id)
+        predictor, known = self.video.predictor, _check_id(object_id)
+        if known not in predictor.object_ids:
+            raise TrackerError(f"object {known} is not followed; these are: {predictor.object_ids}")
+        predictor.forget(known)
 
     def _require_open(self) -> None:
-        if not self._engines:
+        if not self.engines:
             raise TrackerError("the tracker is closed; open another")
 
-    def _current(self) -> _Video:
-        self._require_open()
-        if self._video is None:
-            raise TrackerError("no video has begun; call start(frame, mask) first")
-        return self._video
+    def _prepare(self, frame: NDArray[np.uint8], work_hw: tuple[int, int]) -> NDArray[np.float32]:
+        """The frame as its encoder takes it, (h, w, 3) float32."""
+        return prepare_frame(frame, work_hw, self.bundle.composition.colour)
 
     def _sizes(self, frame: NDArray[np.uint8]) -> tuple[tuple[int, int], tuple[int, int]]:
         """The frame's own size, and that in which it is encoded."""
         frame_hw = (frame.shape[0], frame.shape[1])
         return frame_hw, working_size(frame_hw, self.size, self.bundle.composition.stride)
 
-    def _open_predictor(
-        self, work_hw: tuple[int, int], objects: int
-    ) -> LabelPredictor | ObjectPredictor:
-        parts = self.bundle.composition
-        if isinstance(parts, ObjectComposition):
-            return ObjectPredictor(parts, self._engines, work_hw, objects, self._device)
-        return LabelPredictor(parts, self._engines, work_hw, objects, device=self._device)
-
 
 def _check_size(bundle: Bundle, size: int | None) -> int:
     """The working size, the bundle's own where it is None."""
-    chosen, least = bundle.composition.size if size is None else size, 2 * bundle.composition.stride
-    if chosen < least:
-        raise TrackerError(f"received a working size of {chosen}; expected at least {least} pixels")
+    chosen = _as_whole(bundle.composition.size if size is None else size)
+    least = 2 * bundle.composition.stride
+    if chosen is None or not least <= chosen <= LARGEST_SIZE:
+        raise TrackerError(
+            f"received a working size of {show(size)}; expected {least} to {LARGEST_SIZE} pixels, "
+            "a whole number"
+        )
     return chosen
 
 
-def _check_frame(frame: NDArray[np.uint8]) -> None:
-    if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3 or 0 in frame.shape:
+def _check_id(object_id: int) -> int:
+    """An object's id as Python's own int, which JSON can hold."""
+    known = _as_whole(object_id)
+    if known is None or not 1 <= known <= MAX_OBJECTS:
         raise TrackerError(
-            f"received a frame {frame.dtype}{frame.shape}; expected uint8 (H, W, 3), BGR"
+            f"received object id {show(object_id)}; expected 1 to {MAX_OBJECTS}, a whole number"
         )
+    return known
+
+
+def _as_whole(value: object) -> int | None:
+    """A whole number of whatever library as Python's own; None where it is something else."""
+    try:
+        return None if isinstance(value, bool | np.bool_) else index(value)  # type: ignore[arg-type]
+    except TypeError:
+        return None
+
+
+def _check_overrides(overrides: Mapping[str, Any] | None) -> Mapping[str, Any]:
+    if overrides is None:
+        return {}
+    if not isinstance(overrides, Mapping) or not all(isinstance(part, str) for part in overrides):
+        raise TrackerError(
+            f"received overrides {show(overrides)}; expected a mapping of parts by name, such as "
+            '{"memory": "dynamic"}'
+        )
+    return overrides

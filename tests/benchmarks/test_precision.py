@@ -21,10 +21,10 @@ def calibration(davis: Path, tmp_path: Path) -> list[object]:
 
 
 def test_every_precision_is_held_against_fp32(
-    run_script: RunScript, davis: Path, calibration: list[object], tiny_bundle: Bundle
+    run_script: RunScript, davis: Path, calibration: list[object], exported_bundle: Bundle
 ) -> None:
     options = ["--root", davis, *calibration, "--frames", 4, "--runs", 2, "--threads", 1]
-    found = run_script("precision.py", *options)
+    found = run_script("precision.py", *options, model=exported_bundle.folder)
     assert found["sequences"] == ["first", "second"]
     (measured,) = found["models"].values()
     rows = measured["precisions"]
@@ -33,7 +33,7 @@ def test_every_precision_is_held_against_fp32(
         assert row["j_and_f"] == pytest.approx(sum(row["sequences"].values()) / 2)
         assert row["non_finite"] == 0
     size = rows["fp32"]["bytes"]
-    assert size == sum(tiny_bundle.path_of(n).stat().st_size for n in tiny_bundle.graphs)
+    assert size == sum(exported_bundle.path_of(n).stat().st_size for n in exported_bundle.graphs)
     assert 0.45 * size < rows["fp16"]["bytes"] < 0.55 * size
     assert 0.2 * size < rows["int8"]["bytes"] < 0.35 * size
     assert set(measured["ms"]) == {"encoder"}

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from tests.benchmarks.conftest import SCRIPTS, RunScript
-from vcedge.bench.profiling import TRACKING
 from vcedge_runtime.model.bundle import Bundle
 from vcedge_runtime.model.composition import KINDS, part_from_json
+from vcedge_runtime.timing import STAGES as TRACKING
 
 
 def test_the_readout_reads_the_same_in_every_way(

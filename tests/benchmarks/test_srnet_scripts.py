@@ -9,7 +9,6 @@ import pytest
 
 from tests.benchmarks.conftest import SCRIPTS, RunScript
 from vcedge_runtime.model.bundle import Bundle
-from vcedge_runtime.model.composition import parts_from_json
 
 
 def test_every_graph_is_counted_and_timed(run_script: RunScript, srnet_bundle: Bundle) -> None:
@@ -49,7 +48,7 @@ def test_srnet_needs_no_more_than_25_gmac_a_frame(
 def test_the_rows_of_srnets_tables_name_parts_that_there_are(srnet_bundle: Bundle) -> None:
     tables = json.loads((SCRIPTS / "ablations_srnet.json").read_text())
     rows = [row for rows in tables.values() for row in rows]
-    changed = [srnet_bundle.composition.exchange(**parts_from_json(r["parts"])) for r in rows]
+    changed = [srnet_bundle.composition.exchange(**r["parts"]) for r in rows]
     assert len({json.dumps(parts.to_json()) for parts in changed}) >= len(rows) - len(tables)
 
 

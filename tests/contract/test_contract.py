@@ -24,8 +24,8 @@ MISTAKES = {
     ),
     "trt.TensorIOMode.INPUT": ("trt.TensorIOMode.INWARD", 'has no attribute "INWARD"'),
     "if engine is None:": ("if len(plan) == 0:", '"ICudaEngine | None"'),
-    "trt.init_libnvinfer_plugins(logger": (
-        "trt.init_libnvinfer_plugin(logger",
+    "trt.init_libnvinfer_plugins(LOG": (
+        "trt.init_libnvinfer_plugin(LOG",
         'has no attribute "init_libnvinfer_plugin"',
     ),
     "ExecutionContextAllocationStrategy.USER_MANAGED": (
@@ -34,7 +34,7 @@ MISTAKES = {
     ),
     "device_memory_size_v2": ("device_memory_size_v3", 'has no attribute "device_memory_size_v3"'),
     "trt.BuilderFlag.TF32": ("trt.BuilderFlag.TF64", 'has no attribute "TF64"'),
-    "set_shape(tensor.name, least, best, most)": (
+    "set_shape(tensor.name, least, usual, most)": (
         "set_shape(tensor.name, least, most)",
         'Missing positional argument "max"',
     ),

@@ -13,11 +13,11 @@ from tests.conftest import make_weights
 from vcedge.models.encoder import PROFILES
 from vcedge.models.weights import Weights
 from vcedge_export import bundle as bundle_module
-from vcedge_export import label_model
+from vcedge_export import label_model, writing
 from vcedge_export import proof as proof_module
 from vcedge_export.bundle import export_bundle
 from vcedge_export.plan import ExportOptions
-from vcedge_export.proof import plan_export
+from vcedge_export.planning import plan_export
 from vcedge_export.verify import TruthClip
 from vcedge_runtime.errors import BundleError, ExportError, OutputError
 from vcedge_runtime.model.bundle import MANIFEST, Bundle
@@ -37,14 +37,14 @@ def copy_graphs(monkeypatch: pytest.MonkeyPatch, bundle: Bundle) -> None:
 
 @pytest.fixture
 def quick_export(
-    tiny_bundle: Bundle,
+    exported_bundle: Bundle,
     tiny_weights: Weights,
     tiny_clip: TruthClip,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Export:
     """Export with the graphs of the tiny bundle, which were traced before."""
 
-    copy_graphs(monkeypatch, tiny_bundle)
+    copy_graphs(monkeypatch, exported_bundle)
 
     def export(folder: Path, **options: object) -> Bundle:
         chosen = ExportOptions(**{"size": 64, "radius": 4, **options})  # type: ignore[arg-type]
@@ -53,11 +53,11 @@ def quick_export(
     return export
 
 
-def test_a_bundle_holds_graphs_manifest_and_proof(tiny_bundle: Bundle) -> None:
-    opened = Bundle.open(tiny_bundle.folder)
-    assert opened.name == tiny_bundle.folder.name == "tiny"
+def test_a_bundle_holds_graphs_manifest_and_proof(exported_bundle: Bundle) -> None:
+    opened = Bundle.open(exported_bundle.folder)
+    assert opened.name == exported_bundle.folder.name == "tiny"
     assert opened.profile == "edge"
-    assert opened.composition == tiny_bundle.composition
+    assert opened.composition == exported_bundle.composition
     assert (opened.composition.size, opened.composition.radius) == (64, 4)
     assert dict(opened.weights) == {"data": "none", "steps": 0}
     assert opened.verification["passes"] is True
@@ -75,9 +75,7 @@ def test_a_bundle_holds_graphs_manifest_and_proof(tiny_bundle: Bundle) -> None:
 def test_the_value_extraction_is_counted_at_the_bundles_size(mer_bundle: Bundle) -> None:
     graph = mer_bundle.graphs["value_extraction"]
     options = ExportOptions(size=64, radius=4)
-    module = plan_export(make_weights(value_extraction=True).network, options).modules[
-        "value_extraction"
-    ]
+    module = plan_export(make_weights(value_extraction=True), options).modules["value_extraction"]
     lengths = {"H": 64, "W": 112, "h": 8, "w": 14, "slots": 8}
     assert graph.macs_per_pixel == module.count_macs(lengths) / (64 * 112)
 
@@ -85,11 +83,16 @@ def test_the_value_extraction_is_counted_at_the_bundles_size(mer_bundle: Bundle)
 def test_stages_are_told_in_their_order(
     tiny_weights: Weights, tiny_clip: TruthClip, quick_export: Export, tmp_path: Path
 ) -> None:
-    told: list[str] = []
+    told: list[tuple[str, int, int]] = []
+
+    def tell(stage: str, done: int = 0, total: int = 0) -> None:
+        told.append((stage, done, total))
+
     options = ExportOptions(size=64, radius=4)
-    export_bundle(tiny_weights, tmp_path / "new", tiny_clip, options, told.append)
+    export_bundle(tiny_weights, tmp_path / "new", tiny_clip, options, tell)
     graphs = ["encoder", "label_readout", "cluster_readout", "column_total"]
-    assert told == [*graphs, "precision", "verify"]
+    begun = [(stage, 0, 0) for stage in (*graphs, "precision", "verify")]
+    assert told == [*begun, *(("verify", frame, 4) for frame in (1, 2, 3, 4))]
 
 
 def test_what_is_switched_off_is_proven_and_can_be_switched_on(
@@ -104,7 +107,9 @@ def test_what_is_switched_off_is_proven_and_can_be_switched_on(
     assert opened.verification["passes"] is True
     proven = {row["tensor"] for row in opened.verification["outputs"]}
     assert {"encoder.key", "value_extraction.key"} <= proven
-    with Tracker.open(opened, motion=True, value_extraction=True, threads=1) as tracker:
+    with Tracker.open(
+        opened, overrides={"motion": True, "value_extraction": True}, threads=1
+    ) as tracker:
         tracker.start(tiny_clip.frames[0], tiny_clip.masks[0])
         timings_ms = tracker.step(tiny_clip.frames[1]).timings_ms
     assert min(timings_ms["flow"], timings_ms["values"]) > 0
@@ -182,7 +187,8 @@ def test_a_failure_leaves_nothing_and_keeps_what_was(
     def fail(*args: object, **kwargs: object) -> None:
         raise error("stopped")
 
-    monkeypatch.setattr(bundle_module, step, fail)
+    place = writing if step in ("lower_precision", "prove") else bundle_module
+    monkeypatch.setattr(place, step, fail)
     with pytest.raises(error):
         quick_export(tmp_path / "new")
     with pytest.raises(error):
@@ -192,8 +198,8 @@ def test_a_failure_leaves_nothing_and_keeps_what_was(
 
 
 def test_what_an_earlier_run_left_is_swept_away(quick_export: Export, tmp_path: Path) -> None:
-    (tmp_path / "new.partial").mkdir()
-    (tmp_path / "new.partial" / "junk").write_text("half")
+    (tmp_path / ".new.0123abcd.part").mkdir()
+    (tmp_path / ".new.0123abcd.part" / "junk").write_text("half")
     quick_export(tmp_path / "new")
     assert [path.name for path in tmp_path.iterdir()] == ["new"]
     assert not (tmp_path / "new" / "junk").exists()
@@ -206,13 +212,15 @@ def test_a_place_that_cannot_be_written_is_named(quick_export: Export, tmp_path:
 
 
 def test_an_unproven_bundle_says_so(
-    quick_export: Export, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny_bundle: Bundle
+    quick_export: Export, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, exported_bundle: Bundle
 ) -> None:
     verify = proof_module.verify_bundle
     monkeypatch.setattr(
         proof_module,
         "verify_bundle",
-        lambda *args, **kwargs: replace(verify(*args, **kwargs), score_exported=0.0),
+        lambda *args, **kwargs: [
+            replace(each, score_exported=0.0) for each in verify(*args, **kwargs)
+        ],
     )
     quick_export(tmp_path / "new")
     assert Bundle.open(tmp_path / "new").verification["passes"] is False
@@ -230,6 +238,6 @@ def test_a_top_k_above_all_logits_is_refused(quick_export: Export, tmp_path: Pat
     assert not list(tmp_path.iterdir())
 
 
-def test_the_manifest_is_the_last_file_written(tiny_bundle: Bundle) -> None:
-    times = {path.name: path.stat().st_mtime_ns for path in tiny_bundle.folder.iterdir()}
+def test_the_manifest_is_the_last_file_written(exported_bundle: Bundle) -> None:
+    times = {path.name: path.stat().st_mtime_ns for path in exported_bundle.folder.iterdir()}
     assert max(times, key=lambda name: times[name]) == MANIFEST

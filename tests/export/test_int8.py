@@ -9,12 +9,12 @@ from numpy.typing import NDArray
 from onnx import TensorProto, numpy_helper
 
 from tests.export.test_half import make_graph, random, run
-from vcedge_calibration.recording import CalibrationClip
+from vcedge_calibration.recording import CalibrationClip, Sample
 from vcedge_export.half import to_half
 from vcedge_export.half_rounding import round_like_half
-from vcedge_export.int8 import METHODS, Int8Settings, Quantiser, Sample
-from vcedge_export.onnx import run_onnx
-from vcedge_export.plan import ExportOptions
+from vcedge_export.int8 import Quantiser
+from vcedge_export.onnx_files import run_onnx
+from vcedge_export.plan import METHODS, ExportOptions, Int8Settings
 from vcedge_export.precision import lower_precision
 from vcedge_runtime.errors import ExportError
 from vcedge_runtime.model.bundle import Bundle

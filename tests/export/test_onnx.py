@@ -52,9 +52,9 @@ def test_tensors_have_the_names_and_lengths_of_the_spec(mer_bundle: Bundle, grap
 
 
 def test_the_file_stands_alone_and_has_no_larger_constants_than_the_weights(
-    tiny_bundle: Bundle,
+    exported_bundle: Bundle,
 ) -> None:
-    assert {path.name for path in tiny_bundle.folder.iterdir()} == {
+    assert {path.name for path in exported_bundle.folder.iterdir()} == {
         "bundle.json",
         "encoder.onnx",
         "label_readout.onnx",
@@ -62,15 +62,15 @@ def test_the_file_stands_alone_and_has_no_larger_constants_than_the_weights(
         "column_total.onnx",
     }
     # Windows and indices are inputs: nothing in the readout depends on a size.
-    assert tiny_bundle.path_of("label_readout").stat().st_size < 100_000
+    assert exported_bundle.path_of("label_readout").stat().st_size < 100_000
 
 
 @pytest.mark.parametrize("size_hw", [(16, 16), (64, 96), (200, 104)])
 def test_the_encoder_runs_at_other_sizes_than_the_exported(
-    tiny_bundle: Bundle, tiny_weights: Weights, size_hw: tuple[int, int]
+    exported_bundle: Bundle, tiny_weights: Weights, size_hw: tuple[int, int]
 ) -> None:
-    spec = tiny_bundle.graphs["encoder"].spec
-    engine = OnnxRuntimeEngine(tiny_bundle.path_of("encoder"), spec, threads=1)
+    spec = exported_bundle.graphs["encoder"].spec
+    engine = OnnxRuntimeEngine(exported_bundle.path_of("encoder"), spec, threads=1)
     image = np.random.default_rng(0).uniform(-1, 1, (1, 3, *size_hw)).astype(np.float32)
     key = np.empty((size_hw[0] // 8, size_hw[1] // 8, 64), np.float32)
     engine.run({"image": image}, {"key": key})

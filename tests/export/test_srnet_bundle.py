@@ -13,7 +13,7 @@ from vcedge.models.srnet_graphs import AlignmentGraph
 from vcedge.models.weights import Weights, load_weights, save_weights
 from vcedge_export.onnx import export_onnx
 from vcedge_export.plan import ExportOptions
-from vcedge_export.proof import plan_export
+from vcedge_export.planning import plan_export
 from vcedge_runtime.demo.clip import render_demo_clip
 from vcedge_runtime.engines.onnxruntime import OnnxRuntimeEngine
 from vcedge_runtime.errors import BundleError, ExportError
@@ -39,8 +39,8 @@ def weights() -> Weights:
     return load_weights("srnet-edge")
 
 
-def test_the_bundle_says_what_it_is_made_of(srnet_bundle: Bundle) -> None:
-    opened = Bundle.open(srnet_bundle.folder)
+def test_the_bundle_says_what_it_is_made_of(exported_srnet_bundle: Bundle) -> None:
+    opened = Bundle.open(exported_srnet_bundle.folder)
     parts = opened.composition
     assert isinstance(parts, ObjectComposition)
     assert set(opened.graphs) == GRAPHS == parts.graphs
@@ -53,26 +53,28 @@ def test_the_bundle_says_what_it_is_made_of(srnet_bundle: Bundle) -> None:
     assert cost == pytest.approx(12.3e9, rel=0.01)
 
 
-def test_the_work_of_an_object_is_counted_apart(srnet_bundle: Bundle, weights: Weights) -> None:
-    model = plan_export(weights.network, ExportOptions(size=96))
+def test_the_work_of_an_object_is_counted_apart(
+    exported_srnet_bundle: Bundle, weights: Weights
+) -> None:
+    model = plan_export(weights, ExportOptions(size=96))
     # 96 pixels of a frame of 16 to 9.
     lengths = {**model.lengths_at((96, 176)), "objects": 3}
     for name in GRAPHS - {"memory_read"}:
-        graph = srnet_bundle.graphs[name]
+        graph = exported_srnet_bundle.graphs[name]
         cost = graph.macs_per_pixel + 3 * graph.macs_per_object
         assert 96 * 176 * cost == pytest.approx(model.modules[name].count_macs(lengths)), name
         assert (graph.macs_per_object > 0) == (name not in ("query_encoder", "soft_aggregation"))
 
 
 def test_lengths_of_an_image_grow_with_it_and_no_others(weights: Weights) -> None:
-    model = plan_export(weights.network, ExportOptions())
+    model = plan_export(weights, ExportOptions())
     lengths = model.lengths_at((480, 864))
     grown = {"H": 480, "W": 864, "h": 30, "w": 54, "h8": 60, "w8": 108, "h4": 120, "w4": 216}
     assert lengths == {**model.lengths, **grown}
 
 
-def test_sixty_frames_in_a_closed_loop_are_the_models(srnet_bundle: Bundle) -> None:
-    found = srnet_bundle.verification
+def test_sixty_frames_in_a_closed_loop_are_the_models(exported_srnet_bundle: Bundle) -> None:
+    found = exported_srnet_bundle.verification
     assert found["passes"] is True
     assert found["frames"] == 60
     # Two tenths of a point of J&F over the clip.
@@ -121,7 +123,7 @@ def test_a_video_goes_on_without_any_object(srnet_bundle: Bundle) -> None:
 def test_deform_conv_is_grid_samples(
     srnet_bundle: Bundle, weights: Weights, tmp_path: Path
 ) -> None:
-    model = plan_export(weights.network, ExportOptions(deform_conv=True))
+    model = plan_export(weights, ExportOptions(deform_conv=True))
     native, path = model.written["feature_alignment"], tmp_path / "native.onnx"
     export_onnx(native, model.lengths, path)
     engines = [
@@ -155,7 +157,7 @@ def test_the_alignment_in_pytorch_is_not_touched_by_the_native_form(weights: Wei
 def test_what_was_not_trained_is_left_out_and_refused(tmp_path: Path) -> None:
     network = SRNet(SRNET_PROFILES["srnet-edge"], local="raw", prototypes=False)
     save_weights(network, tmp_path / "bare.safetensors", {})
-    bare = load_weights(tmp_path / "bare.safetensors").network
+    bare = load_weights(tmp_path / "bare.safetensors")
     model = plan_export(bare, ExportOptions())
     assert (model.composition.local, model.composition.prototypes) == ("raw", False)
     assert model.whole == model.composition
@@ -167,7 +169,7 @@ def test_what_was_not_trained_is_left_out_and_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("top_k", [1, 20, 200])
 def test_the_example_has_more_cells_than_a_readout_takes(weights: Weights, top_k: int) -> None:
-    model = plan_export(weights.network, ExportOptions(top_k=top_k))
+    model = plan_export(weights, ExportOptions(top_k=top_k))
     read = model.modules["memory_read"]
     (found,) = [read(*read.make_examples(model.lengths))]
     assert found.isfinite().all()
@@ -180,14 +182,14 @@ def test_the_example_has_more_cells_than_a_readout_takes(weights: Weights, top_k
         ({"temperature": 0.5}, ExportError, "received a radius or a temperature for SRNet"),
         ({"sampler": "window"}, BundleError, "received sampler for a model that segments"),
         ({"motion": False}, BundleError, "received motion for a model that segments"),
-        ({"local": "nearby"}, BundleError, "received local memory 'nearby'"),
+        ({"local": "nearby"}, BundleError, "received local='nearby' for ObjectComposition"),
     ],
 )
 def test_options_of_other_models_are_refused(
     weights: Weights, options: dict[str, object], error: type[Exception], message: str
 ) -> None:
     with pytest.raises(error, match=message):
-        plan_export(weights.network, ExportOptions(**options))  # type: ignore[arg-type]
+        plan_export(weights, ExportOptions(**options))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -202,4 +204,4 @@ def test_options_of_srnet_are_refused_by_others(
     tiny_weights: Weights, options: dict[str, object], error: type[Exception], message: str
 ) -> None:
     with pytest.raises(error, match=message):
-        plan_export(tiny_weights.network, ExportOptions(**options))  # type: ignore[arg-type]
+        plan_export(tiny_weights, ExportOptions(**options))  # type: ignore[arg-type]

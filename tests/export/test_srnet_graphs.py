@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 
 from tests.conftest import make_srnet
 from vcedge.models.graph import GraphModule
-from vcedge_export.object_model import plan_object_model
+from vcedge.models.weights import Weights
 from vcedge_export.onnx import export_onnx
 from vcedge_export.plan import ExportedModel, ExportOptions
+from vcedge_export.planning import plan_export
 from vcedge_runtime.engines.onnxruntime import OnnxRuntimeEngine
 
 GRAPHS = pytest.mark.parametrize(
@@ -49,7 +50,7 @@ SIZES = {"one of each": (4, 5, 1, 1, 1), "many": (6, 11, 4, 9, 6)}
 @pytest.fixture(scope="module")
 def plan() -> ExportedModel:
     """The graphs of a network in which no offset or bias is zero, as after training."""
-    return plan_object_model(make_srnet(), ExportOptions())
+    return plan_export(Weights(make_srnet(), {}), ExportOptions())
 
 
 @pytest.fixture(scope="module")

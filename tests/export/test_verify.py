@@ -11,12 +11,14 @@ import numpy as np
 import pytest
 import torch
 
+from tests.runtime.engines.fake_cuda import FakeCuda
 from vcedge.models.encoder import FrameEncoder
 from vcedge.models.readout import ColumnTotal, LabelReadout
 from vcedge.models.weights import Weights
+from vcedge_export.differences import OutputDifference
 from vcedge_export.torch_engine import TorchEngine
-from vcedge_export.verify import OutputDifference, TruthClip, Verification, verify_bundle
-from vcedge_runtime.buffers import Buffer
+from vcedge_export.verify import OTHER_FRAMES, TruthClip, Verification, verify_bundle
+from vcedge_runtime.buffers import Buffer, DeviceArray, to_host
 from vcedge_runtime.engines.base import Engine
 from vcedge_runtime.engines.onnxruntime import OnnxRuntimeEngine
 from vcedge_runtime.errors import ExportError
@@ -53,10 +55,10 @@ def model_engines(weights: Weights) -> dict[str, Engine]:
 
 
 def test_a_bundle_is_the_model_that_it_was_made_from(
-    tiny_bundle: Bundle, tiny_weights: Weights, tiny_clip: TruthClip
+    exported_bundle: Bundle, tiny_weights: Weights, tiny_clip: TruthClip
 ) -> None:
-    found = verify_bundle(
-        tiny_bundle, exported_engines(tiny_bundle), model_engines(tiny_weights), tiny_clip
+    [found] = verify_bundle(
+        exported_bundle, [exported_engines(exported_bundle)], model_engines(tiny_weights), tiny_clip
     )
     assert found.passes
     assert found.clip == "moving texture"
@@ -76,16 +78,16 @@ def test_a_bundle_is_the_model_that_it_was_made_from(
 
 @pytest.mark.parametrize("share", [0.05, 1.0])
 def test_weights_that_were_changed_do_not_pass(
-    tiny_bundle: Bundle, tiny_weights: Weights, tiny_clip: TruthClip, share: float
+    exported_bundle: Bundle, tiny_weights: Weights, tiny_clip: TruthClip, share: float
 ) -> None:
     other = copy.deepcopy(tiny_weights.network)
     torch.manual_seed(0)
     with torch.no_grad():
         weight = other.encoder.head.weight
         weight += share * weight.std() * torch.randn_like(weight)
-    found = verify_bundle(
-        tiny_bundle,
-        exported_engines(tiny_bundle),
+    [found] = verify_bundle(
+        exported_bundle,
+        [exported_engines(exported_bundle)],
         model_engines(replace(tiny_weights, network=other)),
         tiny_clip,
     )
@@ -94,6 +96,86 @@ def test_weights_that_were_changed_do_not_pass(
     # Given the same inputs, the readout is still the readout.
     assert all(output.passes for output in found.outputs[1:])
     assert found.to_json()["passes"] is False
+
+
+class CountingEngine:
+    """An engine that counts its runs."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine, self.runs, self.closed = engine, 0, 0
+        self.spec = engine.spec
+
+    def run(self, inputs: Mapping[str, Buffer], out: Mapping[str, Buffer]) -> None:
+        self.runs += 1
+        self._engine.run(inputs, out)
+
+    def close(self) -> None:
+        self.closed += 1
+        self._engine.close()
+
+
+def test_the_model_encodes_each_frame_once_for_several_ways_to_run_it(
+    exported_bundle: Bundle, tiny_weights: Weights, tiny_clip: TruthClip
+) -> None:
+    ways = [exported_engines(exported_bundle) for _ in range(2)]
+    model = {name: CountingEngine(e) for name, e in model_engines(tiny_weights).items()}
+    done: list[tuple[int, int]] = []
+    first, second = verify_bundle(
+        exported_bundle,
+        ways,
+        model,
+        tiny_clip,
+        on_frame=lambda frame, frames: done.append((frame, frames)),
+    )
+    assert first == second
+    assert first.passes
+    frames = len(tiny_clip.frames)
+    # Once over the clip, and once for what other parts of each way run over the first frames.
+    assert model["encoder"].runs == frames + 2 * OTHER_FRAMES
+    assert all(engine.closed == 1 for engine in model.values())
+    assert done == [(frame, frames) for frame in range(1, frames + 1)]
+
+
+class DeviceEngine(CountingEngine):
+    """Runs a graph on arrays of a device, and gives what it is worth there."""
+
+    def __init__(self, engine: Engine, worth: float) -> None:
+        super().__init__(engine)
+        self._worth = worth
+
+    def run(self, inputs: Mapping[str, Buffer], out: Mapping[str, Buffer]) -> None:
+        given, written = ({n: to_host(each) for n, each in a.items()} for a in (inputs, out))
+        super().run(given, written)
+        for name, each in out.items():
+            if isinstance(each, DeviceArray):
+                each.write(self._worth * written[name])
+
+
+@pytest.mark.parametrize(("worth", "passes"), [(1.0, True), (0.0, False)])
+def test_memory_on_the_device_is_proven_in_a_loop_of_its_own(
+    exported_bundle: Bundle,
+    tiny_weights: Weights,
+    tiny_clip: TruthClip,
+    worth: float,
+    passes: bool,
+) -> None:
+    cuda = FakeCuda()
+    engines = {n: DeviceEngine(e, worth) for n, e in exported_engines(exported_bundle).items()}
+    [found] = verify_bundle(
+        exported_bundle, [engines], model_engines(tiny_weights), tiny_clip, device=cuda
+    )
+    assert all(output.passes for output in found.outputs)
+    assert found.score_exported == pytest.approx(found.score_model, abs=1e-3)
+    assert found.passes is passes
+    assert found.score_device is not None
+    assert (found.score_device == pytest.approx(found.score_model, abs=1e-3)) is passes
+    assert found.to_json()["score_device"] == found.score_device
+    assert cuda.held == {}
+    assert all(engine.closed == 1 for engine in engines.values())
+
+
+def test_without_a_device_there_is_no_such_loop(exported_bundle: Bundle) -> None:
+    assert "score_device" not in exported_bundle.verification
 
 
 class SpoilingEngine:
@@ -117,11 +199,11 @@ class SpoilingEngine:
 )
 @pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")
 def test_a_single_wrong_value_does_not_pass(
-    tiny_bundle: Bundle, tiny_weights: Weights, tiny_clip: TruthClip, side: str, value: float
+    exported_bundle: Bundle, tiny_weights: Weights, tiny_clip: TruthClip, side: str, value: float
 ) -> None:
-    engines = {"exported": exported_engines(tiny_bundle), "model": model_engines(tiny_weights)}
+    engines = {"exported": exported_engines(exported_bundle), "model": model_engines(tiny_weights)}
     engines[side]["encoder"] = SpoilingEngine(engines[side]["encoder"], value)
-    found = verify_bundle(tiny_bundle, engines["exported"], engines["model"], tiny_clip)
+    [found] = verify_bundle(exported_bundle, [engines["exported"]], engines["model"], tiny_clip)
     assert not found.outputs[0].passes
     assert not found.passes
 
@@ -156,17 +238,17 @@ def test_what_selects_cells_may_take_another_now_and_then() -> None:
     assert not replace(read, tensor="mask_decoder.logits").passes
 
 
-def test_the_report_is_plain_values(tiny_bundle: Bundle) -> None:
-    report: Mapping[str, Any] = tiny_bundle.verification
+def test_the_report_is_plain_values(exported_bundle: Bundle) -> None:
+    report: Mapping[str, Any] = exported_bundle.verification
     assert report["passes"] is True
     assert [output["tensor"] for output in report["outputs"]] == OUTPUTS
 
 
 def test_a_clip_of_two_frames_proves_nothing(
-    tiny_bundle: Bundle, tiny_weights: Weights, tiny_clip: TruthClip
+    exported_bundle: Bundle, tiny_weights: Weights, tiny_clip: TruthClip
 ) -> None:
     short = TruthClip("short", tiny_clip.frames[:2], tiny_clip.masks[:2])
     with pytest.raises(ExportError, match="a clip of 2 frames; expected at least 3"):
         verify_bundle(
-            tiny_bundle, exported_engines(tiny_bundle), model_engines(tiny_weights), short
+            exported_bundle, [exported_engines(exported_bundle)], model_engines(tiny_weights), short
         )

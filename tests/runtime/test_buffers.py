@@ -127,3 +127,14 @@ def test_engines_on_the_host_refuse_a_devices_arrays(cuda: FakeCuda) -> None:
     assert host_arrays("encoder", {"key": NUMBERS}) == {"key": NUMBERS}
     with pytest.raises(EngineError, match=r"encoder runs on the host, and received \['image'\]"):
         host_arrays("encoder", {"image": on_device(cuda), "key": NUMBERS})
+
+
+def test_a_view_of_a_part_is_told_from_one_of_the_whole_and_shares_its_memory() -> None:
+    whole = DeviceArray(FakeCuda(), (3, 4))
+    assert not whole.is_part
+    assert not whole[None].is_part
+    assert not whole[:3].is_part
+    assert whole[1].is_part
+    assert whole[:2].is_part
+    assert whole[1].memory is whole.memory
+    assert DeviceArray(FakeCuda(), (3, 4)).memory is not whole.memory

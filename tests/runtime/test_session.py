@@ -12,7 +12,8 @@ from vcedge_runtime.errors import MaskError, OutputError, SourceError, TrackerEr
 from vcedge_runtime.model.bundle import Bundle
 from vcedge_runtime.propagation.points import PointEstimate
 from vcedge_runtime.session import SessionReport, track_frames, track_points
-from vcedge_runtime.tracker import STAGES, Tracker
+from vcedge_runtime.timing import STAGES
+from vcedge_runtime.tracker import Tracker
 from vcedge_runtime.video.sinks import Sink
 from vcedge_runtime.video.sources import Frame
 

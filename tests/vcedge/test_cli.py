@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib
 import re
+import runpy
+import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +17,9 @@ import click
 import pytest
 
 from vcedge.cli import COMMANDS, EXTRAS, main
+from vcedge.commands.train_methods import METHODS
 from vcedge_runtime.errors import EngineError, VcedgeError
+from vcedge_runtime.installing import how_to_install
 from vcedge_runtime.model.bundle import Bundle
 
 Run = Callable[..., CompletedProcess[str]]
@@ -52,14 +56,71 @@ def test_help_lists_every_command_and_imports_none(run: Run) -> None:
         assert re.findall(r"^  ([a-z]+)  ", done.stdout, re.MULTILINE) == list(COMMANDS)
 
 
+def test_the_package_runs_as_the_command(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["-m", "trak"])
+    with pytest.raises(SystemExit) as stop:
+        runpy.run_module("vcedge", run_name="__main__")
+    assert stop.value.code == 2
+    error = capsys.readouterr().err
+    assert error.startswith("Usage: vcedge ")
+    assert "No such command 'trak'" in error
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_explains_itself(run: Run, name: str) -> None:
-    if name in ("export", "train"):
-        pytest.importorskip("torch")
-        pytest.importorskip("onnxscript")
     done = run(name, "--help")
     assert (done.returncode, done.stderr) == (0, "")
     assert f"Usage: vcedge {name}" in done.stdout
+
+
+EXPLAIN = """
+import sys; sys.modules |= dict.fromkeys({blocked!r})
+from vcedge.cli import COMMANDS, main
+for name in COMMANDS:
+    try:
+        main([name, "--help"])
+    except SystemExit as stop:
+        assert stop.code == 0, name
+sys.exit()
+"""
+
+
+def test_every_command_explains_itself_where_nothing_heavy_is_installed(
+    launch: Callable[..., Popen[str]],
+) -> None:
+    process = launch(before=EXPLAIN.format(blocked=(*EXTRAS, "tensorrt", "polygraphy", "scipy")))
+    said, error = process.communicate(timeout=240)
+    assert (process.returncode, error) == (0, "")
+    assert re.findall(r"Usage: vcedge ([a-z]+)", said) == list(COMMANDS)
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        (["train", ""], {"base", "mer", "dmp", "srnet"}),
+        (["export", "--f"], {"--fp16", "--frames", "--fusion"}),
+        (["verify", "--ba"], {"--backend"}),
+    ],
+)
+def test_a_shell_completes_a_line_where_pytorch_is_missing(
+    launch: Callable[..., Popen[str]], line: list[str], words: set[str]
+) -> None:
+    asked = {"_VCEDGE_COMPLETE": "bash_complete", "COMP_CWORD": str(len(line))}
+    asked["COMP_WORDS"] = shlex.join(["vcedge", *line[:-1]]) + f" {line[-1]}"
+    block = BLOCK.format(package="torch")
+    process = launch(before=f"{block}; import os; os.environ.update({asked!r})")
+    said, error = process.communicate(timeout=240)
+    assert error == ""
+    assert {word.partition(",")[2] for word in said.splitlines()} == words
+
+
+def test_the_methods_of_training_are_those_that_there_are() -> None:
+    pytest.importorskip("torch")
+    from vcedge.commands.train import command
+
+    assert list(command.commands) == list(METHODS)
 
 
 def test_no_command_shows_the_help(run: Run) -> None:
@@ -136,8 +197,8 @@ def test_every_package_that_may_be_missing_has_its_extra(
         raise ModuleNotFoundError(name=f"{package}.part")
 
     monkeypatch.setattr(importlib, "import_module", lack)
-    assert refuse("doctor").endswith(f'run: pip install "vcedge[{EXTRAS[package]}]"')
-    assert refuse("export").endswith('run: pip install "vcedge[export]"')
+    assert refuse("doctor").endswith(f"run: {how_to_install(EXTRAS[package])}")
+    assert refuse("export").endswith(f"run: {how_to_install('export')}")
 
 
 def test_a_module_of_ours_that_is_missing_is_a_defect(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -149,10 +210,10 @@ def test_a_module_of_ours_that_is_missing_is_a_defect(monkeypatch: pytest.Monkey
         main(["doctor"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "package", "extra"),
     [
-        (["export"], "torch", "export"),
         (["export"], "onnx", "export"),
         (["train", "base", "--videos", "."], "torch", "train"),
         (["train", "base", "--videos", "."], "safetensors", "train"),
@@ -171,7 +232,7 @@ def test_a_missing_extra_names_its_pip_install(
     command, *_ = arguments
     assert error == (
         f"vcedge: `vcedge {command}` needs {package}, which is not installed; "
-        f'run: pip install "vcedge[{extra}]"\n'
+        f"run: {how_to_install(extra)}\n"
     )
     assert not list(tmp_path.iterdir())
 
@@ -180,7 +241,7 @@ def test_tracking_without_onnx_runtime_names_its_pip_install(
     refuse: Callable[..., str], monkeypatch: pytest.MonkeyPatch, tiny_bundle: Bundle
 ) -> None:
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    assert refuse("demo", "--model", tiny_bundle.folder).endswith('run: pip install "vcedge[cpu]"')
+    assert refuse("demo", "--model", tiny_bundle.folder).endswith(f"run: {how_to_install('cpu')}")
     assert not list(Path().iterdir())
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from itertools import islice
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -14,18 +14,16 @@ from numpy.typing import NDArray
 
 from vcedge.bench.ceilings import Ceilings
 from vcedge.bench.power import PowerMeter, PowerReading
-from vcedge.bench.work import GraphWork, MeteredEngine, meter_engines
+from vcedge.bench.work import GraphWork, meter_engines
 from vcedge_runtime.errors import SourceError
-from vcedge_runtime.model.object_composition import ObjectComposition
 from vcedge_runtime.session import SessionReport, track_frames
-from vcedge_runtime.tracker import STAGES as TRACKING_STAGES
+from vcedge_runtime.timing import STAGES as TRACKING
 from vcedge_runtime.tracker import Tracker
 from vcedge_runtime.video.sinks import MaskFolder
 from vcedge_runtime.video.sources import Frame
 
-TRACKING = TRACKING_STAGES
-"""Stages from a decoded frame to its full-size mask."""
 STAGES = ("decode", *TRACKING, "write")
+"""Stages of a frame; those of the tracking lead from a decoded frame to its full-size mask."""
 HEAVY_SHARE = 0.1
 """A stage that takes this share of a frame's tracking is heavy (our choice)."""
 STAGES_OF_GRAPHS = {
@@ -195,7 +193,7 @@ def profile_tracker(
     Nothing overlaps: a frame is decoded, tracked and written before the next.
 
     Args:
-        tracker: an open tracker; left at the clip's end.
+        tracker: an open tracker, whose engines are run; it is left as it is.
         frames: the clip; decoding is what it takes to give the next frame.
         mask: (H, W) uint8 object ids of the first frame.
         count: frames to measure; fewer where the clip ends before.
@@ -209,7 +207,10 @@ def profile_tracker(
         OutputError: a mask cannot be written.
     """
     report = SessionReport()
-    with MaskFolder(out) as sink, _metered(tracker) as engines:
+    engines = meter_engines(tracker.bundle, tracker.engines)
+    # Another tracker of the same engines; whoever opened these closes them.
+    metered = Tracker(tracker.bundle, engines, size=tracker.size, device=tracker.device)
+    with MaskFolder(out) as sink:
 
         def begin(report: SessionReport) -> None:
             if report.frames == 1 + warm_up:
@@ -219,7 +220,7 @@ def profile_tracker(
                     power.begin()
 
         clip = islice(frames, 1 + warm_up + count)
-        track_frames(tracker, clip, mask, [sink], report, begin)
+        track_frames(metered, clip, mask, [sink], report, begin)
     measured = report.frames - 1 - warm_up
     if measured < 1:
         raise SourceError(
@@ -229,19 +230,7 @@ def profile_tracker(
     drawn = power.read(measured) if power is not None else None
     graphs = [engine.read(measured) for engine in engines.values()]
     timings = {name: list(report.timings_ms[name])[-measured:] for name in STAGES}
-    return _describe(tracker, timings, [graph for graph in graphs if graph.runs], drawn)
-
-
-@contextmanager
-def _metered(tracker: Tracker) -> Iterator[Mapping[str, MeteredEngine]]:
-    """Put a meter before each engine of a tracker, for the videos that begin meanwhile."""
-    plain = tracker._engines
-    metered = meter_engines(tracker.bundle, plain)
-    tracker._engines = {**metered}
-    try:
-        yield metered
-    finally:
-        tracker._engines = plain
+    return _describe(metered, timings, [graph for graph in graphs if graph.runs], drawn)
 
 
 def _describe(
@@ -250,21 +239,17 @@ def _describe(
     graphs: Sequence[GraphWork],
     power: PowerReading | None,
 ) -> Profile:
-    video, parts = tracker._current(), tracker.bundle.composition
+    video, objects = tracker.video, len(tracker.object_ids)
     predictor = video.predictor
-    work_pixels = video.work_hw[0] * video.work_hw[1]
-    frame_pixels = video.frame_hw[0] * video.frame_hw[1]
-    grid_hw, objects = predictor.grid_hw, len(predictor.object_ids)
-    # SRNet decodes masks in the working size, the others propagate labels on the key grid.
-    masks = isinstance(parts, ObjectComposition)
-    label_bytes = 4 * (work_pixels if masks else grid_hw[0] * grid_hw[1]) * objects
-    guide_bytes = 3 * frame_pixels if parts.edges else 0
+    frame_pixels, work_pixels = prod(video.frame_hw), prod(video.work_hw)
+    label_bytes = 4 * prod(predictor.label_hw) * objects
+    guide_bytes = 3 * frame_pixels if tracker.bundle.composition.edges else 0
     macs = {graph.name: graph.macs or 0.0 for graph in graphs}
     work = {
         stage: Work(flops=2 * sum(macs.get(name, 0.0) for name in names))
         for stage, names in STAGES_OF_GRAPHS.items()
     }
-    on_host = tracker._device is None
+    on_host = tracker.device is None
     work |= {
         "resize": Work(moved_bytes=3 * frame_pixels + 3 * 4 * work_pixels),
         "readout": Work(flops=2 * predictor.readout_macs / predictor.frame),
@@ -273,7 +258,7 @@ def _describe(
     return Profile(
         frame_hw=video.frame_hw,
         work_hw=video.work_hw,
-        grid_hw=grid_hw,
+        grid_hw=predictor.grid_hw,
         objects=objects,
         memory_bytes=tracker.memory_bytes,
         stages=tuple(

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from vcedge_runtime.buffers import Buffer
-from vcedge_runtime.engines.base import Engine
+from vcedge_runtime.engines.base import Engine, ForwardingEngine
 from vcedge_runtime.model.bundle import Bundle, GraphFile
 from vcedge_runtime.model.spec import GraphSpec, TensorSpec, bind_lengths
 
@@ -38,7 +38,7 @@ class GraphWork:
     milliseconds: float
 
 
-class MeteredEngine:
+class MeteredEngine(ForwardingEngine):
     """An engine that counts what its runs take.
 
     Args:
@@ -49,32 +49,23 @@ class MeteredEngine:
     """
 
     def __init__(self, engine: Engine, graph: GraphFile, stride: int, weights: float) -> None:
-        self._engine = engine
+        super().__init__(engine)
         self._graph = graph
         self._stride = stride
         self._weights = weights
         self._runs, self._seconds, self._values = 0, 0.0, 0.0
         self._macs: float | None = 0.0
 
-    @property
-    def spec(self) -> GraphSpec:
-        """Names, dtypes and shapes of the graph."""
-        return self._engine.spec
-
     def run(self, inputs: Mapping[str, Buffer], out: Mapping[str, Buffer]) -> None:
         """Run once; see ``Engine.run``."""
         began = time.perf_counter()
-        self._engine.run(inputs, out)
+        super().run(inputs, out)
         self._seconds += time.perf_counter() - began
         lengths = bind_run(self.spec, {**inputs, **out})
         macs = count_macs(self._graph, lengths, self._stride)
         self._runs += 1
         self._macs = None if macs is None or self._macs is None else self._macs + macs
         self._values += self._weights + count_values(self.spec, lengths)
-
-    def close(self) -> None:
-        """Release what the engine holds."""
-        self._engine.close()
 
     def reset(self) -> None:
         """Forget all runs so far."""

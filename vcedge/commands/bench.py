@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -26,15 +26,18 @@ from vcedge.commands.bench_tables import (
     prediction_table,
     predictions_to_json,
 )
-from vcedge.commands.options import EDGES, opened
+from vcedge.commands.grouped import RESEARCH, GroupedCommand
+from vcedge.commands.options import OVERRIDES, composed, lower_precision, opened
 from vcedge.commands.tables import make_fact_list, make_table, open_console
 from vcedge.doctor.machine import MachineReport, describe_machine
 from vcedge_runtime.demo.clip import DemoClip, render_demo_clip
+from vcedge_runtime.engines.choosing import choose_backend
+from vcedge_runtime.engines.opening import AUTO
 from vcedge_runtime.errors import MaskError, OutputError, TrackerError
+from vcedge_runtime.files import write_whole
 from vcedge_runtime.model.bundle import DEFAULT_MODEL, Bundle
 from vcedge_runtime.tracker import Tracker
 from vcedge_runtime.video.masks import read_mask
-from vcedge_runtime.video.partial import write_whole
 from vcedge_runtime.video.sinks import OverlayVideo
 from vcedge_runtime.video.sources import Frame, Source, open_source
 
@@ -126,7 +129,14 @@ def parse_sizes(
     return tuple(sizes)
 
 
-@click.command(name="bench")
+GROUPS = {
+    "What most people need": ("source", "mask", "sizes", "backend", "report", "markdown"),
+    "Measuring": ("frames", "warm_up", "threads", "cuda_graphs"),
+    RESEARCH: tuple(reversed(OVERRIDES)),
+}
+
+
+@click.command(name="bench", cls=GroupedCommand, groups=GROUPS)
 @click.argument("model", default=DEFAULT_MODEL)
 @click.option("--source", help="A clip; the rendered demo clip by default.")
 @click.option("--mask", help="With --source: the mask of its first frame.")
@@ -139,7 +149,7 @@ def parse_sizes(
 )
 @click.option("--frames", type=click.IntRange(1, 5000), default=60, show_default=True)
 @click.option("--warm-up", type=click.IntRange(0, 1000), default=5, show_default=True)
-@EDGES
+@composed
 @opened
 @click.option("--json", "report", type=click.Path(path_type=Path), help="Write every figure here.")
 @click.option("--markdown", is_flag=True, help="Print Markdown tables.")
@@ -150,16 +160,18 @@ def command(
     sizes: tuple[int, ...],
     frames: int,
     warm_up: int,
-    edges: bool | None,
     report: Path | None,
     markdown: bool,
     threads: int,
+    overrides: Mapping[str, Any],
     **backend: Any,
 ) -> None:
     """Measure the speed of MODEL (a shipped name or a bundle's folder), stage by stage."""
     bundle = Bundle.open(model)
-    bundle = replace(bundle, composition=bundle.composition.exchange(edges=edges))
+    bundle = replace(bundle, composition=bundle.composition.exchange(**overrides))
     _require_possible(bundle, sizes, report)
+    if backend["backend"] == AUTO:
+        bundle = lower_precision(bundle, backend["tell"])
     wanted, machine = sorted({*sizes, bundle.composition.size}), describe_machine()
     with TemporaryDirectory() as folder, _limited_opencv(threads):
         scratch = Path(folder)
@@ -177,9 +189,8 @@ def command(
             )
             engines = partial(Tracker.open, bundle, threads=threads, **backend)
             profiles = _profile_sizes(engines, wanted, tracked)
-    found = Measurement(
-        bundle, backend["backend"], clip.label, warm_up, machine, ceilings, profiles
-    )
+    ran = choose_backend(bundle).backend if backend["backend"] == AUTO else backend["backend"]
+    found = Measurement(bundle, ran, clip.label, warm_up, machine, ceilings, profiles)
     _print(found, markdown)
     if report is not None:
         write_whole(report, (json.dumps(found.to_json(), indent=1) + "\n").encode())

@@ -13,10 +13,10 @@ import click
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from rich.console import Console
 from rich.progress import Progress, TaskID
 
 from vcedge.commands.progress import progress_bar
+from vcedge.commands.tables import open_console
 from vcedge_calibration.recording import CalibrationClip, record_inputs
 from vcedge_calibration.samples import Recording, find_recording, graphs_of, save_samples
 from vcedge_runtime.errors import BundleError, MaskError, OutputError, SourceError
@@ -76,7 +76,7 @@ def command(
     )
     folder = out or Path("vcedge-out") / "calibration" / f"{opened.name}-{recording.key}"
     next_step = f"next: vcedge export {opened.name} --int8 --calibration {folder}"
-    console = Console()
+    console = open_console()
     if find_recording(folder) == recording.key:
         console.out(f"{folder} holds this recording already", highlight=False)
         console.out(next_step, highlight=False)

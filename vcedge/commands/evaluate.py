@@ -13,9 +13,9 @@ from typing import Any
 import click
 from rich.console import Console
 
-from vcedge.commands.options import tracked
+from vcedge.commands.options import LABEL_MODEL, open_tracker, tracked
 from vcedge.commands.progress import session_bar
-from vcedge.commands.tables import make_table
+from vcedge.commands.tables import make_table, open_console
 from vcedge.evaluation import badja as badja_protocol
 from vcedge.evaluation import jhmdb as jhmdb_protocol
 from vcedge.evaluation import vip as vip_protocol
@@ -24,10 +24,10 @@ from vcedge.evaluation.davis_folders import find_frames, find_mask_folders, list
 from vcedge.evaluation.youtube import read_meta, track_videos
 from vcedge.evaluation.youtube_score import HoldoutScore, read_categories, score_holdout
 from vcedge_runtime.errors import EvaluationError
+from vcedge_runtime.files import write_whole
 from vcedge_runtime.session import SessionReport, track_frames
 from vcedge_runtime.tracker import Tracker
 from vcedge_runtime.video.masks import read_mask
-from vcedge_runtime.video.partial import write_whole
 from vcedge_runtime.video.pictures import list_masks
 from vcedge_runtime.video.prefetch import prefetch
 from vcedge_runtime.video.sinks import MaskFolder, prepare_output
@@ -51,7 +51,7 @@ def command() -> None:
     type=FOLDER,
     help="A DAVIS folder (JPEGImages, Annotations): track its sequences, then score them.",
 )
-@tracked
+@tracked()
 @click.option("--sequences", help="Names, separated by commas; all by default.")
 @click.option("--out", type=FOLDER, help="With --root: keep the masks here.")
 @CSV
@@ -72,7 +72,7 @@ def davis(
 
     Either --gt and --pred, or --root, which runs the tracker itself.
     """
-    console = Console()
+    console = open_console()
     names = _split_names(sequences)
     if (root is None) == (gt is None) or (gt is None) != (pred is None):
         raise EvaluationError("pass either --gt and --pred, or --root")
@@ -82,7 +82,7 @@ def davis(
         if root is not None:
             gt, names = root, list_sequences(root, names)
             pred = out or Path(stack.enter_context(TemporaryDirectory()))
-            _track_all(root, names, pred, Tracker.open(**chosen), overwrite, console)
+            _track_all(root, names, pred, open_tracker(**chosen), overwrite, console)
         assert gt is not None
         assert pred is not None
         score = evaluate_folders(gt, pred, names)
@@ -95,7 +95,7 @@ def davis(
 @command.command()
 @click.option("--root", type=FOLDER, required=True, help="A DAVIS folder with the sequences.")
 @click.option("--joints", type=FOLDER, required=True, help="JSON with the sequences' joints.")
-@tracked
+@tracked(LABEL_MODEL)
 @click.option("--sequences", help="Names, separated by commas; all by default.")
 @click.option("--baseline", is_flag=True, help="Also chain the points through DIS optical flow.")
 @CSV
@@ -108,7 +108,7 @@ def badja(
     **chosen: Any,
 ) -> None:
     """PCK of BADJA: joints of animals, correct within 0.2 of the root of the animal's area."""
-    console = Console()
+    console = open_console()
     truths = badja_protocol.read_annotations(joints)
     names = _split_names(sequences) or list(truths)
     missing = [name for name in names if name not in truths]
@@ -117,7 +117,7 @@ def badja(
             f"received {missing[0]} as a sequence of {joints}; expected some of: "
             f"{', '.join(truths)}; name one of these"
         )
-    with Tracker.open(**chosen) as tracker:
+    with open_tracker(**chosen) as tracker:
         methods = {Path(chosen["model"]).name: badja_protocol.follow_with_tracker(tracker)}
         if baseline:
             methods["DIS flow"] = badja_protocol.follow_with_flow()
@@ -131,16 +131,16 @@ def badja(
 
 @command.command()
 @click.option("--root", type=FOLDER, required=True, help="JHMDB's folder.")
-@tracked
+@tracked(LABEL_MODEL)
 @click.option("--split", type=click.IntRange(1, 3), default=1, show_default=True)
 @click.option("--per-joint", is_flag=True, help="One row a joint.")
 @CSV
 def jhmdb(root: Path, split: int, per_joint: bool, csv: Path | None, **chosen: Any) -> None:
     """PCK of JHMDB: 15 joints of a person, on frames of 320x320 (or of --size)."""
-    console = Console()
+    console = open_console()
     chosen["size"] = side = chosen["size"] or jhmdb_protocol.SIDE
     names = jhmdb_protocol.list_videos(root, split)
-    with Tracker.open(**chosen) as tracker:
+    with open_tracker(**chosen) as tracker:
         score = jhmdb_protocol.evaluate_jhmdb(
             root, tracker, split=split, side=side, on_video=_counter(console, len(names))
         )
@@ -158,7 +158,7 @@ def jhmdb(root: Path, split: int, per_joint: bool, csv: Path | None, **chosen: A
 
 @command.command()
 @click.option("--root", type=FOLDER, required=True, help="VIP_Fine's folder.")
-@tracked
+@tracked()
 @click.option("--out", type=FOLDER, help="Keep the masks here, a folder a video.")
 @click.option("--per-class", is_flag=True, help="One row a class.")
 @CSV
@@ -167,13 +167,13 @@ def vip(
     root: Path, out: Path | None, per_class: bool, csv: Path | None, overwrite: bool, **chosen: Any
 ) -> None:
     """Mean IoU of VIP: parts of people, on frames of 560x560 (or of --size)."""
-    console = Console()
+    console = open_console()
     chosen["size"] = side = chosen["size"] or vip_protocol.SIDE
     names = vip_protocol.list_videos(root)
     if out is not None:
         for name in names:
             prepare_output(out / name, overwrite=overwrite)
-    with Tracker.open(**chosen) as tracker:
+    with open_tracker(**chosen) as tracker:
         score = vip_protocol.evaluate_vip(
             root, tracker, side=side, out=out, on_video=_counter(console, len(names))
         )
@@ -191,7 +191,7 @@ def vip(
 
 @command.command()
 @click.option("--root", type=FOLDER, required=True, help="A part of YouTube-VOS, such as valid.")
-@tracked
+@tracked()
 @click.option("--videos", help="Names, separated by commas; all of meta.json by default.")
 @click.option("--out", type=FOLDER, help="Keep the masks here: Annotations/VIDEO/FRAME.png.")
 @click.option("--score", is_flag=True, help="Score videos held out of train: YTVOS-holdout.")
@@ -209,7 +209,7 @@ def youtube(
     **chosen: Any,
 ) -> None:
     """Masks for YouTube-VOS's server, or with --score the J and F of held-out videos."""
-    console = Console()
+    console = open_console()
     if out is None and not score:
         raise EvaluationError("received neither --out nor --score; pass one or both")
     if (unseen is not None or csv is not None) and not score:
@@ -220,7 +220,7 @@ def youtube(
         place = out or Path(stack.enter_context(TemporaryDirectory()))
         for video in listed:
             prepare_output(place / "Annotations" / video.name, overwrite=overwrite)
-        tracker = stack.enter_context(Tracker.open(**chosen))
+        tracker = stack.enter_context(open_tracker(**chosen))
         track_videos(root, listed, tracker, place, _counter(console, len(listed)))
         found = score_holdout(root, listed, place, categories) if score else None
     if found is not None:

@@ -1,4 +1,4 @@
-"""``vcedge export``: ONNX graphs, and the proof that they are the model."""
+"""``vcedge export``: a bundle of ONNX graphs, and the proof that they are the model."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from typing import Any
 
 import click
 from rich.console import Console
-from rich.status import Status
 
 from vcedge.commands.inspect_bundle import difference_table, island_table
 from vcedge.commands.models import megabytes_of
@@ -27,23 +26,22 @@ from vcedge.commands.options import (
     SAMPLER,
     VALUES,
 )
+from vcedge.commands.progress import Stages
 from vcedge.commands.proof_clip import describe_proof, proven_on
-from vcedge.models.weights import load_weights
+from vcedge.commands.tables import open_console
 from vcedge_calibration.samples import load_samples
-from vcedge_export.bundle import export_bundle
-from vcedge_export.int8 import METHODS, Int8Settings
-from vcedge_export.label_model import RADIUS, TEMPERATURE
-from vcedge_export.plan import ExportOptions
+from vcedge_export.plan import METHODS, RADIUS, TEMPERATURE, ExportOptions, Int8Settings
 from vcedge_export.tensorrt import can_build, open_whole
 from vcedge_export.verify import TruthClip
+from vcedge_runtime.buffers import Device
 from vcedge_runtime.engines.base import Engine
-from vcedge_runtime.engines.plans import BuildProgress
 from vcedge_runtime.errors import ExportError, MissingExtraError
-from vcedge_runtime.model.bundle import DEFAULT_MODEL, Bundle
+from vcedge_runtime.installing import how_to_install
+from vcedge_runtime.model.bundle import DEFAULT_MODEL, MANIFEST, Bundle, shipped_models
 
 
 @click.command(name="export")
-@click.argument("weights", default=DEFAULT_MODEL)
+@click.argument("source", default=DEFAULT_MODEL)
 @click.option("--out", type=click.Path(path_type=Path), help="The bundle's folder.")
 @click.option("--size", type=click.IntRange(min=16), help="Default working size of the bundle.")
 @click.option(
@@ -109,7 +107,7 @@ from vcedge_runtime.model.bundle import DEFAULT_MODEL, Bundle
 )
 @click.option("--overwrite", is_flag=True, help="Replace a bundle that --out holds.")
 def command(
-    weights: str,
+    source: str,
     out: Path | None,
     fp16: bool,
     int8: bool,
@@ -121,22 +119,28 @@ def command(
     clip: Callable[[], TruthClip],
     **chosen: Any,
 ) -> None:
-    """Export WEIGHTS (a shipped name or a .safetensors file) to a bundle, and verify it.
+    """Export SOURCE to a bundle, and verify it.
+
+    SOURCE is a shipped name or a .safetensors file, which PyTorch exports; or the folder of a
+    bundle in FP32, which --fp16 and --int8 rewrite without PyTorch. Where PyTorch is missing, they
+    take a shipped name's bundle.
 
     A bundle that is not the model is written all the same, marked so, and the exit code is 1.
     """
-    _require_exporter()
+    given = _find_bundle(source, rewritten=fp16 or int8)
+    if given is None:
+        _require_exporter()
     if engines and not can_build():
         raise MissingExtraError(
             "received --engines where TensorRT or a GPU is missing; `vcedge doctor` tells which"
         )
     if calibration is not None and not int8:
         raise ExportError("received --calibration without --int8; pass both, or neither")
-    console = Console()
-    name = Path(weights).stem + "-int8" * int8 + "-fp16" * fp16
+    console = open_console()
+    name = Path(source).stem + "-int8" * int8 + "-fp16" * fp16
     folder = out or Path("vcedge-out") / "bundles" / name
     began = time.monotonic()
-    with console.status("export") as status:
+    with Stages(console, "export").shown() as stages:
         builds = engines or (engines is None and can_build())
         options = ExportOptions(
             **chosen,
@@ -144,22 +148,10 @@ def command(
             int8=Int8Settings(calibrate_by, kept=kept) if int8 else None,
             samples=load_samples(calibration) if calibration else None,
             max_drop=max_drop / 100,
-            engines=partial(_open_engines, console, status) if builds else None,
+            engines=partial(_open_engines, console, stages) if builds else None,
         )
-        bundle = export_bundle(
-            load_weights(weights),
-            folder,
-            clip(),
-            options,
-            on_stage=lambda stage: status.update(f"export: {stage}"),
-        )
-    describe_proof(console, bundle.verification, "PyTorch")
-    if bundle.precision != "fp32":
-        console.print(island_table(bundle))
-    console.print(difference_table(bundle.verification))
-    if "tensorrt" in bundle.verification:
-        describe_proof(console, bundle.verification["tensorrt"], "PyTorch", "in TensorRT")
-        console.print(difference_table(bundle.verification["tensorrt"]))
+        bundle = _export(source, given, folder, clip, options, stages)
+    _report(console, bundle, "PyTorch" if given is None else f"{given.name} in FP32")
     seconds = time.monotonic() - began
     what = f"{megabytes_of(bundle):.1f} MB, {bundle.precision}"
     console.out(f"wrote {folder} ({what}) in {seconds:.0f} s", highlight=False)
@@ -174,18 +166,56 @@ def command(
     console.out(f"next: vcedge track VIDEO --mask FIRST.png --model {model}", highlight=False)
 
 
-def _open_engines(console: Console, status: Status, bundle: Bundle) -> Mapping[str, Engine]:
-    def show(progress: BuildProgress) -> None:
-        status.update(f"{progress.graph}: {progress.phase} {progress.done}/{progress.steps}")
+def _export(
+    source: str,
+    given: Bundle | None,
+    folder: Path,
+    clip: Callable[[], TruthClip],
+    options: ExportOptions,
+    stages: Stages,
+) -> Bundle:
+    """Rewrite the bundle that was given, or export weights."""
+    if given is not None:
+        from vcedge_export.rewriting import rewrite_bundle
 
+        return rewrite_bundle(given, folder, clip(), options, stages)
+    from vcedge.models.weights import load_weights
+    from vcedge_export.bundle import export_bundle
+
+    return export_bundle(load_weights(source), folder, clip(), options, stages)
+
+
+def _find_bundle(source: str, *, rewritten: bool) -> Bundle | None:
+    """The bundle that is named; None where weights are, which PyTorch exports."""
+    stands_in = rewritten and find_spec("torch") is None and source in shipped_models()
+    if stands_in or (Path(source) / MANIFEST).is_file():
+        return Bundle.open(source)
+    return None
+
+
+def _report(console: Console, bundle: Bundle, source: str) -> None:
+    describe_proof(console, bundle.verification, source)
+    if bundle.precision != "fp32":
+        console.print(island_table(bundle))
+    console.print(difference_table(bundle.verification))
+    if "tensorrt" in bundle.verification:
+        describe_proof(console, bundle.verification["tensorrt"], source, "in TensorRT")
+        console.print(difference_table(bundle.verification["tensorrt"]))
+
+
+def _open_engines(
+    console: Console, stages: Stages, bundle: Bundle
+) -> tuple[Mapping[str, Engine], Device | None]:
     tell = partial(console.out, highlight=False)
-    return open_whole(bundle, "tensorrt", tell=tell, on_progress=show)
+    return open_whole(bundle, "tensorrt", tell=tell, on_progress=stages.advance)
 
 
 def _require_exporter() -> None:
     """Look for what PyTorch's exporter imports when it is called, before minutes are spent."""
-    if find_spec("onnxscript") is None:
-        raise MissingExtraError(
-            "`vcedge export` needs onnxscript, which is not installed; "
-            'run: pip install "vcedge[export]"'
-        )
+    for package in ("torch", "onnxscript"):
+        if find_spec(package) is None:
+            raise MissingExtraError(
+                f"`vcedge export` of weights needs {package}, which is not installed; "
+                f"run: {how_to_install('export')}; a bundle in FP32, or a shipped name, with "
+                "--fp16 or --int8 needs no PyTorch"
+            )

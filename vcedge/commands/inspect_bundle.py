@@ -112,8 +112,7 @@ def _describe_part(part: str, settings: Part) -> str:
 def _graph_table(bundle: Bundle) -> Table:
     rows = [
         (
-            name,
-            graph.file,
+            name if graph.file == f"{name}.onnx" else f"{name} ({graph.file})",
             graph.precision,
             f"{bundle.path_of(name).stat().st_size / 1e6:.2f}",
             f"{graph.macs_per_pixel:,.0f}" if graph.macs_per_pixel else "",
@@ -122,8 +121,8 @@ def _graph_table(bundle: Bundle) -> Table:
         )
         for name, graph in bundle.graphs.items()
     ]
-    columns = ("graph", "file", "precision", "MB", "MAC/pixel", "and object", "sha256")
-    return make_table(columns, rows, left=3)
+    columns = ("graph", "precision", "MB", "MAC/pixel", "and object", "sha256")
+    return make_table(columns, rows, left=2)
 
 
 def _tensor_table(bundle: Bundle) -> Table:

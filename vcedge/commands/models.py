@@ -8,7 +8,13 @@ from typing import Any
 import click
 
 from vcedge.commands.tables import make_table, open_console
-from vcedge_runtime.model.bundle import DEFAULT_MODEL, MODELS, Bundle, shipped_models
+from vcedge_runtime.model.bundle import (
+    DEFAULT_LABEL_MODEL,
+    DEFAULT_MODEL,
+    MODELS,
+    Bundle,
+    shipped_models,
+)
 
 COLUMNS = ("model", "profile", "precision", "default size", "verified", "accuracy", "MB")
 
@@ -23,6 +29,9 @@ def command() -> None:
         console.print("next: vcedge train base --videos DIR, then vcedge export")
         return
     console.print(make_table(COLUMNS, [_row(Bundle.open(name)) for name in names], left=6))
+    for task, name in (("masks", DEFAULT_MODEL), ("points", DEFAULT_LABEL_MODEL)):
+        if name in names:
+            console.print(f"{name} follows {task} where --model is not given")
     shown = DEFAULT_MODEL if DEFAULT_MODEL in names else names[0]
     console.print(f"next: vcedge track VIDEO --mask FIRST.png --model {shown}")
 

@@ -1,9 +1,11 @@
-"""Progress on the terminal."""
+"""Progress: a bar on a terminal, and lines where there is none."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from threading import Event, Thread
+from time import monotonic
 
 import click
 from rich.console import Console
@@ -21,6 +23,9 @@ from rich.text import Text
 
 from vcedge_runtime.engines.plans import BuildProgress
 from vcedge_runtime.session import SessionReport
+
+LINE_EVERY_S = 10.0
+"""Seconds between lines where there is no terminal."""
 
 
 class Builds:
@@ -73,7 +78,10 @@ class _SpeedColumn(ProgressColumn):
 
 @contextmanager
 def progress_bar(console: Console, speed_unit: str) -> Iterator[Progress]:
-    """Show a bar with a speed; tasks carry it in their field ``speed``."""
+    """Show a bar with a speed; tasks carry it in their field ``speed``.
+
+    Where there is no terminal, a line a task is printed now and then, and at the end.
+    """
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -81,8 +89,92 @@ def progress_bar(console: Console, speed_unit: str) -> Iterator[Progress]:
         _SpeedColumn(speed_unit),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=console) as progress:
-        yield progress
+    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+
+        def describe() -> list[str]:
+            return [_describe_task(task, speed_unit) for task in progress.tasks]
+
+        with _spoken(console, describe):
+            yield progress
+        if not console.is_terminal:
+            _print_lines(console, describe())
+
+
+class Stages:
+    """Tells which stage a long command is in, and how far that is.
+
+    Args:
+        console: where.
+        what: the command's name.
+    """
+
+    def __init__(self, console: Console, what: str) -> None:
+        self._console = console
+        self._what = what
+        self._stage, self._done, self._total = "", 0, 0
+        self._began = monotonic()
+        self._status = console.status(what) if console.is_terminal else None
+
+    def __call__(self, stage: str, done: int = 0, total: int = 0) -> None:
+        """Take note of what begins, or of how far it is."""
+        begins = stage != self._stage
+        self._stage, self._done, self._total = stage, done, total
+        if self._status is not None:
+            self._status.update(self.describe())
+        elif begins:
+            _print_lines(self._console, [self.describe()])
+
+    def describe(self) -> str:
+        """Say it in a line."""
+        share = f" {self._done}/{self._total}" if self._total else ""
+        return f"{self._what}: {self._stage}{share}, after {monotonic() - self._began:.0f} s"
+
+    def advance(self, build: BuildProgress) -> None:
+        """Take note of how far the build of an engine is."""
+        self(f"{build.graph}, {build.phase}", build.done, build.steps)
+
+    @contextmanager
+    def shown(self) -> Iterator[Stages]:
+        """Show it meanwhile."""
+        with ExitStack() as stack:
+            if self._status is not None:
+                stack.enter_context(self._status)
+            stack.enter_context(_spoken(self._console, lambda: [self.describe()]))
+            yield self
+
+
+@contextmanager
+def _spoken(console: Console, describe: Callable[[], list[str]]) -> Iterator[None]:
+    """Where there is no terminal, print every few seconds what is done, whatever else runs."""
+    if console.is_terminal:
+        yield
+        return
+    done = Event()
+
+    def speak() -> None:
+        while not done.wait(LINE_EVERY_S):
+            _print_lines(console, describe())
+
+    speaker = Thread(target=speak, daemon=True)
+    speaker.start()
+    try:
+        yield
+    finally:
+        done.set()
+        speaker.join()
+
+
+def _print_lines(console: Console, lines: list[str]) -> None:
+    for line in lines:
+        console.out(line, highlight=False)
+    # A pipe or a log is read while the command runs.
+    console.file.flush()
+
+
+def _describe_task(task: Task, speed_unit: str) -> str:
+    share = f"{task.completed:.0f}" + ("" if task.total is None else f"/{task.total:.0f}")
+    speed = task.fields.get("speed")
+    return f"{task.description}: {share}" + (f", {speed:.1f} {speed_unit}" if speed else "")
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from typing import Any
 import click
 from rich.console import Console
 
+from vcedge_export.differences import find_worst, read_outputs
 from vcedge_export.verify import TruthClip
 from vcedge_runtime.demo.clip import render_demo_clip
 from vcedge_runtime.errors import ExportError
@@ -70,6 +71,26 @@ def describe_proof(
         return
     console.out(_headline("as a GPU rounds it", source, found), highlight=False)
     console.out(_headline("as a CPU runs it", source, found["unrounded"]), highlight=False)
+
+
+def describe_verdict(found: Mapping[str, Any], what: str) -> str:
+    """Say in a line whether something is the model, and by which numbers.
+
+    Args:
+        found: as ``prove`` gives it.
+        what: what was proven.
+    """
+    outputs = read_outputs(found)
+    worst = find_worst(outputs)
+    numbers = [
+        f"{sum(row.passes for row in outputs)} of {len(outputs)} outputs within their bounds",
+        f"{worst.tensor} at {worst.share_of_bound:.1%} of its own",
+        f"J&F {found['score_exported']:.4f} for {found['score_model']:.4f}",
+    ]
+    if "score_device" in found:
+        numbers.append(f"{found['score_device']:.4f} with memory on the device")
+    verdict = "proven: {} is the model" if found["passes"] else "NOT proven: {} is NOT the model"
+    return f"{verdict.format(what)} ({', '.join(numbers)})"
 
 
 def _headline(what: str, source: str, found: Mapping[str, Any]) -> str:

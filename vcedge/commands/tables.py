@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from rich.box import MARKDOWN, SIMPLE_HEAD
-from rich.console import Console, JustifyMethod
+from rich.cells import cell_len
+from rich.console import Console, ConsoleOptions, JustifyMethod, RenderResult
 from rich.markup import escape
 from rich.table import Table
 
@@ -13,15 +15,34 @@ PAGE_WIDTH = 400
 """Columns of a page that is no terminal: no cell of a Markdown table may be broken."""
 
 
-def open_console(*, markdown: bool = False) -> Console:
-    """Open the terminal; for Markdown it is as wide as the widest table."""
-    return Console(width=PAGE_WIDTH, highlight=False) if markdown else Console(highlight=False)
+class _Page(Console):
+    """A terminal on which a table that is wider runs on, instead of being cut off."""
+
+    def print(self, *objects: Any, crop: bool = False, **options: Any) -> None:
+        super().print(*objects, crop=crop, **options)
+
+
+class _Table(Table):
+    """Never narrower than its columns' longest words."""
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        least = self.__rich_measure__(console, options.update_width(PAGE_WIDTH)).minimum
+        wide = options.update_width(max(least, options.max_width))
+        yield from super().__rich_console__(console, wide)
+
+
+def open_console(*, markdown: bool = False, quiet: bool = False) -> Console:
+    """Open the terminal; for Markdown, a pipe or a file it is as wide as the widest table."""
+    console = _Page(highlight=False, quiet=quiet)
+    if markdown or not console.is_terminal:
+        console.width = PAGE_WIDTH
+    return console
 
 
 def make_table(
     columns: Sequence[str], rows: Sequence[Sequence[str]], *, markdown: bool = False, left: int = 1
 ) -> Table:
-    """Lay out text cells.
+    """Lay out text cells; a line breaks between words alone.
 
     Args:
         columns: headings.
@@ -30,10 +51,13 @@ def make_table(
         left: how many columns are aligned left; the rest are numbers, aligned right.
     """
     box, padding = (MARKDOWN, (0, 1)) if markdown else (SIMPLE_HEAD, (0, 1, 0, 0))
-    table = Table(box=box, padding=padding, pad_edge=markdown)
+    table = _Table(box=box, padding=padding, pad_edge=markdown)
     for index, heading in enumerate(columns):
         justify: JustifyMethod = "left" if index < left else "right"
-        table.add_column(heading, justify=justify, no_wrap=markdown, overflow="fold")
+        cells = [heading, *(row[index] for row in rows)]
+        single = markdown or not any(" " in cell.strip() for cell in cells)
+        least = _longest_word(cells)
+        table.add_column(heading, justify=justify, no_wrap=single, min_width=least)
     for row in rows:
         table.add_row(*map(escape, row))
     return table
@@ -41,9 +65,14 @@ def make_table(
 
 def make_fact_list(facts: Sequence[tuple[str, str]]) -> Table:
     """Lay out names and what is known of each, without a heading."""
-    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+    table = _Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column(style="bold", no_wrap=True)
-    table.add_column(overflow="fold")
+    table.add_column(min_width=_longest_word([text for _, text in facts]))
     for name, text in facts:
         table.add_row(escape(name), escape(text))
     return table
+
+
+def _longest_word(cells: Sequence[str]) -> int:
+    """Terminal columns of the longest word."""
+    return max((cell_len(word) for cell in cells for word in cell.split()), default=0)

@@ -11,12 +11,24 @@ from pathlib import Path
 from typing import Any
 
 import click
+import numpy as np
+from numpy.typing import NDArray
 from rich.console import Console
 
-from vcedge.commands.options import tracked
+from vcedge.commands.grouped import RESEARCH, GroupedCommand, typed_options
+from vcedge.commands.options import (
+    MODEL_OF_TASK,
+    OVERRIDES,
+    composed,
+    open_tracker,
+    opened,
+    sized,
+)
 from vcedge.commands.progress import session_bar
+from vcedge.commands.sightings import PointSightings, Sightings, find_small_objects
 from vcedge_runtime.errors import MaskError, OutputError, SourceError
-from vcedge_runtime.model.bundle import Bundle
+from vcedge_runtime.model.bundle import DEFAULT_LABEL_MODEL, DEFAULT_MODEL, Bundle
+from vcedge_runtime.predictors.opening import require_points
 from vcedge_runtime.session import PointSink, SessionReport, track_frames, track_points
 from vcedge_runtime.tracker import Tracker
 from vcedge_runtime.video.masks import read_mask
@@ -33,16 +45,32 @@ from vcedge_runtime.video.sinks import (
     Sink,
     prepare_output,
 )
-from vcedge_runtime.video.sources import Source, open_source
+from vcedge_runtime.video.sources import Source, hide_secrets, open_source
+
+GROUPS = {
+    "What most people need": (
+        *("mask", "points", "out", "model", "fast", "accurate", "size", "backend"),
+    ),
+    "Input and output": (
+        *("binarize", "resize_mask", "frames", "overwrite", "masks", "overlay", "log"),
+    ),
+    "Engines": ("threads", "cuda_graphs"),
+    RESEARCH: tuple(reversed(OVERRIDES)),
+}
+REPEATED = (*OVERRIDES, "threads", "backend", "cuda_graphs")
+"""Options that ``bench`` has too, with the same meaning."""
 
 
-@click.command(name="track")
+@click.command(name="track", cls=GroupedCommand, groups=GROUPS)
 @click.argument("source")
 @click.option(
     "--mask", help="Mask of the first frame: palette PNG, gray or 0/255; ids may be parts."
 )
 @click.option("--points", help="Instead of --mask: CSV of the first frame's points, name,x,y.")
-@tracked
+@MODEL_OF_TASK
+@sized
+@composed
+@opened
 @click.option("--out", type=click.Path(path_type=Path), help="Folder; vcedge-out/NAME by default.")
 @click.option("--overwrite", is_flag=True, help="Replace what an earlier run wrote to --out.")
 @click.option("--binarize", is_flag=True, help="Everything bright in the mask is object 1.")
@@ -55,7 +83,7 @@ def command(
     source: str,
     mask: str | None,
     points: str | None,
-    model: str,
+    model: str | None,
     out: Path | None,
     overwrite: bool,
     binarize: bool,
@@ -74,42 +102,61 @@ def command(
     console = Console()
     if (mask is None) == (points is None):
         raise MaskError("pass either --mask or --points, for the first frame")
-    bundle = Bundle.open(model)
+    bundle = Bundle.open(model or (DEFAULT_LABEL_MODEL if points else DEFAULT_MODEL))
     _warn_unverified(console, bundle)
-    with (
-        open_source(source) as video,
-        Tracker.open(bundle, **chosen) as tracker,
-    ):
+    folder = out or default_output(source)
+    _refuse_own_output(source, folder)
+    with ExitStack() as opened_inputs:
+        video = opened_inputs.enter_context(open_source(source))
         read_first = partial(read_mask, binarize=binarize, resize=resize_mask)
-        if points:
-            tracker.require_points()
         first = read_points(points, frame_hw=video.frame_hw) if points else None
         drawn = read_first(mask, frame_hw=video.frame_hw) if mask else None
-        folder = out or default_output(source)
-        _refuse_own_output(source, folder)
+        # What is wrong with the input is said before a graph loads.
+        if points:
+            require_points(bundle)
+        tracker = opened_inputs.enter_context(open_tracker(bundle, **chosen))
         prepare_output(folder, overwrite=overwrite)
         report = SessionReport()
+        sightings = Sightings("point" if points else "object", partial(_warn, console))
         try:
             with ExitStack() as stack:
                 stream = islice(prefetch(video), frames)
                 bar = session_bar(console, video.length, frames)
                 if first is not None:
                     drawers = open_point_sinks(stack, folder, video, overlay=overlay, log=log)
+                    drawers.append(PointSightings(sightings))
                     on_frame = stack.enter_context(bar)
                     track_points(tracker, stream, first, drawers, report, on_frame)
                 elif drawn is not None:
+                    _warn_small(console, tracker, drawn)
                     sinks = open_sinks(stack, folder, video, masks=masks, overlay=overlay, log=log)
+                    sinks.append(sightings)
                     on_frame = stack.enter_context(bar)
                     track_frames(tracker, stream, drawn, sinks, report, on_frame)
         finally:
             if report.frames:
-                summarise(console, video, tracker, report, folder)
+                summarise(console, video, tracker, report, sightings, folder)
         if video.ended_early and report.frames != frames:
-            raise SourceError(f"{source}: {video.ended_early}; what was decoded is tracked")
+            raise SourceError(f"{video.label}: {video.ended_early}; what was decoded is tracked")
         # Bench takes such a clip as it is.
-        plain = mask and not (video.live or binarize or resize_mask)
-        again = ["--source", source, "--mask", mask] if plain and mask else []
-        console.out("next:", shlex.join(["vcedge", "bench", model, *again]), highlight=False)
+        plain = None if video.live or binarize or resize_mask else mask
+        step = next_step(model or bundle.name, tracker, source, plain)
+        console.out("next:", shlex.join(step), highlight=False)
+
+
+def next_step(model: str, tracker: Tracker, source: str, mask: str | None) -> list[str]:
+    """The command that measures what was just run, with the options that were typed.
+
+    Args:
+        model: as the user named it.
+        tracker: what ran.
+        source: the clip.
+        mask: of its first frame; None where ``bench`` cannot read the two.
+    """
+    clip = [] if mask is None else ["--source", hide_secrets(source), "--mask", mask]
+    own = tracker.bundle.composition.size
+    size = [] if tracker.size == own else ["--sizes", str(tracker.size)]
+    return ["vcedge", "bench", model, *clip, *size, *typed_options(REPEATED)]
 
 
 def _refuse_own_output(source: str, folder: Path) -> None:
@@ -121,7 +168,8 @@ def _refuse_own_output(source: str, folder: Path) -> None:
 
 def default_output(source: str) -> Path:
     """Folder of a run that names none, after its source."""
-    name = "".join(c if c.isalnum() or c in "._-" else "_" for c in Path(source).stem)
+    stem = Path(hide_secrets(source)).stem
+    name = "".join(c if c.isalnum() or c in "._-" else "_" for c in stem)
     return Path("vcedge-out") / (name.strip("._") or "track")
 
 
@@ -151,7 +199,12 @@ def open_point_sinks(
 
 
 def summarise(
-    console: Console, video: Source, tracker: Tracker, report: SessionReport, folder: Path
+    console: Console,
+    video: Source,
+    tracker: Tracker,
+    report: SessionReport,
+    sightings: Sightings,
+    folder: Path,
 ) -> None:
     """Print what was tracked and what was written; no line is wrapped, so that it can be copied."""
     objects, points = len(tracker.object_ids), len(tracker.point_names)
@@ -163,6 +216,8 @@ def summarise(
         f"memory {tracker.memory_bytes / 1e6:.1f} MB",
         highlight=False,
     )
+    for line in sightings.describe():
+        console.out(line, highlight=False)
     for path in (folder / name for name in (MASKS_NAME, OVERLAY_NAME, OBJECTS_NAME, POINTS_NAME)):
         files = list(path.glob("*.png")) if path.is_dir() else [path] if path.exists() else []
         count = f"{len(files)} PNG, " if path.is_dir() else ""
@@ -173,9 +228,22 @@ def summarise(
 
 def _warn_unverified(console: Console, bundle: Bundle) -> None:
     if not bundle.verification.get("passes"):
-        console.print(
+        _warn(
+            console,
             f"{bundle.folder} is not verified: its graphs may not be the model; export it again",
-            style="yellow",
-            markup=False,
-            soft_wrap=True,
         )
+
+
+def _warn_small(console: Console, tracker: Tracker, labels: NDArray[np.uint8]) -> None:
+    small, cell = find_small_objects(labels, tracker.size, tracker.bundle.composition.stride)
+    for object_id, pixels in small.items():
+        _warn(
+            console,
+            f"object {object_id} covers {pixels} pixels, and the model looks at cells of "
+            f"{cell:.0f} at working size {tracker.size}: it may be lost at once; choose a larger "
+            "--size, or look whether all of it was drawn",
+        )
+
+
+def _warn(console: Console, text: str) -> None:
+    console.print(text, style="yellow", markup=False, soft_wrap=True)

@@ -69,12 +69,27 @@ _OPTIONS = (
         "--batch", type=click.IntRange(min=1), default=RunSettings.batch, show_default=True
     ),
     click.option("--seed", type=int, default=0, show_default=True),
+    click.option(
+        "--falls-from",
+        type=click.FloatRange(0, 1, max_open=True),
+        default=RunSettings.falls_from,
+        show_default=True,
+        help="Share of the run from which on the learning rate falls.",
+    ),
+    click.option(
+        "--average",
+        type=click.FloatRange(0, 1, max_open=True),
+        default=RunSettings.average,
+        show_default=True,
+        help="How much of the moving average of the weights stays at each step.",
+    ),
     click.option("--device", help="cpu, cuda, cuda:1; a GPU by default where there is one."),
     click.option("--cache", type=click.Path(path_type=Path), default=Path("vcedge-out/frames")),
     click.option(
         "--from",
         "start",
-        help="Begin with these weights, a shipped name or a .safetensors file; all that fit.",
+        help="Begin with these weights, a shipped name or a .safetensors file, all that fit; or "
+        "`imagenet`, the published ones of srnet-lite's encoder.",
     ),
     click.option("--tensorboard", is_flag=True, help="Write a TensorBoard log to OUT/tensorboard."),
     click.option("--resume", is_flag=True, help="Take up the run that --out holds."),
@@ -121,10 +136,21 @@ def takes_request(
             sizes: str | None,
             learning_rate: float,
             seed: int,
+            falls_from: float,
+            average: float,
             **own: Any,
         ) -> None:
             crops = default_sizes(profile) if sizes is None else parse_sizes(sizes)
-            run = RunSettings(profile, steps, batch, crops, learning_rate, seed)
+            run = RunSettings(
+                profile,
+                steps,
+                batch,
+                crops,
+                learning_rate,
+                seed,
+                falls_from=falls_from,
+                average=average,
+            )
             place = out or Path("vcedge-out") / f"train-{function.__name__}"
             wanted = device or default_device()
             request = Request(run, place, wanted, cache, start, tensorboard, resume)
@@ -152,3 +178,16 @@ def parse_sizes(text: str) -> tuple[tuple[float, int], ...]:
         return tuple((float(share), int(size)) for share, size in pairs)
     except ValueError as exc:
         raise TrainingError(f"received sizes {text!r}; expected such as 0.7:128,1.0:192") from exc
+
+
+def parse_lengths(text: str) -> tuple[tuple[float, int, int], ...]:
+    """Read clips' lengths, (share of the run at its end, fewest, most frames).
+
+    Raises:
+        TrainingError: they are something else.
+    """
+    try:
+        parts = [part.replace("-", ":").split(":") for part in text.split(",")]
+        return tuple((float(share), int(fewest), int(most)) for share, fewest, most in parts)
+    except ValueError as exc:
+        raise TrainingError(f"received lengths {text!r}; expected such as 0.5:3-3,1.0:4-8") from exc

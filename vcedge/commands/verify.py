@@ -6,27 +6,31 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from rich.console import Console
 
 from vcedge.commands.inspect_bundle import difference_table
 from vcedge.commands.options import BACKEND
-from vcedge.commands.progress import current_builds
-from vcedge.commands.proof_clip import describe_proof, proven_on
-from vcedge.models.weights import Weights, load_weights, shipped_weights
-from vcedge_export.dump import Dump
-from vcedge_export.precision import open_engines
-from vcedge_export.proof import open_modules, plan_bundle, prove, switch_on
+from vcedge.commands.progress import Stages
+from vcedge.commands.proof_clip import describe_proof, describe_verdict, proven_on
+from vcedge.commands.tables import open_console
+from vcedge_export.differences import find_worst, read_outputs
 from vcedge_export.tensorrt import open_whole
-from vcedge_export.verify import OutputDifference, TruthClip
+from vcedge_export.verify import TruthClip
+from vcedge_runtime.buffers import Device
 from vcedge_runtime.engines.base import Engine
 from vcedge_runtime.engines.opening import BACKENDS
 from vcedge_runtime.errors import BundleError, ExportError
-from vcedge_runtime.model.bundle import MANIFEST, Bundle
-from vcedge_runtime.video.partial import write_whole
+from vcedge_runtime.files import write_whole
+from vcedge_runtime.model.bundle import MANIFEST, Bundle, shipped_models
+
+if TYPE_CHECKING:
+    from vcedge.models.weights import Weights
+    from vcedge_export.dump import Dump
 
 
 @click.command(name="verify")
@@ -55,23 +59,29 @@ def command(
     dump: Path | None,
     save: bool,
 ) -> None:
-    """Compare BUNDLE with its source on each graph and over a clip; exit with 1 if it differs."""
-    opened = Bundle.open(bundle)
-    source = None if against is None else _open_bundle(against)
-    kept = None if dump is None else Dump(dump)
-    open_source = (
-        _source_engines(opened, against) if source is None else _engines_of(opened, source)
-    )
-    found = prove(
-        switch_on(opened),
-        open_source,
-        clip(),
-        max_drop=max_drop / 100,
-        on_run=None if kept is None else kept.add,
-        open_exported=None if backend == "cpu" else partial(_open_on, opened, backend),
-    )
-    console = Console()
-    describe_proof(console, found, against or "its weights")
+    """Compare BUNDLE with its source on each graph and over a clip; exit with 1 if it differs.
+
+    On a back-end with a device, a tracker whose memory is there is run over the clip as well.
+    """
+    from vcedge_export.proof import prove, switch_on
+
+    opened, console = Bundle.open(bundle), open_console()
+    source = _find_source(opened, against, backend)
+    kept = None if dump is None else _open_dump(dump)
+    with Stages(console, "verify").shown() as stages:
+        found = prove(
+            switch_on(opened),
+            _engines_of(opened, source),
+            clip(),
+            max_drop=max_drop / 100,
+            on_run=None if kept is None else kept.add,
+            on_frame=partial(stages, "frames"),
+            open_exported=(
+                None if backend == "cpu" else partial(_open_on, console, stages, opened, backend)
+            ),
+        )
+    told = f"{source.folder}" if isinstance(source, Bundle) else against or "its weights"
+    describe_proof(console, found, told)
     console.print(difference_table(found))
     if report is not None:
         write_whole(report, (json.dumps(found, indent=1) + "\n").encode())
@@ -83,38 +93,70 @@ def command(
         replace(opened, verification=proof).save()
         console.out(f"wrote {opened.folder / MANIFEST}", highlight=False)
     if kept is not None:
-        files = kept.write()
-        console.out(f"wrote {len(files)} files to {kept.folder}", highlight=False)
-        worst = find_worst(found)
-        console.out(f"to bisect {worst.tensor}, whose error is nearest to its bound or beyond:")
-        graph = worst.tensor.partition(".")[0]
-        path = None if source is None else source.path_of(graph)
-        console.out(kept.command_for(opened, worst, path), highlight=False)
+        _write_dump(console, kept, opened, found, source)
+    what = f"{opened.folder}" + f" on {backend}" * (backend != "cpu")
+    console.out(describe_verdict(found, what), highlight=False)
     if not found["passes"]:
-        console.print(f"[red]{opened.folder} is NOT the model[/red]")
         raise click.exceptions.Exit(1)
 
 
-def _open_on(bundle: Bundle, backend: str) -> Mapping[str, Engine]:
-    builds = current_builds()
-    return open_whole(bundle, backend, tell=builds.tell, on_progress=builds.advance)
+def _open_dump(folder: Path) -> Dump:
+    from vcedge_export.dump import Dump
+
+    return Dump(folder)
 
 
-def find_worst(found: Mapping[str, Any]) -> OutputDifference:
-    """The output whose error is the largest share of what it may be."""
-    fields = OutputDifference.__dataclass_fields__
-    rows = [OutputDifference(**{name: row[name] for name in fields}) for row in found["outputs"]]
-    return max(rows, key=lambda row: (row.non_finite, row.share_of_bound))
+def _write_dump(
+    console: Console,
+    kept: Dump,
+    bundle: Bundle,
+    found: Mapping[str, Any],
+    source: Bundle | Weights,
+) -> None:
+    files = kept.write()
+    console.out(f"wrote {len(files)} files to {kept.folder}", highlight=False)
+    worst = find_worst(read_outputs(found))
+    console.out(f"to bisect {worst.tensor}, whose error is nearest to its bound or beyond:")
+    graph = worst.tensor.partition(".")[0]
+    path = source.path_of(graph) if isinstance(source, Bundle) else None
+    console.out(kept.command_for(bundle, worst, path), highlight=False)
 
 
-def _open_bundle(against: str) -> Bundle | None:
-    """Open what is named, unless weights are."""
-    if Path(against).is_dir():
+def _open_on(
+    console: Console, stages: Stages, bundle: Bundle, backend: str
+) -> tuple[Mapping[str, Engine], Device | None]:
+    tell = partial(console.out, highlight=False)
+    return open_whole(bundle, backend, tell=tell, on_progress=stages.advance)
+
+
+def _find_source(bundle: Bundle, against: str | None, backend: str) -> Bundle | Weights:
+    """What a bundle must be equal to: another one, or weights, which need PyTorch.
+
+    Without PyTorch the shipped bundle of the same weights stands for them, unless it is to prove
+    itself.
+    """
+    if against is not None and Path(against).is_dir():
         return Bundle.open(against)
-    return None
+    if find_spec("torch") is None:
+        for name in shipped_models():
+            shipped = Bundle.open(name)
+            same = _origin_of(shipped.weights) == _origin_of(bundle.weights)
+            itself = shipped.graphs == bundle.graphs and backend == "cpu"
+            if same and against in (None, name) and not itself:
+                return shipped
+    from vcedge.models.weights import load_weights
+
+    return _find_shipped(bundle) if against is None else load_weights(against)
 
 
-def _engines_of(bundle: Bundle, source: Bundle) -> Callable[[], dict[str, Engine]]:
+def _engines_of(bundle: Bundle, source: Bundle | Weights) -> Callable[[], dict[str, Engine]]:
+    if not isinstance(source, Bundle):
+        from vcedge_export.planning import open_modules, plan_bundle
+
+        model = plan_bundle(source, bundle)
+        return lambda: open_modules(model)
+    from vcedge_export.precision import open_engines
+
     specs, others = (
         {name: graph.spec for name, graph in each.graphs.items()} for each in (bundle, source)
     )
@@ -126,18 +168,19 @@ def _engines_of(bundle: Bundle, source: Bundle) -> Callable[[], dict[str, Engine
     return lambda: open_engines(source, source.graphs)
 
 
-def _source_engines(bundle: Bundle, against: str | None) -> Callable[[], dict[str, Engine]]:
-    weights = _find_shipped(bundle) if against is None else load_weights(against)
-    model = plan_bundle(weights.network, bundle)
-    return lambda: open_modules(model)
-
-
 def _find_shipped(bundle: Bundle) -> Weights:
+    from vcedge.models.weights import load_weights, shipped_weights
+
     for name in shipped_weights():
         weights = load_weights(name)
-        if dict(weights.facts) == dict(bundle.weights):
+        if _origin_of(weights.facts) == _origin_of(bundle.weights):
             return weights
     raise ExportError(
         f"{bundle.folder} was not exported from shipped weights; pass --against with its weights, "
         "or with a bundle of it in FP32"
     )
+
+
+def _origin_of(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Facts without the accuracy, which a bundle that was composed otherwise does not claim."""
+    return {name: value for name, value in facts.items() if name != "accuracy"}

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from vcedge.doctor.nvidia import LEAST_TENSORRT, parse_version
 from vcedge.doctor.probing import find_version
+from vcedge_runtime.installing import how_to_install
 
 COMMANDS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("track, demo, bench, eval", "cpu", ("onnxruntime",)),
@@ -72,11 +73,11 @@ def _check_commands(commands: str, extra: str, needs: tuple[str, ...], found: Ba
         for name in needs
         if not (found.providers if name == "onnxruntime" else find_version(name))
     )
-    return Part(commands, missing, f'pip install "vcedge[{extra}]"' if missing else "")
+    return Part(commands, missing, how_to_install(extra) if missing else "")
 
 
 def _check_cuda(found: BackEnds) -> Part:
-    install = 'pip install "vcedge[gpu]"'
+    install = how_to_install("gpu")
     if found.providers:
         # The two packages write into one folder; the one for CPUs has to go first.
         install = f"pip uninstall -y onnxruntime && {install}"
@@ -88,7 +89,7 @@ def _check_cuda(found: BackEnds) -> Part:
 
 
 def _check_tensorrt(found: BackEnds) -> Part:
-    install = JETSON_TENSORRT if found.jetson else 'pip install "vcedge[tensorrt]"'
+    install = JETSON_TENSORRT if found.jetson else how_to_install("tensorrt")
     package: tuple[str, ...] = ()
     if found.tensorrt is None:
         package = ("tensorrt",)

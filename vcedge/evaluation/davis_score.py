@@ -5,13 +5,14 @@ from __future__ import annotations
 import csv
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vcedge_runtime.errors import OutputError
+from vcedge_runtime.files import write_whole
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -157,17 +158,9 @@ class DavisScore:
         Raises:
             OutputError: the file cannot be written.
         """
-        path = Path(path)
-        partial = path.with_name(f".{path.name}.part")
-        try:
-            with partial.open("w", newline="", encoding="utf-8") as file:
-                csv.writer(file).writerows([CSV_HEADER, *self._csv_rows()])
-            partial.replace(path)
-        except OSError as exc:
-            raise OutputError(
-                f"received {path}, which cannot be written ({exc.strerror}); expected a file in a"
-                " folder that exists and is yours; choose another"
-            ) from exc
+        text = StringIO(newline="")
+        csv.writer(text).writerows([CSV_HEADER, *self._csv_rows()])
+        write_whole(Path(path), text.getvalue().encode())
 
     def table(self, objects: bool = False) -> Table:
         """Lay the scores out for the terminal, a row per sequence and one overall.

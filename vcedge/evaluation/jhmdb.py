@@ -19,6 +19,7 @@ from vcedge.evaluation.pck import PckPool, PckScore, normalised_distances
 from vcedge.evaluation.square import stretch_frame, stretch_points
 from vcedge.evaluation.tracking import PointTracker, follow_points
 from vcedge_runtime.errors import EvaluationError, MissingExtraError
+from vcedge_runtime.installing import how_to_install
 from vcedge_runtime.video.sources import Source, open_source
 
 JOINTS = (
@@ -126,7 +127,7 @@ def read_joints(path: Path) -> NDArray[np.float64]:
         from scipy.io.matlab import MatReadError
     except ModuleNotFoundError as exc:
         raise MissingExtraError(
-            'JHMDB\'s files need scipy, which is not installed; run: pip install "vcedge[eval]"'
+            f"JHMDB's files need scipy, which is not installed; run: {how_to_install('eval')}"
         ) from exc
     try:
         joints = np.asarray(loadmat(path)["pos_img"], np.float64)

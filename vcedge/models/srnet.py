@@ -7,18 +7,23 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
+from vcedge.models.efficientnet_lite import LITE_VARIANTS, EfficientNetLite
 from vcedge.models.feature_alignment import FeatureAlignment
 from vcedge.models.mask_decoder import MaskDecoder
 from vcedge.models.network import KeyNetwork
 from vcedge.models.prototypes import STRIDE, PrototypeTransformer
-from vcedge.models.srnet_blocks import Fuser
-from vcedge.models.trunk import Pyramid, Trunk
+from vcedge.models.pyramid import Pyramid
+from vcedge.models.trunk import Trunk
+from vcedge.models.value_encoders import FeatureValueEncoder, PictureValueEncoder, ValueEncoder
 from vcedge_runtime.errors import TrainingError
+from vcedge_runtime.frames.colour import IMAGENET_LITE, LAB, InputColour
 
-FINEST = 4
-"""Pixels per cell of the finest shape that a value gets straight from its mask."""
+RESNETS = {"resnet18": (2, 2, 2), "resnet50": (3, 4, 6)}
+"""Blocks of the ResNets' stages."""
+LITE_SPREAD = 8.0
+"""Standard deviation of an EfficientNet-Lite's features, about; they are divided by it, so that new
+layers begin with inputs of about 1."""
 
 
 @dataclass(frozen=True)
@@ -26,31 +31,44 @@ class SRNetProfile:
     """One size of SRNet.
 
     Attributes:
-        name: ``srnet`` is the paper's, ``srnet-edge`` a small one.
-        bottleneck: whether the query encoder is a ResNet-50 instead of a ResNet-18.
-        blocks: of the query encoder's stages.
-        value_width: channels of the value encoder's stem, 64 in a ResNet-18.
+        name: ``srnet`` is the paper's, ``srnet-edge`` a small one, ``srnet-lite`` a smaller one on
+            a pretrained encoder.
+        encoder: of queries, one of ``RESNETS`` or of ``LITE_VARIANTS``.
+        value_width: channels of the value encoder's finest stage.
         value_dim: Cv.
         decoder_widths: channels of the decoder at strides 16, 8 and 4.
         kernel: side of the kernels of shortcuts and skips; 3 in STCN.
+        joins: whether values are made of the query's features instead of the picture.
+        colour: what the query encoder takes.
         key_dim: Ck.
         stride: pixels per key cell.
     """
 
     name: str
-    bottleneck: bool
-    blocks: tuple[int, int, int]
+    encoder: str
     value_width: int
     value_dim: int
     decoder_widths: tuple[int, int, int]
     kernel: int
+    joins: bool = False
+    colour: InputColour = LAB
     key_dim: int = 64
     stride: int = STRIDE
 
 
 SRNET_PROFILES = {
-    "srnet": SRNetProfile("srnet", True, (3, 4, 6), 64, 256, (512, 256, 256), 3),
-    "srnet-edge": SRNetProfile("srnet-edge", False, (2, 2, 2), 32, 128, (128, 64, 32), 1),
+    "srnet": SRNetProfile("srnet", "resnet50", 64, 256, (512, 256, 256), 3),
+    "srnet-edge": SRNetProfile("srnet-edge", "resnet18", 32, 128, (128, 64, 32), 1),
+    "srnet-lite": SRNetProfile(
+        "srnet-lite",
+        "efficientnet-lite0",
+        32,
+        128,
+        (128, 48, 32),
+        1,
+        joins=True,
+        colour=IMAGENET_LITE,
+    ),
 }
 
 
@@ -73,55 +91,35 @@ class QueryEncoder(nn.Module):
 
     def __init__(self, profile: SRNetProfile) -> None:
         super().__init__()
-        self.trunk = Trunk(3, profile.blocks, 64, bottleneck=profile.bottleneck)
+        self.trunk = make_trunk(profile.encoder)
+        self.spread = LITE_SPREAD if profile.encoder in LITE_VARIANTS else 1.0
         deep = self.trunk.widths[2]
         self.key = nn.Conv2d(deep, profile.key_dim, 3, 1, 1)
         self.content = nn.Conv2d(deep, profile.value_dim, 3, 1, 1)
         nn.init.orthogonal_(self.key.weight)
         self.key.register_parameter("bias", nn.Parameter(torch.zeros(profile.key_dim)))
 
-    def forward(self, lab: Tensor) -> Query:
-        """(B, 3, H, W) normalised Lab; H and W multiples of 16."""
-        frame = self.trunk(lab)
+    def forward(self, image: Tensor) -> Query:
+        """(B, 3, H, W) in the profile's input colour; H and W multiples of 16."""
+        frame = self.trunk(image)
+        if self.spread != 1:
+            frame = Pyramid(*(features / self.spread for features in frame))
         return Query(self.key(frame.f16), self.content(frame.f16), frame)
 
 
-class ValueEncoder(nn.Module):
-    """Encodes an object's mask together with the frame (STCN).
+def make_trunk(encoder: str) -> Trunk | EfficientNetLite:
+    """A query encoder's trunk by its name, with new weights."""
+    if encoder in LITE_VARIANTS:
+        return EfficientNetLite(encoder)
+    return Trunk(3, RESNETS[encoder], 64, bottleneck=encoder == "resnet50")
 
-    Beside STCN's way through a trunk and the fuser, the mask's shape at stride 4 is added to the
-    value by one linear map (our choice: values hold the shape from the first step on).
-    """
 
-    def __init__(self, profile: SRNetProfile, deep: int) -> None:
-        super().__init__()
-        self.trunk = Trunk(5, (2, 2, 2), profile.value_width, bottleneck=False)
-        self.fuser = Fuser(deep + self.trunk.widths[2], profile.value_dim, profile.kernel)
-        self.cells = profile.stride // FINEST
-        self.shape = nn.Conv2d(2 * self.cells**2, profile.value_dim, 1, bias=False)
-
-    def forward(self, lab: Tensor, deep: Tensor, masks: Tensor, others: Tensor) -> Tensor:
-        """Encode.
-
-        Args:
-            lab: (B, 3, H, W) normalised Lab.
-            deep: (B, C16, h, w), the query encoder's ``f16``.
-            masks: (B, K, H, W) float32, 0 to 1, of K objects.
-            others: (B, K, H, W) float32, what all other objects cover, likewise.
-
-        Returns:
-            (B, K, Cv, h, w).
-        """
-        objects = masks.shape[1]
-        seen = torch.stack([masks, others], 2)
-        image = lab[:, None].expand(-1, objects, -1, -1, -1)
-        found = self.trunk(torch.cat([image, seen], 2).flatten(0, 1)).f16
-        shared = deep[:, None].expand(-1, objects, -1, -1, -1).flatten(0, 1)
-        fused = self.fuser(torch.cat([found, shared], 1))
-        fine = functional.avg_pool2d(seen.flatten(0, 1), FINEST)
-        value = fused + self.shape(functional.pixel_unshuffle(fine, self.cells))
-        values: Tensor = value.unflatten(0, (-1, objects))
-        return values
+def make_value_encoder(profile: SRNetProfile, features: tuple[int, int, int]) -> ValueEncoder:
+    """A profile's value encoder, for the query encoder's channels at strides 4, 8 and 16."""
+    width, dim, kernel = profile.value_width, profile.value_dim, profile.kernel
+    if profile.joins:
+        return FeatureValueEncoder(width, features, dim, kernel)
+    return PictureValueEncoder(width, features[2], dim, kernel)
 
 
 class ReadoutMix(nn.Conv2d):
@@ -169,7 +167,7 @@ class SRNet(nn.Module):
         self.uses_prototypes = prototypes
         self.query = QueryEncoder(profile)
         widths = self.query.trunk.widths
-        self.value = ValueEncoder(profile, widths[2])
+        self.value = make_value_encoder(profile, widths)
         self.alignment = FeatureAlignment(profile.key_dim, profile.value_dim)
         self.mix = ReadoutMix(profile.value_dim)
         self.prototypes = PrototypeTransformer(profile.value_dim)
@@ -191,23 +189,28 @@ class SRNet(nn.Module):
         }
 
     def take_weights(self, other: nn.Module) -> None:
-        """Copy every tensor that fits: of an SRNet, or of a self-supervised encoder's trunk.
+        """Copy every tensor that fits: of an SRNet, or of a trunk.
 
         Args:
-            other: an ``SRNet``, or a ``KeyNetwork``, whose trunk and head become the query
-                encoder's.
+            other: an ``SRNet``; a ``KeyNetwork``, whose trunk and head become the query encoder's;
+                or an ``EfficientNetLite``, which becomes its trunk.
 
         Raises:
-            TrainingError: a ``KeyNetwork`` for a query encoder that is no ResNet-18.
+            TrainingError: a trunk of another kind than the query encoder's.
         """
         known = other.state_dict()
+        trunk = "resnet18" if isinstance(other, KeyNetwork) else None
+        if isinstance(other, EfficientNetLite):
+            trunk = other.variant
+        if trunk not in (None, self.profile.encoder):
+            raise TrainingError(
+                f"received weights of a {trunk} for {self.profile.name}, whose encoder is a "
+                f"{self.profile.encoder}; begin without --from, or with weights of the same profile"
+            )
         if isinstance(other, KeyNetwork):
-            if self.profile.bottleneck:
-                raise TrainingError(
-                    f"received weights of a ResNet-18 for {self.profile.name}, whose encoder is a "
-                    "ResNet-50; begin without --from, or with weights of the same profile"
-                )
             known = {_own_name(name): value for name, value in known.items()}
+        elif isinstance(other, EfficientNetLite):
+            known = {f"query.trunk.{name}": value for name, value in known.items()}
         own = self.state_dict()
         shared = {k: v for k, v in known.items() if k in own and own[k].shape == v.shape}
         self.load_state_dict({**own, **shared})

@@ -45,29 +45,35 @@ class QueryGraph(GraphModule):
         )
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
-        """(1, 3, H, W) float32 normalised Lab to the outputs of ``spec``."""
+        """(1, 3, H, W) float32 in the profile's input colour to the outputs of ``spec``."""
         key, content, frame = self._encoder(image)
         return _cells(key), content, frame.f16, frame.f8, frame.f4
 
 
 class ValueGraph(GraphModule):
-    """``value_encoder``: what memory keeps of a frame's objects."""
+    """``value_encoder``: what memory keeps of a frame's objects, encoded with the picture."""
 
     def __init__(self, network: SRNet) -> None:
         super().__init__()
         self._encoder = fold_batch_norm(network.value)
-        self._deep = network.query.trunk.widths[2]
+        self._widths = network.query.trunk.widths
         self._profile = network.profile
 
     @property
     def spec(self) -> GraphSpec:
-        """The graph's tensors."""
+        """The graph's tensors: what the encoder takes of the frame, and the objects' masks."""
+        c4, c8, c16 = self._widths
         dim = self._profile.value_dim
+        frame = {
+            "image": (1, 3, "H", "W"),
+            "f4": (1, c4, "h4", "w4"),
+            "f8": (1, c8, "h8", "w8"),
+            "f16": (1, c16, "h", "w"),
+        }
         return GraphSpec(
             "value_encoder",
             (
-                TensorSpec("image", "float32", (1, 3, "H", "W")),
-                TensorSpec("f16", "float32", (1, self._deep, "h", "w")),
+                *(TensorSpec(name, "float32", frame[name]) for name in self._encoder.takes),
                 TensorSpec("masks", "float32", ("objects", "H", "W")),
                 TensorSpec("background", "float32", (1, "H", "W")),
             ),
@@ -86,11 +92,29 @@ class ValueGraph(GraphModule):
 
         Masks and background sum to 1 over all of a frame's objects, of which these may be some.
         """
+        return self._encode({"image": image, "f16": f16}, masks, background)
+
+    def _encode(
+        self, frame: Mapping[str, Tensor], masks: Tensor, background: Tensor
+    ) -> tuple[Tensor, ...]:
         others = 1 - background - masks
-        values = self._encoder(image, f16, masks[None], others[None])[0]
+        values = self._encoder(frame, masks[None], others[None])[0]
         coverage = cover_cells(masks[:, None])
         sums, weights = sum_features(values, coverage)
         return values.permute(2, 3, 0, 1).contiguous(), sums, weights, coverage[:, 0]
+
+
+class FeatureValueGraph(ValueGraph):
+    """``value_encoder``: the same, made of the query's features.
+
+    A class of its own, since the exporter wants each input as an argument.
+    """
+
+    def forward(  # type: ignore[override]
+        self, f4: Tensor, f8: Tensor, f16: Tensor, masks: Tensor, background: Tensor
+    ) -> tuple[Tensor, ...]:
+        """See ``ValueGraph.forward``."""
+        return self._encode({"f4": f4, "f8": f8, "f16": f16}, masks, background)
 
 
 class AlignmentGraph(GraphModule):
@@ -287,9 +311,10 @@ def srnet_graphs(network: SRNet, top_k: int | None) -> Mapping[str, GraphModule]
         network: the trained network.
         top_k: cells of memory that take part in a readout; all where None.
     """
+    value = FeatureValueGraph if network.profile.joins else ValueGraph
     graphs: tuple[GraphModule, ...] = (
         QueryGraph(network),
-        ValueGraph(network),
+        value(network),
         AlignmentGraph(network),
         MemoryReadGraph(network.profile.key_dim, top_k),
         MixGraph(network),

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import torch
 from torch import Tensor, nn
 
 from vcedge.models.encoder import ResidualBlock, make_shortcut
+from vcedge.models.pyramid import Pyramid
 
 EXPANSION = 4
 """Channels out of a bottleneck, of those within it."""
@@ -32,20 +31,6 @@ class Bottleneck(nn.Module):
         hidden = torch.relu(self.bn1(self.conv1(x)))
         hidden = torch.relu(self.bn2(self.conv2(hidden)))
         return torch.relu(self.bn3(self.conv3(hidden)) + self.shortcut(x))
-
-
-class Pyramid(NamedTuple):
-    """Features of one image at three strides.
-
-    Attributes:
-        f4: (B, C4, H / 4, W / 4).
-        f8: (B, C8, H / 8, W / 8).
-        f16: (B, C16, H / 16, W / 16).
-    """
-
-    f4: Tensor
-    f8: Tensor
-    f16: Tensor
 
 
 class Trunk(nn.Module):

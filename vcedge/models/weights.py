@@ -1,24 +1,31 @@
-"""Weights as safetensors in FP16, with what is known of them in the file's own metadata."""
+"""Weights as safetensors in FP16; the file's own metadata says what is known of them."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from vcedge.models.network import KeyNetwork
 from vcedge.models.srnet import SRNET_PROFILES, SRNet
 from vcedge_runtime.errors import BundleError
+from vcedge_runtime.files import write_whole
+from vcedge_runtime.model.composition import KINDS, kind_of, part_from_json
 
 Network = KeyNetwork | SRNet
 """What weights are of."""
 SHIPPED = Path(__file__).parent.parent / "weights"
+NOT_INSTALLED = (
+    "; weights for training are not installed with vcedge, they are in vcedge/weights of a clone "
+    "of its repository: name a file there, or install the clone with pip install -e"
+)
+"""What to do where a wheel, which has none, was installed."""
 
 
 @dataclass(frozen=True)
@@ -28,19 +35,28 @@ class Weights:
     Attributes:
         network: in evaluation mode, float32.
         facts: plain JSON values: model, profile, data, licences, steps, measured accuracy.
+        composition: what of the run-time part its method chooses, by the field of a composition,
+            such as DMP's memory; what is not in it is as any model's of its kind.
     """
 
     network: Network
     facts: Mapping[str, Any]
+    composition: Mapping[str, Any] = field(default_factory=dict)
 
 
-def save_weights(network: Network, path: Path, facts: Mapping[str, Any]) -> None:
+def save_weights(
+    network: Network,
+    path: Path,
+    facts: Mapping[str, Any],
+    composition: Mapping[str, Any] | None = None,
+) -> None:
     """Write a network in FP16 (our choice: half the size, less rounding than training's noise).
 
     Args:
         network: the trained network.
         path: the file; replaced as a whole.
         facts: plain JSON values; what the network is made of is added.
+        composition: as ``Weights`` has it.
     """
     tensors = {
         name: (value.half() if value.is_floating_point() else value).contiguous()
@@ -48,9 +64,8 @@ def save_weights(network: Network, path: Path, facts: Mapping[str, Any]) -> None
     }
     known = {**facts, **network.parts}
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    save_file(tensors, partial, {"facts": json.dumps(known)})
-    partial.replace(path)
+    metadata = _write_metadata(known, composition or {})
+    write_whole(path, save(tensors, metadata), synced=True)
 
 
 def load_weights(source: str | Path) -> Weights:
@@ -64,20 +79,41 @@ def load_weights(source: str | Path) -> Weights:
         path = SHIPPED / f"{source}.safetensors"
     if not path.is_file():
         raise BundleError(
-            f"no weights {str(source)!r}: expected a .safetensors file or one of "
-            f"{shipped_weights()}"
+            f"no weights {str(source)!r}: expected a .safetensors file"
+            + (f" or one of {names}" if (names := shipped_weights()) else NOT_INSTALLED)
         )
     try:
         with safe_open(path, "pt") as file:
-            facts = json.loads(file.metadata()["facts"])
+            facts, composition = _read_metadata(file.metadata())
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         network = _make_network(facts)
         network.load_state_dict(
             {k: v.float() if v.dtype == torch.float16 else v for k, v in tensors.items()}
         )
-    except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as exc:
+    except (
+        *(SafetensorError, KeyError, TypeError, ValueError, RuntimeError, AttributeError),
+        BundleError,
+    ) as exc:
         raise BundleError(f"{path} does not hold weights of vcedge: {exc}") from exc
-    return Weights(network.eval(), facts)
+    return Weights(network.eval(), facts, composition)
+
+
+def _write_metadata(facts: Mapping[str, Any], composition: Mapping[str, Any]) -> dict[str, str]:
+    parts = {
+        name: {"kind": kind_of(name, value), **asdict(value)} if name in KINDS else value
+        for name, value in composition.items()
+    }
+    return {"facts": json.dumps(facts), "composition": json.dumps(parts)}
+
+
+def _read_metadata(metadata: Mapping[str, str]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Read what ``_write_metadata`` wrote; files that know no composition choose nothing."""
+    composition = json.loads(metadata.get("composition", "{}"))
+    parts = {
+        name: part_from_json(name, value) if name in KINDS else value
+        for name, value in composition.items()
+    }
+    return json.loads(metadata["facts"]), parts
 
 
 def _make_network(facts: Mapping[str, Any]) -> Network:
@@ -89,5 +125,5 @@ def _make_network(facts: Mapping[str, Any]) -> Network:
 
 
 def shipped_weights() -> list[str]:
-    """Names of the weights that came with the package."""
+    """Names of the weights that are beside the code: all in a clone, none in a wheel."""
     return sorted(path.stem for path in SHIPPED.glob("*.safetensors"))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,6 +18,7 @@ from torch.utils.data import Dataset
 
 from vcedge.training.settings import RunSettings
 from vcedge_runtime.errors import TrainingError
+from vcedge_runtime.files import writing_whole
 from vcedge_runtime.frames.colour import lab_from_bgr
 from vcedge_runtime.frames.motion import encode_flow, flow_from_lab
 from vcedge_runtime.video.opencv import quiet_opencv
@@ -66,9 +66,8 @@ def load_video(source: Path, cache: Path, short_side: int, max_frames: int) -> C
         # The frames come last: where they are, another process may read both.
         motion = np.asarray(_mean_motion(frames))
         for array, target in ((motion, path.with_suffix(".motion.npy")), (np.stack(frames), path)):
-            partial = path.with_suffix(f".{os.getpid()}.partial.npy")
-            np.save(partial, array)
-            partial.replace(target)
+            with writing_whole(target) as place:
+                np.save(place, array)
     mapped = np.load(path, mmap_mode="r")
     return CachedVideo(source, mapped, float(np.load(path.with_suffix(".motion.npy"))))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +23,7 @@ from vcedge.training.losses import (
 from vcedge.training.objective import ColourObjective
 from vcedge.training.regions import cluster_batch, enhance_batch, match_bias, mix_batch
 from vcedge_runtime.errors import TrainingError
+from vcedge_runtime.memory.dynamic import DynamicPolicy
 
 LOSS_FLOOR = 1e-3
 """Added to a branch's loss before it is inverted (our choice), for Lab from -1 to 1."""
@@ -64,6 +66,10 @@ class DmpObjective(ColourObjective):
     """Fused, forward and backward reconstruction of the first and the last frame of a clip."""
 
     name = "dmp"
+    # Other gates than in training: measured, see vcedge/weights/RUNS.md.
+    composition = MappingProxyType(
+        {"memory": DynamicPolicy(beta=0.2, gamma=0.75, long_probe="single")}
+    )
     settings: DmpSettings
 
     def __init__(self, profile: str, settings: DmpSettings | None = None) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import torch
 from torch import Tensor
@@ -16,6 +17,7 @@ from vcedge.training.losses import clip_keys, colourisation_loss, others
 from vcedge.training.negatives import NegativeBank, contrast_loss
 from vcedge.training.objective import ColourObjective
 from vcedge_runtime.errors import TrainingError
+from vcedge_runtime.memory.references import ReferencePolicy
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,8 @@ class MerObjective(ColourObjective):
     """The fused loss of MER (eq. 21) on clips with flow."""
 
     name = "mer"
+    # MER's own references, and two more: measured, see vcedge/weights/RUNS.md.
+    composition = MappingProxyType({"memory": ReferencePolicy(short=(8, 5, 3, 2, 1))})
     settings: MerSettings
 
     def __init__(self, profile: str, settings: MerSettings | None = None) -> None:

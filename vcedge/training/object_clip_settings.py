@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from vcedge.training.camera import CameraRange
 from vcedge.training.deformation import ColourRange, MotionRange
 from vcedge_runtime.errors import TrainingError
 
+_NO_FAULTS = CameraRange()
 _STILL_MOTION = MotionRange()
 _STILL_COLOUR = ColourRange(0.1, 0.05, 0.05, 0.05, grey=0.05)
 _STILL_FRAME_COLOUR = ColourRange(0.1, 0.05, 0.05)
@@ -22,7 +24,6 @@ class ObjectClipSettings:
     """How a clip is drawn; the numbers that are not STCN's are our choice.
 
     Attributes:
-        frames: frames of a clip.
         side: side of the crop as a share of the source's short side, drawn log-uniformly.
         motion: steps of the crop between frames.
         colour: change of the whole clip.
@@ -32,12 +33,19 @@ class ObjectClipSettings:
         distractor: share of the clips with a further object that has no id.
         copied: share of the distractors that are copies of the clip's own object.
         behind: share of the pasted objects that lie behind the clip's own.
+        twins: share of the pasted objects with an id that are copies of the clip's own object.
+        kin: share of the pasted objects of other stills that are of the same kind.
+        zoomed: share of the clips whose crop grows or shrinks from frame to frame.
+        ratio: by how much at most.
+        absent: share of the clips whose objects are all pasted, and away from some frames; the
+            scene's own objects then have no id.
+        covered: share of the clips whose first object is covered in some frames.
+        camera: what a camera does to the pictures.
         pasted_motion: steps of pasted objects between frames.
         smallest: share of the first frame that an object covers at least.
         attempts: draws of a crop or a place in search of that.
     """
 
-    frames: int = 3
     side: tuple[float, float] = (1 / 1.5, 1 / 0.8)
     motion: MotionRange = _STILL_MOTION
     colour: ColourRange = _STILL_COLOUR
@@ -46,17 +54,25 @@ class ObjectClipSettings:
     distractor: float = 0.4
     copied: float = 0.25
     behind: float = 0.5
+    twins: float = 0.0
+    kin: float = 0.0
+    zoomed: float = 0.0
+    ratio: float = 4.0
+    absent: float = 0.0
+    covered: float = 0.0
+    camera: CameraRange = _NO_FAULTS
     pasted_motion: MotionRange = _STILL_PASTED
     smallest: float = 0.01
     attempts: int = 10
 
     def __post_init__(self) -> None:
         """Check the ranges."""
-        if self.frames < 1 or self.attempts < 1:
-            raise TrainingError(f"received {self}; expected frames and attempts of at least 1")
+        if self.attempts < 1 or self.ratio < 1:
+            raise TrainingError(f"received {self}; expected attempts and a ratio of at least 1")
         if not 0 < self.side[0] <= self.side[1]:
             raise TrainingError(f"received side {self.side}; expected two growing positive shares")
-        shares = (self.composite, self.distractor, self.copied, self.behind, self.smallest)
+        pasted = (self.composite, self.distractor, self.copied, self.behind, self.twins, self.kin)
+        shares = (*pasted, self.zoomed, self.absent, self.covered, self.smallest)
         if min(shares) < 0 or max(shares) > 1:
             raise TrainingError(f"received {self}; expected shares from 0 to 1")
 
@@ -66,7 +82,8 @@ class VideoClipSettings(ObjectClipSettings):
     """The same with STCN's numbers for video.
 
     Attributes:
-        near_share: share of the clips whose last two frames are at most ``near`` steps apart.
+        near_share: share of the frames after the second that are at most ``near`` steps from the
+            one before.
         near: those steps.
     """
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
+from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -14,44 +14,29 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from vcedge.training.deformation import (
-    Deformation,
-    MotionRange,
-    Placement,
-    Shape,
-    change_colour,
-    cut_shape,
-    draw_bend,
-    draw_colour,
-    draw_walk,
-    hide_behind,
-    paste_object,
-)
+from vcedge.training.camera import Camera
+from vcedge.training.deformation import Deformation, Placement, change_colour, draw_colour
 from vcedge.training.object_clip_settings import ObjectClipSettings, VideoClipSettings
 from vcedge.training.object_sources import MaskedVideo, Picture, Still
+from vcedge.training.pasting import Pasting, Scene, Shot
+from vcedge.training.placing import VOID, draw_moves, draw_object, draw_pixel, draw_zoom
 from vcedge_runtime.errors import TrainingError
-from vcedge_runtime.frames.colour import lab_from_bgr
+from vcedge_runtime.frames.colour import LAB, InputColour
 
 
 class ObjectClip(NamedTuple):
     """One clip, or a batch of B clips with a leading axis.
 
     Attributes:
-        lab: (T, 3, S, S) float32 normalised Lab.
-        ids: (T, S, S) uint8, 0 background, 1..K the objects; one may be missing from any frame.
+        images: (T, 3, S, S) float32 in the network's input colour.
+        ids: (T, S, S) uint8, 0 background, 1..K the objects; one may be missing from any frame; 255
+            where nothing is known.
         objects: () int64, K.
     """
 
-    lab: Tensor
+    images: Tensor
     ids: Tensor
     objects: Tensor
-
-
-class _Shot(NamedTuple):
-    """Frames of one source in the order of the clip: (H, W, 3) BGR and (H, W) ids, each uint8."""
-
-    images: Sequence[Picture]
-    ids: Sequence[Picture]
 
 
 class _View(NamedTuple):
@@ -67,26 +52,27 @@ class _View(NamedTuple):
     """
 
     source: int
-    shot: _Shot
+    shot: Shot
     main: int
     crops: list[Deformation]
     ids: list[Picture]
     shown: float
 
 
-class _Scene(NamedTuple):
-    """The clip in the making: (S, S, 3) BGR and (S, S) ids of each frame, changed in place."""
+class ClipPlan(NamedTuple):
+    """What the clips of a run are like, each number by the clip's index.
 
-    images: list[Picture]
-    ids: list[Picture]
+    Attributes:
+        size_at: side S of the crop.
+        objects_at: K.
+        frames_at: T.
+        colour: what the network takes.
+    """
 
-
-@dataclass(frozen=True)
-class _Spot:
-    """Where an object is in a picture: middle x, y, and square root of its area, in pixels."""
-
-    xy: NDArray[np.float64]
-    extent: float
+    size_at: Callable[[int], int]
+    objects_at: Callable[[int], int]
+    frames_at: Callable[[int], int]
+    colour: InputColour = LAB
 
 
 class ObjectClips(Dataset[ObjectClip]):
@@ -96,23 +82,16 @@ class ObjectClips(Dataset[ObjectClip]):
 
     Args:
         length: clips.
-        size_at: side S of a clip's crop by its index.
-        objects_at: K by the clip's index.
+        plan: what each is like.
         settings: how clips are drawn.
         seed: whole number.
     """
 
     def __init__(
-        self,
-        length: int,
-        size_at: Callable[[int], int],
-        objects_at: Callable[[int], int],
-        settings: ObjectClipSettings,
-        seed: int,
+        self, length: int, plan: ClipPlan, settings: ObjectClipSettings, seed: int
     ) -> None:
         self._length = length
-        self._size_at = size_at
-        self._objects_at = objects_at
+        self._plan = plan
         self._settings = settings
         self._seed = seed
 
@@ -120,33 +99,45 @@ class ObjectClips(Dataset[ObjectClip]):
         return self._length
 
     def __getitem__(self, index: int) -> ObjectClip:
-        rng = np.random.default_rng((self._seed, index))
-        wanted, size = self._objects_at(index), self._size_at(index)
+        rng, settings = np.random.default_rng((self._seed, index)), self._settings
+        wanted, size = self._plan.objects_at(index), self._plan.size_at(index)
         view = self._draw_view(rng, index, size)
-        scene, found = _cut_scene(view, wanted, self._settings.smallest)
-        labels = list(range(found + 1, wanted + 1))
-        labels = labels if rng.random() < self._settings.composite else []
-        if rng.random() < self._settings.distractor:
+        scene, found = _cut_scene(view, wanted, settings.smallest)
+        leaves = rng.random() < settings.absent
+        if leaves:
+            # Only what is pasted can be away from a frame; the scene's own objects distract.
+            found = 0
+            for ids in scene.ids:
+                ids[ids < VOID] = 0
+        composed = leaves or rng.random() < settings.composite
+        labels = list(range(found + 1, wanted + 1)) if composed else []
+        if rng.random() < settings.distractor:
             labels.append(0)
+        pasting = Pasting(rng, settings, scene)
         for label in labels:
-            copied = label == 0 and rng.random() < self._settings.copied
             shot, main = view.shot, view.main
-            if not copied:
+            copied = settings.copied if label == 0 else settings.twins
+            if rng.random() >= copied or (leaves and label == 1):
                 shot, main = self._draw_other(rng, index, view.source)
             if main:
-                self._paste(rng, scene, shot, main, label)
+                pasting.paste(shot, main, label, leaves=leaves and label > 0)
+        if rng.random() < settings.covered:
+            pasting.cover(*self._draw_other(rng, index, view.source))
         return self._finish(rng, scene, wanted)
 
     @abstractmethod
     def _count_sources(self) -> int: ...
 
     @abstractmethod
-    def _draw_shot(self, rng: np.random.Generator, index: int, source: int) -> _Shot:
+    def _draw_shot(self, rng: np.random.Generator, index: int, source: int) -> Shot:
         """Draw frames of a source."""
+
+    def _draw_source(self, rng: np.random.Generator) -> int:
+        return int(rng.integers(self._count_sources()))
 
     def _draw_view(self, rng: np.random.Generator, index: int, size: int) -> _View:
         """Draw a source, and frames and crops of it that show one of its objects."""
-        source = int(rng.integers(self._count_sources()))
+        source = self._draw_source(rng)
         best = self._try_view(rng, index, size, source)
         for _ in range(self._settings.attempts - 1):
             if best.shown >= 1:
@@ -157,7 +148,7 @@ class ObjectClips(Dataset[ObjectClip]):
 
     def _try_view(self, rng: np.random.Generator, index: int, size: int, source: int) -> _View:
         shot = self._draw_shot(rng, index, source)
-        main = _draw_object(rng, shot.ids[0])
+        main = draw_object(rng, shot.ids[0])
         crops = self._draw_crops(rng, shot, main, size)
         cut = [crop.cut_ids(ids) for crop, ids in zip(crops, shot.ids, strict=True)]
         shares = [float((ids == main).mean()) for ids in cut]
@@ -167,101 +158,92 @@ class ObjectClips(Dataset[ObjectClip]):
         return _View(source, shot, main, crops, cut, shown if main else 0.0)
 
     def _draw_crops(
-        self, rng: np.random.Generator, shot: _Shot, main: int, size: int
+        self, rng: np.random.Generator, shot: Shot, main: int, size: int
     ) -> list[Deformation]:
         """Draw crops that lie within the first frame if they can, around a pixel of the object."""
+        settings = self._settings
+        if main and rng.random() < settings.zoomed:
+            return draw_zoom(rng, shot.ids, main, size, settings.motion, settings.ratio)
         frame_wh = np.array(shot.ids[0].shape[::-1], np.float64)
-        side = frame_wh.min() * math.exp(rng.uniform(*np.log(self._settings.side)))
-        middle = _draw_pixel(rng, shot.ids[0], main) + rng.uniform(-0.4, 0.4, 2) * side
+        side = frame_wh.min() * math.exp(rng.uniform(*np.log(settings.side)))
+        middle = draw_pixel(rng, shot.ids[0], main) + rng.uniform(-0.4, 0.4, 2) * side
         play = np.maximum(frame_wh - side, 0) / 2
         centre = np.clip(middle, frame_wh / 2 - play, frame_wh / 2 + play)
         crop_xy = np.full(2, (size - 1) / 2)
         placement = Placement(centre, crop_xy, side / size, size, bool(rng.random() < 0.5))
-        return _draw_moves(rng, placement, self._settings.motion, len(shot.ids))
+        return draw_moves(rng, placement, settings.motion, len(shot.ids))
 
-    def _draw_other(self, rng: np.random.Generator, index: int, source: int) -> tuple[_Shot, int]:
+    def _draw_other(self, rng: np.random.Generator, index: int, source: int) -> tuple[Shot, int]:
         """Draw an object of another source; 0 where there is none."""
         count = self._count_sources()
         other = (source + int(rng.integers(1, max(count, 2)))) % count
         shot = self._draw_shot(rng, index, other)
-        return shot, _draw_object(rng, shot.ids[0]) if other != source else 0
+        return shot, draw_object(rng, shot.ids[0]) if other != source else 0
 
-    def _paste(
-        self, rng: np.random.Generator, scene: _Scene, shot: _Shot, main: int, label: int
-    ) -> None:
-        """Paste an object into the scene, where a place for it is found."""
-        settings = self._settings
-        behind = bool(rng.random() < settings.behind)
-        colour = draw_colour(rng, settings.colour)
-        for _ in range(settings.attempts):
-            placement = _draw_placement(rng, scene.ids[0], shot.ids[0], main)
-            moves = _draw_moves(rng, placement, settings.pasted_motion, len(shot.ids))
-            if self._fits(cut_shape(shot.ids[0] == main, moves[0]), scene.ids[0], behind):
-                break
-        else:
-            return
-        for at, move in enumerate(moves):
-            shape = cut_shape(shot.ids[at] == main, move)
-            if behind:
-                shape = hide_behind(shape, scene.ids[at])
-            if shape.alpha.any():
-                patch = change_colour(move.cut(shot.images[at], box=shape.box), colour)
-                paste_object(scene.images[at], scene.ids[at], patch, shape, label)
-
-    def _fits(self, shape: Shape, ids: Picture, behind: bool) -> bool:
-        """Tell whether a pasted object is seen in the first frame, and those there still are."""
-        least = self._settings.smallest * ids.size
-        solid, under = shape.alpha >= 0.5, ids[shape.box]
-        if behind:
-            return bool((solid & (under == 0)).sum() >= least)
-        for label in np.unique(under[solid & (under > 0)]):
-            whole = (ids == label).sum()
-            left = whole - (under[solid] == label).sum()
-            if left < max(0.4 * whole, least):
-                return False
-        return bool(solid.sum() >= least)
-
-    def _finish(self, rng: np.random.Generator, scene: _Scene, wanted: int) -> ObjectClip:
+    def _finish(self, rng: np.random.Generator, scene: Scene, wanted: int) -> ObjectClip:
         colour = draw_colour(rng, self._settings.colour)
-        labs = []
+        camera = Camera(rng, self._settings.camera)
+        found = []
         for image in scene.images:
             own = draw_colour(rng, self._settings.frame_colour)
-            labs.append(lab_from_bgr(change_colour(image, own @ colour)).transpose(2, 0, 1))
-        lab, ids = torch.from_numpy(np.stack(labs)), torch.from_numpy(np.stack(scene.ids))
-        return ObjectClip(lab, ids, torch.tensor(wanted))
+            seen = camera.take(change_colour(image, own @ colour))
+            found.append(self._plan.colour.convert(seen).transpose(2, 0, 1))
+        images, ids = torch.from_numpy(np.stack(found)), torch.from_numpy(np.stack(scene.ids))
+        return ObjectClip(images, ids, torch.tensor(wanted))
 
 
 class StillClips(ObjectClips):
-    """Each clip one still, moved and bent (STCN's stage 0)."""
+    """Each clip one still, moved and bent (STCN's stage 0).
+
+    Args:
+        stills: pictures with objects.
+        length: clips.
+        plan: what each is like.
+        settings: how clips are drawn.
+        seed: whole number.
+    """
 
     def __init__(
         self,
         stills: Sequence[Still],
         length: int,
-        size_at: Callable[[int], int],
-        objects_at: Callable[[int], int],
+        plan: ClipPlan,
         settings: ObjectClipSettings,
         seed: int,
     ) -> None:
-        super().__init__(length, size_at, objects_at, settings, seed)
+        super().__init__(length, plan, settings, seed)
         self._stills = stills
+        self._kin: dict[str, list[int]] = {}
+        for number, still in enumerate(stills):
+            self._kin.setdefault(still.kind, []).append(number)
 
     def _count_sources(self) -> int:
         return len(self._stills)
 
-    def _draw_shot(self, rng: np.random.Generator, index: int, source: int) -> _Shot:
-        still, frames = self._stills[source], self._settings.frames
-        return _Shot([still.image] * frames, [still.ids] * frames)
+    def _draw_shot(self, rng: np.random.Generator, index: int, source: int) -> Shot:
+        still, frames = self._stills[source], self._plan.frames_at(index)
+        return Shot([still.image] * frames, [still.ids] * frames)
+
+    def _draw_other(self, rng: np.random.Generator, index: int, source: int) -> tuple[Shot, int]:
+        """See ``ObjectClips``; a share of them is of the same kind."""
+        kin = self._kin[self._stills[source].kind]
+        if len(kin) < 2 or rng.random() >= self._settings.kin:
+            return super()._draw_other(rng, index, source)
+        other = int(rng.choice([number for number in kin if number != source]))
+        shot = self._draw_shot(rng, index, other)
+        return shot, draw_object(rng, shot.ids[0])
 
 
 class VideoClips(ObjectClips):
     """Each clip some frames of a video, forward or backward (STCN's main training).
 
+    Videos of one source share their weight: each is drawn as often as one over the square root of
+    their number says (our choice).
+
     Args:
         videos: videos with masks.
         length: clips.
-        size_at: side S of a clip's crop by its index.
-        objects_at: K by the clip's index.
+        plan: what each is like.
         gap_at: largest step between neighbouring frames by the clip's index.
         settings: how clips are drawn.
         seed: whole number.
@@ -271,36 +253,43 @@ class VideoClips(ObjectClips):
         self,
         videos: Sequence[MaskedVideo],
         length: int,
-        size_at: Callable[[int], int],
-        objects_at: Callable[[int], int],
+        plan: ClipPlan,
         gap_at: Callable[[int], int],
         settings: VideoClipSettings,
         seed: int,
     ) -> None:
-        super().__init__(length, size_at, objects_at, settings, seed)
+        super().__init__(length, plan, settings, seed)
         self._videos = videos
         self._gap_at = gap_at
         self._near, self._near_share = settings.near, settings.near_share
+        counts = Counter(video.source for video in videos)
+        weights = np.array([counts[video.source] ** -0.5 for video in videos])
+        self._weights = weights / weights.sum()
+
+    def _draw_source(self, rng: np.random.Generator) -> int:
+        return int(rng.choice(len(self._videos), p=self._weights))
 
     def _count_sources(self) -> int:
         return len(self._videos)
 
-    def _draw_shot(self, rng: np.random.Generator, index: int, source: int) -> _Shot:
+    def _draw_shot(self, rng: np.random.Generator, index: int, source: int) -> Shot:
         video = self._videos[source]
         picked = self._pick_frames(rng, index, len(video.frames)).tolist()
-        return _Shot([video.frames[at] for at in picked], [video.masks[at] for at in picked])
+        return Shot([video.frames[at] for at in picked], [video.masks[at] for at in picked])
 
     def _pick_frames(
         self, rng: np.random.Generator, index: int, available: int
     ) -> NDArray[np.int64]:
-        steps = rng.integers(1, self._gap_at(index) + 1, self._settings.frames - 1)
-        if len(steps) and rng.random() < self._near_share:
-            steps[-1] = rng.integers(1, min(self._near, self._gap_at(index)) + 1)
+        steps = rng.integers(1, self._gap_at(index) + 1, self._plan.frames_at(index) - 1)
+        near = rng.integers(1, min(self._near, self._gap_at(index)) + 1, len(steps))
+        # Of three frames, the last two.
+        chosen = (rng.random(len(steps)) < self._near_share) & (np.arange(len(steps)) > 0)
+        steps = np.where(chosen, near, steps)
         offsets = np.concatenate([[0], np.cumsum(steps)])
         if offsets[-1] >= available:
             offsets = np.round(offsets * (available - 1) / offsets[-1]).astype(np.int64)
         start = rng.integers(0, available - offsets[-1])
-        # Reversed after the steps are drawn, so that the near pair stays the last.
+        # Reversed after the steps are drawn, so that the first pair stays the one that may be far.
         backward = rng.random() < 0.5
         return np.asarray(start + (offsets[-1] - offsets if backward else offsets), np.int64)
 
@@ -333,69 +322,20 @@ class MixedClips(Dataset[ObjectClip]):
         return (self._other if chosen else self._main)[index]
 
 
-def _thin(ids: Picture) -> tuple[Picture, int]:
-    """Take every n-th pixel, enough to find objects."""
-    step = max(1, min(ids.shape) // 120)
-    return ids[::step, ::step], step
-
-
-def _draw_object(rng: np.random.Generator, ids: Picture) -> int:
-    """Draw one of a picture's objects; 0 where there is none."""
-    present = np.unique(_thin(ids)[0])
-    present = present[present > 0]
-    return int(rng.choice(present)) if len(present) else 0
-
-
-def _draw_pixel(rng: np.random.Generator, ids: Picture, main: int) -> NDArray[np.float64]:
-    thin, step = _thin(ids)
-    places = np.flatnonzero(thin == main)
-    y, x = divmod(int(rng.choice(places)), thin.shape[1])
-    return np.array([x, y], np.float64) * step
-
-
-def _find_spot(mask: NDArray[np.bool_], step: int = 1) -> _Spot:
-    y, x = np.nonzero(mask)
-    if not len(x):
-        middle = np.array(mask.shape[::-1]) / 2
-        return _Spot(middle * step, 0.2 * min(mask.shape) * step)
-    return _Spot(step * np.array([x.mean(), y.mean()]), step * math.sqrt(len(x)))
-
-
-def _draw_placement(rng: np.random.Generator, scene: Picture, ids: Picture, main: int) -> Placement:
-    """Draw where an object is pasted: half of the places near the first object, half anywhere."""
-    size = len(scene)
-    first = _find_spot(scene == 1)
-    thin, step = _thin(ids)
-    own = _find_spot(thin == main, step)
-    # Neither a speck nor larger than half of the crop's side.
-    extent = min(max(first.extent * rng.uniform(0.5, 1.5), 0.12 * size), 0.5 * size)
-    crop_xy = rng.uniform(0.1, 0.9, 2) * size
-    if rng.random() < 0.5:
-        angle, away = rng.uniform(0, 2 * math.pi), rng.uniform(0.4, 1.2) * first.extent
-        crop_xy = first.xy + away * np.array([math.cos(angle), math.sin(angle)])
-    return Placement(own.xy, crop_xy, own.extent / extent, size, bool(rng.random() < 0.5))
-
-
-def _draw_moves(
-    rng: np.random.Generator, placement: Placement, motion: MotionRange, frames: int
-) -> list[Deformation]:
-    walk = draw_walk(rng, motion, frames, placement.size)
-    return [placement.move(step, draw_bend(rng, motion, placement.size)) for step in walk]
-
-
-def _cut_scene(view: _View, wanted: int, smallest: float) -> tuple[_Scene, int]:
+def _cut_scene(view: _View, wanted: int, smallest: float) -> tuple[Scene, int]:
     """Cut the frames, the main object as 1 and ``wanted`` - 1 others, if the first shows them.
 
     Returns:
         The scene and how many objects it has.
     """
     counts = np.bincount(view.ids[0].ravel(), minlength=256)
-    counts[[0, view.main]] = 0
+    counts[[0, VOID, view.main]] = 0
     largest = np.argsort(-counts, kind="stable")[: wanted - 1]
     others = largest[counts[largest] >= smallest * view.ids[0].size]
     first, asked = view.ids[0], (view.main, *others.tolist())
     found = [label for label in asked if label > 0 and (first == label).any()]
     numbers = np.zeros(256, np.uint8)
+    numbers[VOID] = VOID
     numbers[found] = np.arange(1, len(found) + 1)
     images = [crop.cut(frame) for crop, frame in zip(view.crops, view.shot.images, strict=True)]
-    return _Scene(images, [numbers[ids] for ids in view.ids]), len(found)
+    return Scene(images, [numbers[ids] for ids in view.ids]), len(found)

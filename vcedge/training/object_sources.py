@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
-import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,12 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vcedge.training.corpus import find_videos, load_video
+from vcedge.training.placing import VOID
 from vcedge_runtime.errors import MaskError, TrainingError
+from vcedge_runtime.files import writing_whole
 from vcedge_runtime.video.palette import read_label_png
 
 Picture = NDArray[np.uint8]
 
-_VOID = 255
 _WHOLE, _REGIONS, _MERGED = "one object an id", "each region an object", "all ids one object"
 _KINDS = {
     "animal instances": _WHOLE,
@@ -43,12 +43,18 @@ class MaskedVideo:
     Attributes:
         name: the file's name without its suffix.
         frames: (T, H, W, 3) uint8 BGR, mapped from the cache file, read only.
-        masks: (T, H, W) uint8 object ids, 0 the background; likewise mapped.
+        masks: (T, H, W) uint8 object ids, 0 the background, 255 where nothing is known; likewise
+            mapped.
     """
 
     name: str
     frames: Picture
     masks: Picture
+
+    @property
+    def source(self) -> str:
+        """What several videos have in common: the name up to the first underscore."""
+        return self.name.partition("_")[0]
 
 
 @dataclass(frozen=True)
@@ -57,35 +63,50 @@ class Still:
 
     Attributes:
         name: the picture's file.
+        kind: what its manifest calls the kind of its mask.
         image: (H, W, 3) uint8 BGR, 0-255.
         ids: (H, W) uint8, 0 background, 1..N the usable objects.
     """
 
     name: str
+    kind: str
     image: Picture
     ids: Picture
 
 
 def load_masked_videos(
-    root: Path, cache: Path, short_side: int = 480, max_frames: int = 1000
+    root: Path,
+    cache: Path,
+    short_side: int = 480,
+    max_frames: int = 1000,
+    hold_out: Collection[str] = (),
 ) -> list[MaskedVideo]:
     """Load the videos of ``root/videos`` with their masks ``root/masks/NAME/00000.png`` and so on.
 
-    Masks are label images, or show one object in white on black; 255 among other ids is the void
-    of YouTube-VOS and becomes background.
+    Masks are label images, in which 255 is void, or show one object in white on black.
 
     Args:
         root: the folder.
         cache: where decoded videos and masks are kept.
         short_side: pixels to which larger videos are shrunk.
         max_frames: frames beyond which videos are cut off.
+        hold_out: names of videos that are left out.
 
     Raises:
         TrainingError: no video is there, or one cannot be decoded.
         TrainingError: a mask is missing, unreadable, or of another size than its video.
     """
+    sources = find_videos([root / "videos"])
+    unknown = sorted(set(hold_out) - {source.stem for source in sources})
+    if unknown:
+        raise TrainingError(
+            f"received {', '.join(unknown)} to hold out; expected names of videos of {root}; mend "
+            "the list"
+        )
     videos = []
-    for source in find_videos([root / "videos"]):
+    for source in sources:
+        if source.stem in hold_out:
+            continue
         video = load_video(source, cache, short_side, max_frames)
         if video is None:
             raise TrainingError(
@@ -116,13 +137,14 @@ def _load_masks(
         )
     stamps = [f"{path.resolve()}|{path.stat().st_mtime_ns}" for path in paths]
     stamp = "|".join([*stamps, f"{height}x{width}"])
+    # Of caches from before, 255 was background.
+    stamp += "|void"
     name = f"{folder.name[:40]}-{hashlib.sha256(stamp.encode()).hexdigest()[:16]}.masks.npy"
     target = cache / name
     if not target.exists():
         masks = np.stack([_read_mask(path, (height, width), short_side) for path in paths])
-        partial = target.with_suffix(f".{os.getpid()}.partial.npy")
-        np.save(partial, _name_objects(masks))
-        partial.replace(target)
+        with writing_whole(target) as place:
+            np.save(place, _name_objects(masks))
     mapped: NDArray[np.uint8] = np.load(target, mmap_mode="r")
     return mapped
 
@@ -149,9 +171,9 @@ def _read_labels(path: Path) -> NDArray[np.uint8]:
 
 
 def _name_objects(masks: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Make 255 the only object's id 1 where it is the only one, and background elsewhere."""
-    alone = not ((masks > 0) & (masks < _VOID)).any()
-    return np.where(masks == _VOID, np.uint8(alone), masks)
+    """Make 255 the only object's id 1 where it is the only one."""
+    alone = not ((masks > 0) & (masks < VOID)).any()
+    return np.minimum(masks, np.uint8(1)) if alone else masks
 
 
 def load_stills(root: Path) -> list[Still]:
@@ -204,7 +226,7 @@ def _read_still(root: Path, row: Mapping[str, str]) -> Still | None:
             f"{image.shape[1]}x{image.shape[0]}, as {name}; save it as large as its picture"
         )
     ids = _usable_objects(labels, _meaning(kind))
-    return Still(name, np.asarray(image, np.uint8), ids) if ids.any() else None
+    return Still(name, kind, np.asarray(image, np.uint8), ids) if ids.any() else None
 
 
 def _meaning(kind: str) -> str:

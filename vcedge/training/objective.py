@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import asdict
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -23,9 +25,11 @@ class Objective(nn.Module, ABC):
         network: what is trained and delivered.
         settings: the method's own, a dataclass of plain values.
         parts: the last loss's parts by name, detached scalars.
+        composition: what of the run-time part belongs to the method; see ``Weights``.
     """
 
     name: str
+    composition: Mapping[str, Any] = MappingProxyType({})
 
     def __init__(self, network: Network, settings: Any) -> None:
         super().__init__()
@@ -37,6 +41,11 @@ class Objective(nn.Module, ABC):
     def identity(self) -> dict[str, Any]:
         """What a run must share with its checkpoint, as plain values."""
         return {"method": self.name, **asdict(self.settings)}
+
+    @property
+    def groups(self) -> list[tuple[list[nn.Parameter], float]]:
+        """What is trained, in groups, each with its share of the learning rate."""
+        return [([p for p in self.parameters() if p.requires_grad], 1.0)]
 
     def forward(self, clips: Any, share: float, teacher: Any) -> Tensor:
         """Loss of a batch.

@@ -23,9 +23,7 @@ from vcedge.training.objective import Objective
 from vcedge.training.processes import Processes
 from vcedge.training.settings import RunSettings
 from vcedge_runtime.errors import TrainingError
-
-AVERAGE_DECAY = 0.995
-"""Of the moving average of the weights, which is what a run delivers (our choice)."""
+from vcedge_runtime.files import write_whole, writing_whole
 
 
 @dataclass(frozen=True)
@@ -102,10 +100,14 @@ class TrainingRun:
         # The stub lacks memory_format.
         self.objective = objective.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = AveragedModel(
-            objective.network, multi_avg_fn=get_ema_multi_avg_fn(AVERAGE_DECAY), use_buffers=True
+            objective.network,
+            multi_avg_fn=get_ema_multi_avg_fn(settings.average),
+            use_buffers=True,
         )
-        trained = [p for p in objective.parameters() if p.requires_grad]
-        self.optimiser = torch.optim.Adam(trained, lr=settings.learning_rate)
+        self._shares = [share for _, share in objective.groups]
+        self.optimiser = torch.optim.Adam(
+            [{"params": params} for params, _ in objective.groups], lr=settings.learning_rate
+        )
         self.step = 0
         self.seconds = 0.0
         self._corpus = corpus
@@ -126,7 +128,7 @@ class TrainingRun:
         assert isinstance(network, Network)
         return network
 
-    def start_from(self, network: Network) -> None:
+    def start_from(self, network: nn.Module) -> None:
         """Begin with weights that were trained before: all those that fit."""
         self.objective.network.take_weights(network)
         self.delivered.load_state_dict(self.objective.network.state_dict())
@@ -136,9 +138,8 @@ class TrainingRun:
         if not self.processes.first:
             return
         self._out.mkdir(parents=True, exist_ok=True)
-        partial = self.checkpoint_path.with_suffix(".partial")
-        torch.save({"settings": self._identity(), **self._state()}, partial)
-        partial.replace(self.checkpoint_path)
+        with writing_whole(self.checkpoint_path, synced=True) as place, place.open("wb") as file:
+            torch.save({"settings": self._identity(), **self._state()}, file)
 
     def resume(self) -> None:
         """Take up the run where its checkpoint stands.
@@ -148,8 +149,9 @@ class TrainingRun:
         """
         state = self._read_checkpoint()
         ours = self._identity()
-        # Before zoom was told apart by profile, checkpoints did not name it.
-        theirs = {"zoom": ClipSettings().zoom, **state["settings"]}
+        # A setting that checkpoints did not name yet was at its default.
+        former = {**asdict(RunSettings()), **asdict(type(self.objective.settings)())}
+        theirs = {"zoom": ClipSettings().zoom, **former, **state["settings"]}
         differing = sorted(k for k in ours if k != "workers" and theirs.get(k) != ours[k])
         if differing:
             raise TrainingError(
@@ -238,9 +240,7 @@ class TrainingRun:
         if not path.exists():
             return
         kept = [line for line in path.read_text().splitlines(True) if self._stands(line)]
-        partial = path.with_suffix(".partial")
-        partial.write_text("".join(kept))
-        partial.replace(path)
+        write_whole(path, "".join(kept).encode())
 
     def _stands(self, line: str) -> bool:
         try:
@@ -266,8 +266,9 @@ class TrainingRun:
         )
 
     def _optimise(self, clips: tuple[Tensor, ...]) -> float:
-        for group in self.optimiser.param_groups:
-            group["lr"] = self.settings.learning_rate * self.settings.learning_rate_share(self.step)
+        rate = self.settings.learning_rate * self.settings.learning_rate_share(self.step)
+        for group, part in zip(self.optimiser.param_groups, self._shares, strict=True):
+            group["lr"] = part * rate
         # What a step draws depends on its number alone, so that a resumed run draws the same.
         torch.manual_seed(self.settings.seed * 1_000_003 + self.step)
         share = self.step / self.settings.steps

@@ -21,11 +21,13 @@ class RunSettings:
     """One training run, whatever the method.
 
     Attributes:
-        profile: ``edge`` or ``paper``, ``srnet`` or ``srnet-edge``.
+        profile: ``edge`` or ``paper``, or one of ``SRNET_PROFILES``.
         steps: optimiser steps.
         batch: clips a step, of all processes together.
         sizes: crop sizes in pixels, one after the other, as (share of the run at its end, size).
-        learning_rate: Adam's, falling linearly to 2 % after a warm-up of 2 % of the steps.
+        learning_rate: Adam's, after a warm-up of 2 % of the steps.
+        falls_from: share of the run from which on the rate falls linearly, to 2 % at its end.
+        average: how much of the moving average of the weights stays at each step.
         seed: of weights and clips.
         workers: loader processes.
     """
@@ -37,6 +39,8 @@ class RunSettings:
     learning_rate: float = 1e-3
     seed: int = 0
     workers: int = 1
+    falls_from: float = 0.0
+    average: float = 0.995
 
     def __post_init__(self) -> None:
         if self.profile not in STRIDES:
@@ -57,6 +61,11 @@ class RunSettings:
                 "expected a learning rate above 0 and no negative workers, received "
                 f"{self.learning_rate}, {self.workers}"
             )
+        if not 0 <= self.falls_from < 1 or not 0 <= self.average < 1:
+            raise TrainingError(
+                "expected a rate that falls from a share below 1 on, and an average that keeps a "
+                f"share below 1, received {self.falls_from}, {self.average}"
+            )
         stride = STRIDES[self.profile]
         if any(size < stride or size % stride for _, size in self.sizes):
             raise TrainingError(f"crop sizes must be multiples of {stride}, received {self.sizes}")
@@ -68,7 +77,8 @@ class RunSettings:
     def learning_rate_share(self, step: int) -> float:
         """Factor on the learning rate at a step."""
         warm_up = max(1, self.steps // 50)
-        return min(1.0, (step + 1) / warm_up) * (1 - 0.98 * step / self.steps)
+        fallen = max(0.0, step / self.steps - self.falls_from) / (1 - self.falls_from)
+        return min(1.0, (step + 1) / warm_up) * (1 - 0.98 * fallen)
 
 
 def default_sizes(profile: str) -> tuple[tuple[float, int], ...]:

@@ -11,10 +11,11 @@ from torch.nn import functional
 from vcedge.models.aggregation import aggregate_logits, aggregate_softly
 from vcedge.models.memory_readout import read_memory
 from vcedge.models.prototypes import cover_cells, prototypes_from_sums, sum_features
+from vcedge.models.pyramid import Pyramid
 from vcedge.models.srnet import SRNET_PROFILES, Query, SRNet
-from vcedge.models.trunk import Pyramid
 from vcedge.training.object_clips import ObjectClip
 from vcedge.training.objective import Objective
+from vcedge.training.placing import VOID
 from vcedge.training.srnet_corpus import SRNetSettings
 from vcedge_runtime.propagation.prototypes import sine_positions
 
@@ -36,6 +37,14 @@ class SRNetObjective(Objective):
         if not self.settings.prototypes:
             self.network.prototypes.requires_grad_(False)
 
+    @property
+    def groups(self) -> list[tuple[list[nn.Parameter], float]]:
+        """The query encoder's trunk, which may be pretrained, apart from all else."""
+        trunk = list(self.network.query.trunk.parameters())
+        known = {id(parameter) for parameter in trunk}
+        rest = [p for p in self.parameters() if p.requires_grad and id(p) not in known]
+        return [(rest, 1.0), (trunk, self.settings.trunk_rate)]
+
     def train(self, mode: bool = True) -> SRNetObjective:
         """Enter training or evaluation; frozen statistics stay."""
         super().train(mode)
@@ -48,42 +57,48 @@ class SRNetObjective(Objective):
     def losses(self, clips: ObjectClip, share: float, teacher: SRNet) -> dict[str, Tensor]:
         """See ``Objective.losses``."""
         masks = split_objects(clips.ids, int(clips.objects.max()))
-        with torch.autocast(clips.lab.device.type, torch.bfloat16):
-            logits = self.unroll(clips.lab, masks[:, 0])
+        with torch.autocast(clips.images.device.type, torch.bfloat16):
+            logits = self.unroll(clips.images, masks[:, 0])
         scores = aggregate_logits(logits.float().flatten(0, 1))
         truth, targets = clips.ids[:, 1:].flatten(0, 1).long(), masks[:, 1:].flatten(0, 1)
         pixels = self.settings.share_of_pixels(share)
         losses = {"cross_entropy": bootstrapped_cross_entropy(scores, truth, pixels)}
+        shares = torch.softmax(scores, 1)[:, 1:] * (truth != VOID)[:, None]
         if self.settings.dice:
-            shares = torch.softmax(scores, 1)[:, 1:]
             losses["dice"] = self.settings.dice * dice_loss(shares, targets)
+        if self.settings.absence:
+            first = masks[:, :1].expand(-1, logits.shape[1], -1, -1, -1).flatten(0, 1)
+            losses["absence"] = self.settings.absence * absence_loss(shares, targets, first)
         return losses
 
-    def unroll(self, lab: Tensor, masks: Tensor) -> Tensor:
+    def unroll(self, images: Tensor, masks: Tensor) -> Tensor:
         """Segment a clip.
 
         Args:
-            lab: (B, T, 3, S, S) normalised Lab.
+            images: (B, T, 3, S, S) in the network's input colour.
             masks: (B, K, S, S) float32 of the first frame.
 
         Returns:
             (B, T - 1, K, S, S) logits of each object's own mask.
         """
-        batch, frames = lab.shape[:2]
-        queries = _split_frames(self.network.query(_channels_last(lab)), batch)
-        memory = [self._remember(lab[:, 0], queries[0], masks)]
+        batch, frames = images.shape[:2]
+        queries = _split_frames(self.network.query(_channels_last(images)), batch)
+        memory = [self._remember(images[:, 0], queries[0], masks)]
         found = []
         for frame in range(1, frames):
             logits = self._segment(queries[frame], memory)
             found.append(logits)
             if frame < frames - 1:
                 shares = aggregate_softly(logits.float())[:, 1:]
-                memory.append(self._remember(lab[:, frame], queries[frame], shares))
+                if len(memory) > 1 and float(torch.rand(())) < self.settings.skipped:
+                    del memory[-1]
+                memory.append(self._remember(images[:, frame], queries[frame], shares))
         return torch.stack(found, 1)
 
-    def _remember(self, lab: Tensor, query: Query, masks: Tensor) -> _Remembered:
+    def _remember(self, image: Tensor, query: Query, masks: Tensor) -> _Remembered:
         others = masks.sum(1, keepdim=True) - masks
-        values = self.network.value(lab, query.frame.f16, masks, others)
+        seen = {"image": image, **query.frame._asdict()}
+        values = self.network.value(seen, masks, others)
         objects = masks.shape[:2]
         sums, weights = sum_features(
             values.flatten(0, 1).float(), cover_cells(masks.flatten(0, 1)[:, None].float())
@@ -137,13 +152,13 @@ def bootstrapped_cross_entropy(scores: Tensor, truth: Tensor, share: float) -> T
 
     Args:
         scores: (B, K + 1, H, W) float32 log-odds, the background first.
-        truth: (B, H, W) int64, 0 to K.
+        truth: (B, H, W) int64, 0 to K; what is void costs nothing.
         share: of the pixels that count, above 0 up to 1.
 
     Returns:
         () float32.
     """
-    each = functional.cross_entropy(scores, truth, reduction="none").flatten(1)
+    each = functional.cross_entropy(scores, truth, reduction="none", ignore_index=VOID).flatten(1)
     count = max(1, round(share * each.shape[1]))
     return torch.topk(each, count, dim=1, sorted=False).values.mean()
 
@@ -167,6 +182,26 @@ def dice_loss(shares: Tensor, targets: Tensor) -> Tensor:
     return losses[area > 0].sum() / (area > 0).sum().clamp_min(1)
 
 
+def absence_loss(shares: Tensor, targets: Tensor, first: Tensor) -> Tensor:
+    """How much is seen of objects that are not there, averaged over those (our choice).
+
+    What is seen counts beside the area that the object had when it was shown: as much of it costs a
+    half, and any trace a little.
+
+    Args:
+        shares: (B, K, H, W) float32, 0 to 1.
+        targets: (B, K, H, W) float32, 0 or 1.
+        first: (B, K, H, W) float32 mask of each object in its clip's first frame; what that does
+            not show is not asked for.
+
+    Returns:
+        () float32.
+    """
+    seen, shown = shares.sum((2, 3)), first.sum((2, 3))
+    away = (targets.sum((2, 3)) == 0) & (shown > 0)
+    return (seen / (seen + shown + 1))[away].sum() / away.sum().clamp_min(1)
+
+
 def _read(query: Query, keys: list[Tensor], values: list[Tensor]) -> Tensor:
     """Read T frames, (B, Ck, h, w) keys and (B, K, Cv, h, w) values, to (B, K, Cv, h, w)."""
     objects, channels, height, width = values[0].shape[1:]
@@ -184,5 +219,5 @@ def _split_frames(queries: Query, batch: int) -> list[Query]:
     return [Query(k, c, Pyramid(*frame)) for k, c, frame in zip(key, content, finer, strict=True)]
 
 
-def _channels_last(lab: Tensor) -> Tensor:
-    return lab.flatten(0, 1).contiguous(memory_format=torch.channels_last)
+def _channels_last(images: Tensor) -> Tensor:
+    return images.flatten(0, 1).contiguous(memory_format=torch.channels_last)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Protocol
 
-from vcedge_runtime.buffers import Buffer
+from vcedge_runtime.buffers import Buffer, HostArray, host_arrays
 from vcedge_runtime.model.spec import GraphSpec
 
 
@@ -26,3 +26,55 @@ class Engine(Protocol):
 
     def close(self) -> None:
         """Release what the back-end holds."""
+
+
+class ForwardingEngine:
+    """An engine that runs another; what it does besides is its subclass's.
+
+    Args:
+        engine: what runs; closed with this one.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    @property
+    def spec(self) -> GraphSpec:
+        """Names, dtypes and shapes of the graph."""
+        return self._engine.spec
+
+    def run(self, inputs: Mapping[str, Buffer], out: Mapping[str, Buffer]) -> None:
+        """Run once; see ``Engine.run``."""
+        self._engine.run(inputs, out)
+
+    def close(self) -> None:
+        """Release what the engine holds."""
+        self._engine.close()
+
+
+class HostEngine:
+    """A graph that its subclass computes from the host's arrays.
+
+    Args:
+        spec: of the graph.
+    """
+
+    def __init__(self, spec: GraphSpec) -> None:
+        self._spec = spec
+
+    @property
+    def spec(self) -> GraphSpec:
+        """Names, dtypes and shapes of the graph."""
+        return self._spec
+
+    def run(self, inputs: Mapping[str, Buffer], out: Mapping[str, Buffer]) -> None:
+        """Run once; see ``Engine.run``."""
+        self._spec.check_arrays({**inputs, **out})
+        name = self._spec.name
+        self._compute(host_arrays(name, inputs), host_arrays(name, out))
+
+    def close(self) -> None:
+        """Hold nothing."""
+
+    def _compute(self, inputs: Mapping[str, HostArray], out: Mapping[str, HostArray]) -> None:
+        raise NotImplementedError

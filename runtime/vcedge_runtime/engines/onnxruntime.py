@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,6 +11,7 @@ from vcedge_runtime.buffers import Buffer, host_arrays
 from vcedge_runtime.engines.cudart import Cuda
 from vcedge_runtime.engines.staging import Staging
 from vcedge_runtime.errors import EngineError, MissingExtraError
+from vcedge_runtime.installing import how_to_install
 from vcedge_runtime.model.bundle import Bundle
 from vcedge_runtime.model.spec import GraphSpec
 
@@ -172,12 +174,12 @@ def require_provider(provider: str) -> None:
         import onnxruntime
     except ImportError as exc:
         raise MissingExtraError(
-            'ONNX Runtime is not installed; run: pip install "vcedge[cpu]"'
+            f"ONNX Runtime is not installed; run: {how_to_install('cpu')}"
         ) from exc
     if provider not in onnxruntime.get_available_providers():
         raise MissingExtraError(
             f"ONNX Runtime {onnxruntime.__version__} has no {provider}; run: "
-            'pip uninstall -y onnxruntime && pip install "vcedge[gpu]"'
+            f"pip uninstall -y onnxruntime && {how_to_install('gpu')}"
         )
 
 
@@ -210,3 +212,11 @@ def _options(cuda: Cuda | None, *, cuda_graphs: bool) -> dict[str, str]:
         "user_compute_stream": str(cuda.stream),
         "enable_cuda_graph": str(int(cuda_graphs)),
     }
+
+
+def cuda_of_onnxruntime() -> int | None:
+    """CUDA's generation that ONNX Runtime was built with; None where it does not say so."""
+    import onnxruntime
+
+    told = re.match(r"\d+", str(getattr(onnxruntime, "cuda_version", "") or ""))
+    return int(told[0]) if told else None

@@ -5,17 +5,37 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from vcedge_runtime.errors import OutputError
+from vcedge_runtime.files import unwritable, write_whole
 from vcedge_runtime.model.bundle import Bundle
 
 Facts = Mapping[str, Any]
 """Everything that can make a plan wrong, as plain JSON values: the graph's sha256, TensorRT's
 version, the compute capability, precision, sizes and flags."""
+
+
+class Span(NamedTuple):
+    """How far a length of a graph differs from run to run.
+
+    Attributes:
+        least: the shortest.
+        usual: where the engine shall be fastest.
+        most: the longest.
+    """
+
+    least: int
+    usual: int
+    most: int
+
+
+Lengths = Mapping[str, int]
+"""Every named length of one run of a graph."""
+FindSpans = Callable[[Lengths], Mapping[str, Span]]
+"""From the lengths of a first run to those that are not the same in each; others may be named."""
 
 
 @dataclass(frozen=True)
@@ -95,12 +115,8 @@ class PlanCache:
         """
         path, beside = self._paths(graph, facts)
         told = {"facts": dict(facts), "sha256": hashlib.sha256(plan).hexdigest(), **findings}
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            _write_whole(path, plan)
-            _write_whole(beside, (json.dumps(told, indent=1) + "\n").encode())
-        except OSError as exc:
-            raise OutputError(f"the engine {path} cannot be written: {exc}") from exc
+        self.keep(path.name, plan)
+        self.keep(beside.name, (json.dumps(told, indent=1) + "\n").encode())
         return path
 
     def read(self, name: str) -> bytes:
@@ -118,9 +134,9 @@ class PlanCache:
         """
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            _write_whole(self.folder / name, content)
         except OSError as exc:
-            raise OutputError(f"{self.folder / name} cannot be written: {exc}") from exc
+            raise unwritable(self.folder, exc) from exc
+        write_whole(self.folder / name, content, synced=True)
 
     def _paths(self, graph: str, facts: Facts) -> tuple[Path, Path]:
         text = json.dumps(facts, sort_keys=True)
@@ -156,9 +172,3 @@ def _read_facts(path: Path) -> dict[str, Any] | None:
     except (OSError, ValueError):
         return None
     return value if isinstance(value, dict) else None
-
-
-def _write_whole(path: Path, content: bytes) -> None:
-    partial = path.with_name(path.name + ".partial")
-    partial.write_bytes(content)
-    partial.replace(path)

@@ -10,6 +10,9 @@ import numpy as np
 from vcedge_runtime.buffers import Buffer, Device, DeviceArray
 from vcedge_runtime.errors import EngineError
 
+LEAST_BYTES = 4096
+"""Of an array's memory (our choice): small ones grow, as lists of slots do, without moving."""
+
 
 class Staging:
     """Device memory for arrays of one graph; it grows with the largest of each name.
@@ -65,5 +68,7 @@ class Staging:
             return array.pointer
         if name not in self._held or self._held[name].nbytes < array.nbytes:
             self._held.pop(name, None)
-            self._held[name] = DeviceArray(self._device, (max(1, array.nbytes),), np.uint8)
+            self._held[name] = DeviceArray(
+                self._device, (max(LEAST_BYTES, array.nbytes),), np.uint8
+            )
         return self._held[name].pointer

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Callable, Iterable, Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,37 +13,37 @@ from vcedge_runtime.buffers import Buffer
 from vcedge_runtime.engines.cudart import Cuda
 from vcedge_runtime.engines.plans import (
     BuildProgress,
+    FindSpans,
     Found,
+    Lengths,
     PlanCache,
     choose_folder,
     ignore_progress,
 )
 from vcedge_runtime.engines.tensorrt_build import (
+    LOG,
     BuildSettings,
-    Log,
-    Ranges,
+    Spans,
     build_plan,
+    fix_sizes,
     timings_name,
 )
 from vcedge_runtime.engines.tensorrt_plan import LoadedPlan, PlanError
 from vcedge_runtime.errors import EngineError, OutputError
 from vcedge_runtime.model.bundle import Bundle, GraphFile
 from vcedge_runtime.model.spec import GraphSpec, bind_lengths
-from vcedge_runtime.predictors.ranges import GROWING, find_ranges
-
-Lengths = Mapping[str, int]
 
 
 class TensorRTEngine:
     """One graph, whose engine is built or found when it first runs.
 
-    Lengths that may differ from run to run have ranges; all others are those of the first run. A
+    Lengths that may differ from run to run have spans; all others are those of the first run. A
     length beyond makes another engine.
 
     Args:
         path: the ONNX file.
         graph: what it must be.
-        ranges: of named lengths, the least and the most.
+        spans: of the lengths that differ from run to run, by those of the first.
         cuda: the device, of which the engine is one more user.
         cache: where engines are kept.
         settings: of the build.
@@ -56,7 +55,7 @@ class TensorRTEngine:
         self,
         path: Path,
         graph: GraphFile,
-        ranges: Callable[[Lengths], Ranges],
+        spans: FindSpans,
         cuda: Cuda,
         cache: PlanCache,
         *,
@@ -66,7 +65,7 @@ class TensorRTEngine:
     ) -> None:
         self._path = path
         self._graph = graph
-        self._ranges = ranges
+        self._spans = spans
         self._cuda = cuda.share()
         self._cache = cache
         self._settings = settings or BuildSettings()
@@ -117,15 +116,15 @@ class TensorRTEngine:
 
     def _open(self, lengths: Lengths) -> None:
         self._unload()
-        ranges = {name: found for name, found in self._ranges(lengths).items() if name in lengths}
-        sizes = {name: ranges.get(name, (length, length)) for name, length in lengths.items()}
-        logger = Log()
-        trt.init_libnvinfer_plugins(logger, "")
+        sizes = fix_sizes(lengths, self._spans)
+        # What was said before is of other graphs.
+        LOG.take()
+        trt.init_libnvinfer_plugins(LOG, "")
         facts = self._facts(sizes)
         found = self._cache.find(self.spec.name, facts)
         if found.plan is not None:
             try:
-                self._loaded = self._load(found.plan, sizes, logger)
+                self._loaded = self._load(found.plan, sizes)
                 return
             except PlanError as exc:
                 found = Found(None, str(exc))
@@ -134,13 +133,11 @@ class TensorRTEngine:
             self._path,
             self.spec,
             sizes,
-            {name: sizes[name][1] if name in GROWING else lengths[name] for name in sizes},
             self._settings,
             self._cache,
-            logger,
             self._on_progress,
         )
-        self._loaded = self._load(built.plan, sizes, logger)
+        self._loaded = self._load(built.plan, sizes)
         layers = self._loaded.count_layers()
         try:
             path = self._cache.store(self.spec.name, facts, built.plan, {"layers": layers})
@@ -150,13 +147,11 @@ class TensorRTEngine:
             self._tell(f"WARNING: {exc}; it will be built again")
         self._check_precision(layers)
 
-    def _load(self, plan: bytes, sizes: Ranges, logger: Log) -> LoadedPlan:
+    def _load(self, plan: bytes, sizes: Spans) -> LoadedPlan:
         records = self._settings.cuda_graphs
-        return LoadedPlan(
-            self.spec, plan, sizes, self._cuda, logger, records=records, tell=self._tell
-        )
+        return LoadedPlan(self.spec, plan, sizes, self._cuda, records=records, tell=self._tell)
 
-    def _facts(self, sizes: Ranges) -> dict[str, Any]:
+    def _facts(self, sizes: Spans) -> dict[str, Any]:
         return {
             "graph": self._graph.sha256,
             "precision": self._graph.precision,
@@ -182,6 +177,7 @@ def engines_from_bundle(
     bundle: Bundle,
     names: Iterable[str],
     cuda: Cuda,
+    spans: FindSpans,
     *,
     settings: BuildSettings | None = None,
     tell: Callable[[str], None] = lambda text: None,
@@ -196,6 +192,7 @@ def engines_from_bundle(
         bundle: whose graphs.
         names: which of them.
         cuda: the device, of which each engine is one more user.
+        spans: of their lengths that differ from run to run.
         settings: of the builds.
         tell: told in words what takes long.
         on_progress: told how far a build is.
@@ -205,7 +202,7 @@ def engines_from_bundle(
         name: TensorRTEngine(
             bundle.path_of(name),
             bundle.graphs[name],
-            partial(find_ranges, bundle.composition),
+            spans,
             cuda,
             cache,
             settings=settings,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -9,12 +10,12 @@ from typing import Any
 
 import tensorrt as trt
 
-from vcedge_runtime.engines.plans import BuildProgress, PlanCache
+from vcedge_runtime.engines.plans import BuildProgress, FindSpans, Lengths, PlanCache, Span
 from vcedge_runtime.errors import EngineError
 from vcedge_runtime.model.spec import GraphSpec, TensorSpec
 
-Ranges = Mapping[str, tuple[int, int]]
-"""The least and the most of named lengths."""
+Spans = Mapping[str, Span]
+"""Of every named length of a graph."""
 
 
 @dataclass(frozen=True)
@@ -41,21 +42,26 @@ class BuildSettings:
 
 
 class Log(trt.ILogger):  # type: ignore[misc]
-    """Keeps TensorRT's errors."""
+    """Keeps TensorRT's last errors."""
 
     def __init__(self) -> None:
         super().__init__()
-        self._lines: list[str] = []
+        self._lines = deque[str](maxlen=3)
 
-    @property
-    def said(self) -> str:
-        """The last errors, in one line."""
-        return "; ".join(" ".join(line.split()) for line in self._lines[-3:]) or "it says no more"
+    def take(self) -> str:
+        """The last errors since this was called, in one line."""
+        lines = [" ".join(line.split()) for line in self._lines]
+        self._lines.clear()
+        return "; ".join(lines) or "it says no more"
 
     def log(self, severity: trt.ILogger.Severity, msg: str) -> None:
         """Take a message."""
         if severity in (trt.ILogger.Severity.INTERNAL_ERROR, trt.ILogger.Severity.ERROR):
             self._lines.append(msg)
+
+
+LOG = Log()
+"""The one of the process: TensorRT keeps the first that it is given, and tells no other."""
 
 
 class Monitor(trt.IProgressMonitor):  # type: ignore[misc]
@@ -106,11 +112,9 @@ class Built:
 def build_plan(
     path: Path,
     spec: GraphSpec,
-    sizes: Ranges,
-    usual: Mapping[str, int],
+    sizes: Spans,
     settings: BuildSettings,
     cache: PlanCache,
-    logger: Log,
     on_progress: Callable[[BuildProgress], None],
 ) -> Built:
     """Build an engine; nothing is written.
@@ -118,20 +122,18 @@ def build_plan(
     Args:
         path: the ONNX file.
         spec: of the graph.
-        sizes: of every named length, the least and the most.
-        usual: of every named length, where the engine shall be fastest.
+        sizes: of every named length.
         settings: of the build.
         cache: where timings of former builds are kept.
-        logger: takes TensorRT's messages.
         on_progress: told how far it is.
 
     Raises:
         EngineError: TensorRT cannot parse or build it.
         BaseException: what ``on_progress`` raised, Ctrl-C among it.
     """
-    builder = trt.Builder(logger)
+    builder = trt.Builder(LOG)
     network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
-    parser = trt.OnnxParser(network, logger)
+    parser = trt.OnnxParser(network, LOG)
     if not parser.parse(path.read_bytes()):
         found = [parser.get_error(index) for index in range(parser.num_errors)]
         told = "; ".join(f"{e.node_operator()} {e.node_name()}: {e.desc()}" for e in found)
@@ -147,9 +149,8 @@ def build_plan(
     config.progress_monitor = monitor
     profile = builder.create_optimization_profile()
     for tensor in spec.inputs:
-        least, most = (shape_at(tensor, sizes, end) for end in (0, 1))
-        best = tuple(usual[dim] if isinstance(dim, str) else dim for dim in tensor.shape)
-        profile.set_shape(tensor.name, least, best, most)
+        least, usual, most = (shape_at(tensor, sizes, end) for end in range(3))
+        profile.set_shape(tensor.name, least, usual, most)
     config.add_optimization_profile(profile)
     known = config.create_timing_cache(cache.read(timings_name()))
     # Those of another device, or a damaged file, are no reason to stop.
@@ -160,7 +161,7 @@ def build_plan(
         raise monitor.stopped
     if plan is None:
         raise EngineError(
-            f"TensorRT {trt.__version__} cannot build {spec.name}: {logger.said}; a lower "
+            f"TensorRT {trt.__version__} cannot build {spec.name}: {LOG.take()}; a lower "
             "--size or workspace needs less memory"
         )
     timings = config.get_timing_cache()
@@ -172,6 +173,17 @@ def timings_name() -> str:
     return f"timing.{trt.__version__}.cache"
 
 
-def shape_at(tensor: TensorSpec, sizes: Ranges, end: int) -> tuple[int, ...]:
-    """Shape of a tensor at the least (0) or the most (1) of its lengths."""
+def fix_sizes(lengths: Lengths, spans: FindSpans) -> dict[str, Span]:
+    """The span of every named length of a graph; those that have none are the same in each run.
+
+    Args:
+        lengths: of the first run.
+        spans: of those that differ.
+    """
+    found = spans(lengths)
+    return {name: found.get(name, Span(*3 * (length,))) for name, length in lengths.items()}
+
+
+def shape_at(tensor: TensorSpec, sizes: Spans, end: int) -> tuple[int, ...]:
+    """Shape of a tensor at the least (0), the usual (1) or the most (2) of its lengths."""
     return tuple(sizes[dim][end] if isinstance(dim, str) else dim for dim in tensor.shape)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import weakref
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Collection, Mapping
 from functools import partial
@@ -13,19 +14,20 @@ import tensorrt as trt
 from vcedge_runtime.buffers import Buffer, DeviceArray
 from vcedge_runtime.engines.cudart import Cuda
 from vcedge_runtime.engines.staging import Staging
-from vcedge_runtime.engines.tensorrt_build import Log, Ranges
+from vcedge_runtime.engines.tensorrt_build import LOG, Spans
 from vcedge_runtime.errors import EngineError
 from vcedge_runtime.model.spec import GraphSpec
 
 DTYPES = {trt.float32: "float32", trt.int64: "int64"}
 """What a graph's inputs and outputs may be."""
 WARM_UP = 2
-"""Runs of the same shapes before they have a context of their own, and are recorded there."""
-RECORDINGS = 16
-"""Most sets of shapes that are known at a time (our choice); the one that is longest ago goes."""
+"""Runs of a kind before they have a context of their own, and are recorded there."""
+KINDS = 16
+"""Most kinds of runs that are known at a time (our choice); the one that is longest ago goes."""
 PRECISION_NAMES = {"fp16": ("FP16", "HALF"), "int8": ("INT8",), "fp32": ("FP32", "FLOAT")}
 """What TensorRT's inspector calls a precision, in its versions' words."""
-Shapes = tuple[tuple[int, ...], ...]
+Kind = tuple[tuple[tuple[int, ...], int | None], ...]
+"""Of each tensor of a run, its shape, and where it lies; None where that may be elsewhere next."""
 
 
 class PlanError(EngineError):
@@ -35,16 +37,16 @@ class PlanError(EngineError):
 class LoadedPlan:
     """A plan, and the contexts that run it; all of them share one scratch memory.
 
-    Shapes that come again have a context of their own, which never sees others, and one CUDA graph.
-    Arrays that are in the same place in every run are bound where they lie; others, such as the
-    slot that a key is written to, are copied within the device to and from one place.
+    Runs that come again, of the same shapes and whole arrays, have a context of their own, which
+    never sees others, and one CUDA graph. Whole arrays are bound where they lie. Parts of larger
+    ones, such as the slot that a key is written to, are copied within the device to and from one
+    place: which part it is changes from frame to frame.
 
     Args:
         spec: of the graph.
         plan: as TensorRT wrote it.
-        sizes: named lengths, the least and the most.
+        sizes: of every named length.
         cuda: the device.
-        logger: keeps TensorRT's errors.
         records: whether runs are recorded.
         tell: told once if they cannot be.
 
@@ -57,9 +59,8 @@ class LoadedPlan:
         self,
         spec: GraphSpec,
         plan: bytes,
-        sizes: Ranges,
+        sizes: Spans,
         cuda: Cuda,
-        logger: Log,
         *,
         records: bool,
         tell: Callable[[str], None],
@@ -67,26 +68,25 @@ class LoadedPlan:
         self._spec = spec
         self._sizes = sizes
         self._cuda = cuda
-        self._logger = logger
         self._records = records
         self._tell = tell
-        self._runtime = trt.Runtime(logger)
+        self._runtime = trt.Runtime(LOG)
         engine = self._runtime.deserialize_cuda_engine(plan)
         if engine is None:
             raise PlanError(
-                f"TensorRT {trt.__version__} cannot load the engine of {spec.name}: {logger.said}"
+                f"TensorRT {trt.__version__} cannot load the engine of {spec.name}: {LOG.take()}"
             )
         self._engine = engine
         self._check_tensors()
         self._staging = Staging(cuda)
         self._scratch = DeviceArray(cuda, (max(1, engine.device_memory_size_v2),), "uint8")
         self._wandering = self._make_context()
-        self._habits: OrderedDict[Shapes, _Habit] = OrderedDict()
+        self._habits: OrderedDict[Kind, _Habit] = OrderedDict()
 
     def holds(self, lengths: Mapping[str, int]) -> bool:
         """Whether every length is within what was built."""
-        ends = ((self._sizes[name], length) for name, length in lengths.items())
-        return all(least <= length <= most for (least, most), length in ends)
+        spans = ((self._sizes[name], length) for name, length in lengths.items())
+        return all(span.least <= length <= span.most for span, length in spans)
 
     def run(self, inputs: Mapping[str, Buffer], out: Mapping[str, Buffer]) -> None:
         """Run, and wait; the host's arrays are copied in and out.
@@ -95,9 +95,8 @@ class LoadedPlan:
             EngineError: TensorRT or CUDA failed.
         """
         with self._staging.placed(inputs, out) as places:
-            habit = self._observe(tuple(a.shape for a in inputs.values()), places)
-            recording = habit and self._recording_of(habit, inputs, out, places)
-            if recording:
+            recording = self._recording_of(inputs, out, places) if self._records else None
+            if recording is not None:
                 recording.run(places)
             else:
                 self._bind(self._wandering, inputs, out, places)
@@ -121,30 +120,35 @@ class LoadedPlan:
         self._staging.close()
         del self._wandering, self._scratch
 
-    def _observe(self, shapes: Shapes, places: Mapping[str, int]) -> _Habit | None:
-        """Note a run; what is known of such runs where they are recorded at all."""
-        if not self._records:
-            return None
-        habit = self._habits.setdefault(shapes, _Habit())
-        self._habits.move_to_end(shapes)
-        if len(self._habits) > RECORDINGS:
+    def _observe(self, arrays: Mapping[str, Buffer], places: Mapping[str, int]) -> _Habit:
+        """Note a run; what is known of such runs."""
+        parts = {n for n, a in arrays.items() if isinstance(a, DeviceArray) and a.is_part}
+        names = [tensor.name for tensor in self._spec.tensors]
+        kind = tuple((arrays[n].shape, None if n in parts else places[n]) for n in names)
+        if kind not in self._habits:
+            # Those of another video, say, whose arrays are gone.
+            for dead in [k for k, habit in self._habits.items() if habit.is_over]:
+                self._habits.pop(dead).forget()
+            self._habits[kind] = _Habit({n: a for n, a in arrays.items() if n not in parts}, parts)
+        self._habits.move_to_end(kind)
+        if len(self._habits) > KINDS:
             self._habits.popitem(last=False)[1].forget()
-        habit.note(places)
-        return habit
+        self._habits[kind].runs += 1
+        return self._habits[kind]
 
     def _recording_of(
         self,
-        habit: _Habit,
         inputs: Mapping[str, Buffer],
         out: Mapping[str, Buffer],
         places: Mapping[str, int],
     ) -> _Recording | None:
+        arrays = {**inputs, **out}
+        habit = self._observe(arrays, places)
         if habit.recording is None and habit.runs > WARM_UP:
-            arrays = {**inputs, **out}
             try:
                 homes = {
                     name: DeviceArray(self._cuda, arrays[name].shape, arrays[name].dtype)
-                    for name in habit.moving
+                    for name in habit.parts
                 }
                 bound = {**places, **{name: home.pointer for name, home in homes.items()}}
                 context = self._make_context()
@@ -166,7 +170,7 @@ class LoadedPlan:
         if context is None:
             raise EngineError(
                 f"TensorRT {trt.__version__} cannot run the engine of {self._spec.name}: "
-                f"{self._logger.said}"
+                f"{LOG.take()}"
             )
         context.set_device_memory(self._scratch.pointer, self._scratch.nbytes)
         return context
@@ -181,12 +185,11 @@ class LoadedPlan:
         for name, array in inputs.items():
             if not context.set_input_shape(name, array.shape):
                 raise EngineError(
-                    f"TensorRT refuses {name}{array.shape} for {self._spec.name}: "
-                    f"{self._logger.said}"
+                    f"TensorRT refuses {name}{array.shape} for {self._spec.name}: {LOG.take()}"
                 )
         for name, place in places.items():
             if not context.set_tensor_address(name, place):
-                raise EngineError(f"TensorRT takes no address for {name}: {self._logger.said}")
+                raise EngineError(f"TensorRT takes no address for {name}: {LOG.take()}")
         for name, array in out.items():
             shape = tuple(context.get_tensor_shape(name))
             if shape != array.shape:
@@ -197,7 +200,7 @@ class LoadedPlan:
 
     def _queue(self, context: trt.IExecutionContext) -> None:
         if not context.execute_async_v3(self._cuda.stream):
-            raise EngineError(f"TensorRT failed in graph {self._spec.name}: {self._logger.said}")
+            raise EngineError(f"TensorRT failed in graph {self._spec.name}: {LOG.take()}")
 
     def _check_tensors(self) -> None:
         """Refuse an engine whose tensors are not the spec's."""
@@ -274,38 +277,35 @@ class _Recording:
 
 
 class _Habit:
-    """What is known of the runs at one set of shapes.
+    """What is known of the runs of one kind.
+
+    Args:
+        whole: the arrays that are in the same place in each of them.
+        parts: names of the others.
 
     Attributes:
-        runs: how many there were since something else than ``moving`` moved.
-        moving: tensors that have not been in one place.
+        runs: how many there were.
+        parts: as given.
         recording: made of them.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, whole: Mapping[str, Buffer], parts: Collection[str]) -> None:
         self.runs = 0
-        self.moving: set[str] = set()
+        self.parts = parts
         self.recording: _Recording | None = None
-        self._places: dict[str, int] = {}
+        on_device = [array for array in whole.values() if isinstance(array, DeviceArray)]
+        self._memories = [weakref.ref(array.memory) for array in on_device]
 
-    def note(self, places: Mapping[str, int]) -> None:
-        """Note where the tensors of a run are."""
-        known = self._places.items()
-        moved = {name for name, place in known if places[name] != place} - self.moving
-        if moved and self.recording is not None:
-            # Another video, say: what moves is learned anew.
-            self.forget()
-            moved = set()
-        self.moving |= moved
-        self._places = dict(places)
-        self.runs += 1
+    @property
+    def is_over(self) -> bool:
+        """Whether there is no such run any more: an array of it is gone."""
+        return any(memory() is None for memory in self._memories)
 
     def forget(self) -> None:
-        """Give the recording back, and learn from the beginning."""
+        """Give the recording back."""
         if self.recording is not None:
             self.recording.close()
         self.recording = None
-        self.runs, self.moving, self._places = 0, set(), {}
 
 
 def _precision_of(layer: Any) -> str:

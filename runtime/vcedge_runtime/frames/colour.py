@@ -2,22 +2,63 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Annotated
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from vcedge_runtime.settings import Bounds, check_settings
+
+SPACES = ("lab", "rgb")
+"""What colours are written in: CIE Lab, L 0-100 and a, b about -127 to 127; or RGB, each 0-255."""
+Mean = Annotated[float, Bounds(-1000, 1000)]
+Scale = Annotated[float, Bounds(0.01, 1000)]
+
+
+@dataclass(frozen=True)
+class InputColour:
+    """What an encoder takes of a colour: (c - mean) / scale of each channel c.
+
+    Attributes:
+        space: one of ``SPACES``.
+        mean: of each channel, -1000 to 1000.
+        scale: of each channel, 0.01 to 1000.
+    """
+
+    space: Annotated[str, SPACES] = "lab"
+    mean: tuple[Mean, Mean, Mean] = (50.0, 0.0, 0.0)
+    scale: tuple[Scale, Scale, Scale] = (50.0, 127.0, 127.0)
+
+    def __post_init__(self) -> None:
+        check_settings(self)
+
+    def convert(self, frame: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Convert a frame.
+
+        Args:
+            frame: (H, W, 3) uint8, BGR, 0-255.
+
+        Returns:
+            (H, W, 3) float32, each channel about [-1, 1]. Owned by the caller.
+        """
+        if self.space == "lab":
+            planes = cv2.cvtColor(frame.astype(np.float32) / np.float32(255), cv2.COLOR_BGR2Lab)
+        else:
+            planes = cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
+        scale = np.array(self.scale, np.float32)
+        found = np.asarray(planes, np.float32) * (1 / scale)
+        found -= np.array(self.mean, np.float32) / scale
+        return np.asarray(found, np.float32)
+
+
+LAB = InputColour()
+"""Normalised Lab (MAST's input), in which colour can be hidden and found again."""
+IMAGENET_LITE = InputColour("rgb", (127.0, 127.0, 127.0), (128.0, 128.0, 128.0))
+"""What the published weights of EfficientNet-Lite expect."""
+
 
 def lab_from_bgr(frame: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Convert a frame to normalised Lab (MAST's input).
-
-    Args:
-        frame: (H, W, 3) uint8, BGR, 0-255.
-
-    Returns:
-        (H, W, 3) float32: (L - 50) / 50, a / 127, b / 127; each about [-1, 1]. Owned by the caller.
-    """
-    bgr = frame.astype(np.float32) / np.float32(255)
-    lab = np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2Lab), np.float32)
-    lab *= np.array([1 / 50, 1 / 127, 1 / 127], np.float32)
-    lab[..., 0] -= 1
-    return lab
+    """Convert a frame, (H, W, 3) uint8 BGR, to normalised Lab; see ``InputColour.convert``."""
+    return LAB.convert(frame)

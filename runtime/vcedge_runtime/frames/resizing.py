@@ -8,8 +8,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from vcedge_runtime.frames.colour import lab_from_bgr
+from vcedge_runtime.errors import TrackerError
+from vcedge_runtime.frames.colour import LAB, InputColour
 
+LARGEST_SIZE = 4096
+"""Largest working size, the short side in pixels (our choice)."""
+MOST_PIXELS = 2**25
+"""Most pixels of a frame as it is encoded: about those of 8K (our choice)."""
 LONGEST = 8
 """Ratio of long to short side up to which a frame is worked on at the wanted size (our choice)."""
 
@@ -22,24 +27,39 @@ def working_size(frame_hw: tuple[int, int], size: int, stride: int) -> tuple[int
 
     Args:
         frame_hw: the frame's height and width.
-        size: wanted short side.
+        size: wanted short side, 1 to ``LARGEST_SIZE``.
         stride: pixels per key cell.
 
     Returns:
         Height and width, multiples of ``stride``.
+
+    Raises:
+        TrackerError: the size is out of bounds, or the frame would have over ``MOST_PIXELS``.
     """
+    if not 1 <= size <= LARGEST_SIZE:
+        raise TrackerError(f"received a working size of {size}; expected 1 to {LARGEST_SIZE}")
     short, long = sorted(frame_hw)
     scale = size / short * min(1.0, math.sqrt(LONGEST * short / long))
     height, width = (max(2, round(side * scale / stride)) * stride for side in frame_hw)
+    if height * width > MOST_PIXELS:
+        most = int(size * math.sqrt(MOST_PIXELS / (height * width)))
+        raise TrackerError(
+            f"received a working size of {size} for frames of {frame_hw[1]}x{frame_hw[0]}, which "
+            f"would be encoded at {width}x{height}; expected at most {MOST_PIXELS / 1e6:.0f} "
+            f"million pixels; choose a working size of about {most}"
+        )
     return height, width
 
 
-def prepare_frame(frame: NDArray[np.uint8], work_hw: tuple[int, int]) -> NDArray[np.float32]:
-    """Resize a frame, averaging when it gets smaller, and convert it to normalised Lab.
+def prepare_frame(
+    frame: NDArray[np.uint8], work_hw: tuple[int, int], colour: InputColour = LAB
+) -> NDArray[np.float32]:
+    """Resize a frame, averaging when it gets smaller, and convert it to what an encoder takes.
 
     Args:
         frame: (H, W, 3) uint8 BGR; left as it is.
         work_hw: h and w.
+        colour: the encoder's.
 
     Returns:
         (h, w, 3) float32, owned by the caller.
@@ -47,4 +67,18 @@ def prepare_frame(frame: NDArray[np.uint8], work_hw: tuple[int, int]) -> NDArray
     if frame.shape[:2] != work_hw:
         method = cv2.INTER_AREA if work_hw[0] < frame.shape[0] else cv2.INTER_LINEAR
         frame = np.asarray(cv2.resize(frame, work_hw[::-1], interpolation=method), np.uint8)
-    return lab_from_bgr(frame)
+    return colour.convert(frame)
+
+
+def check_frame(frame: NDArray[np.uint8]) -> None:
+    """Refuse what is no (H, W, 3) uint8 array with a pixel at least.
+
+    Raises:
+        TrackerError: it is none.
+    """
+    array = isinstance(frame, np.ndarray)
+    if not array or frame.dtype != np.uint8 or frame.shape[2:] != (3,) or 0 in frame.shape:
+        received = f"{frame.dtype}{frame.shape}" if array else type(frame).__name__
+        raise TrackerError(
+            f"received a frame {received}; expected uint8 (H, W, 3), BGR, as a numpy array"
+        )

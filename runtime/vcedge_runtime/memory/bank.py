@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from vcedge_runtime.buffers import Block, Device
+from vcedge_runtime.buffers import Block, Device, zeros_for
 from vcedge_runtime.errors import TrackerError
 
 COLOURS = 3
@@ -29,8 +29,8 @@ class MemoryBank:
 
     Attributes:
         key_block: (S, h, w, C), what is matched.
-        raw_key_block: (S, h, w, C), keys as the encoder gave them; the same as ``key_block`` where
-            nothing refines them.
+        raw_keys: (S, h, w, C) float32, keys as the encoder gave them, for the engines alone; those
+            of ``key_block`` where nothing refines them.
         value_block: (S, h, w, V), what is read: the colours, if any, then the soft labels, whose
             channel 0 is the background.
         enhanced_key_block: (S, h, w, C), or no slot.
@@ -54,7 +54,7 @@ class MemoryBank:
         keys, values = (*grid_hw, key_dim), (*grid_hw, self._colours + channels)
         self._device = device
         self.key_block = Block((slots, *keys), device)
-        self.raw_key_block = Block((slots, *keys), device) if refined else self.key_block
+        self.raw_keys = zeros_for((slots, *keys), device) if refined else self.key_block.shared
         self.value_block = Block((slots, *values), device)
         self.enhanced_key_block = Block((twice, *keys), device)
         self.enhanced_value_block = Block((twice, *values), device)
@@ -63,7 +63,7 @@ class MemoryBank:
     @property
     def nbytes(self) -> int:
         """Bytes of all slots, wherever they lie."""
-        raw = 0 if self.raw_key_block is self.key_block else self.raw_key_block.nbytes
+        raw = 0 if self.raw_keys is self.key_block.shared else self.raw_keys.nbytes
         twice = self.enhanced_key_block.nbytes + self.enhanced_value_block.nbytes
         return self.key_block.nbytes + raw + self.value_block.nbytes + twice
 
@@ -154,12 +154,14 @@ class MemoryBank:
 
     def save_values(self) -> Callable[[], None]:
         """What puts back all values as they are now; it takes no memory of a device."""
-        blocks, held = (self.value_block, self.enhanced_value_block), self.values.copy()
+        plain, enhanced = self.value_block, self.enhanced_value_block
+        held = [(block, block.host.copy()) for block in (plain, enhanced)]
 
         def restore() -> None:
-            self.value_block, self.enhanced_value_block = blocks
-            self.value_block.host[...] = held
-            self.value_block.push()
+            self.value_block, self.enhanced_value_block = plain, enhanced
+            for block, content in held:
+                block.host[...] = content
+                block.push()
 
         return restore
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache
+from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,7 @@ from vcedge_runtime.memory.positions import (
     positions_from_labels,
 )
 from vcedge_runtime.memory.pruning import RULES, choose_dropped
+from vcedge_runtime.settings import Bounds, check_settings
 
 WIDEN = 1.25
 """Factor by which an adaptive beta grows while the short memory holds one frame (our choice)."""
@@ -35,17 +37,20 @@ class DynamicPolicy:
 
     Attributes:
         beta: a frame is in short memory while its objects stand nearer than this to their places
-            now, as a share of the grid's sides.
+            now, as a share of the grid's sides, 1e-6 to 10.
         gamma: a frame enters long memory if, with it, long memory gives masks whose IoU with those
-            of short memory is above this.
-        short: most frames of short memory, the last frame included.
-        long: most frames of long memory besides frame 0.
-        candidates: past frames that are held for short memory, and to be tried for long memory.
-        far: a frame is tried for long memory when it has left short memory, or is older than this.
-        probe_every: a frame is tried at every so many frames; each trial costs one read.
+            of short memory is above this, 0 to 1.
+        short: most frames of short memory, the last frame included, 1 to 32.
+        long: most frames of long memory besides frame 0, 0 to 32.
+        candidates: past frames that are held for short memory, and to be tried for long memory;
+            more than ``short``, to 128.
+        far: a frame is tried for long memory when it has left short memory, or is older than this,
+            1 to 1,000.
+        probe_every: a frame is tried at every so many frames, 1 to 1,000; a trial costs one read.
         prune_short: what a full short memory drops, a rule of ``pruning.RULES``.
         prune_long: what a full long memory drops, likewise; never frame 0.
-        sigma: blur of the map whose peak is the position, as a share of the grid's longer side.
+        sigma: blur of the map whose peak is the position, as a share of the grid's longer side,
+            1e-6 to 1.
         position: where objects are now: ``mask``: of their soft labels, read once more for it;
             ``last``: of their labels in the last frame, which costs nothing; ``feature``: of the
             key, as printed.
@@ -61,46 +66,28 @@ class DynamicPolicy:
     both).
     """
 
-    beta: float = 0.15
-    gamma: float = 0.85
-    short: int = 5
-    long: int = 3
-    candidates: int = 20
-    far: int = 15
-    probe_every: int = 1
-    prune_short: str = "fid_query"
-    prune_long: str = "fid_redundant"
-    sigma: float = 0.02
-    position: str = "mask"
-    long_probe: str = "union"
-    fid_region: str = "frame"
+    beta: Annotated[float, Bounds(1e-6, 10)] = 0.15
+    gamma: Annotated[float, Bounds(0, 1)] = 0.85
+    short: Annotated[int, Bounds(1, 32)] = 5
+    long: Annotated[int, Bounds(0, 32)] = 3
+    candidates: Annotated[int, Bounds(2, 128)] = 20
+    far: Annotated[int, Bounds(1, 1000)] = 15
+    probe_every: Annotated[int, Bounds(1, 1000)] = 1
+    prune_short: Annotated[str, RULES] = "fid_query"
+    prune_long: Annotated[str, RULES] = "fid_redundant"
+    sigma: Annotated[float, Bounds(1e-6, 1)] = 0.02
+    position: Annotated[str, ("mask", "last", "feature")] = "mask"
+    long_probe: Annotated[str, ("union", "single")] = "union"
+    fid_region: Annotated[str, ("frame", "object")] = "frame"
     adaptive: bool = False
-    memories: str = "both"
+    memories: Annotated[str, ("both", "short", "long")] = "both"
 
     def __post_init__(self) -> None:
-        choices = {
-            "prune_short": RULES,
-            "prune_long": RULES,
-            "position": ("mask", "last", "feature"),
-            "long_probe": ("union", "single"),
-            "fid_region": ("frame", "object"),
-            "memories": ("both", "short", "long"),
-        }
-        for name, allowed in choices.items():
-            if getattr(self, name) not in allowed:
-                raise BundleError(
-                    f"received {name}={getattr(self, name)!r}; expected one of {', '.join(allowed)}"
-                )
-        least = {"short": 1, "long": 0, "candidates": self.short + 1, "far": 1, "probe_every": 1}
-        for name, limit in least.items():
-            if getattr(self, name) < limit:
-                raise BundleError(
-                    f"received {name}={getattr(self, name)}; expected {limit} or more"
-                )
-        if not (self.beta > 0 and self.sigma > 0 and 0 <= self.gamma <= 1):
+        check_settings(self)
+        if self.candidates <= self.short:
             raise BundleError(
-                "expected beta and sigma above 0 and gamma in 0 to 1; "
-                f"received beta={self.beta}, sigma={self.sigma}, gamma={self.gamma}"
+                f"received candidates={self.candidates} for a short memory of {self.short}; "
+                f"expected {self.short + 1} or more"
             )
 
     @property
@@ -151,6 +138,10 @@ class _Record:
     tried: int = -1
 
 
+_Selection = tuple[dict[int, _Record], list[int], list[int]]
+"""All that a selection changes: what is known of frames, short memory and long memory."""
+
+
 class DynamicMemory:
     """The frames of one video that are kept; their keys and labels stand in the bank.
 
@@ -165,7 +156,7 @@ class DynamicMemory:
         self._long: list[int] = []
         self._annotated = 0
         self._fitted: tuple[int, FeatureFit] | None = None
-        self._before: tuple[int, Callable[[], None]] | None = None
+        self._before: tuple[int, _Selection] | None = None
 
     @property
     def short(self) -> list[int]:
@@ -193,7 +184,8 @@ class DynamicMemory:
         """
         self._roll_back()
         self._require_stored(frame - 1)
-        self._before = (frame, self._save())
+        records = {stored: replace(record) for stored, record in self._records.items()}
+        self._before = (frame, (records, self.short, self.long))
         former = sorted({*self._short, frame - 1})[-self.policy.short :]
         coarse = cache(lambda: read(former))
         self._fitted = None
@@ -245,20 +237,10 @@ class DynamicMemory:
             if frame not in self._long:
                 self._enter_long(frame, self._records[frame].fit)
 
-    def _save(self) -> Callable[[], None]:
-        """What puts back all that a selection changes."""
-        records = {frame: replace(record) for frame, record in self._records.items()}
-        short, long = list(self._short), list(self._long)
-
-        def restore() -> None:
-            self._records, self._short, self._long = records, short, long
-
-        return restore
-
     def _roll_back(self) -> None:
         """Undo a selection for a frame that was never done: another may come in its place."""
         if self._before is not None:
-            self._before[1]()
+            self._records, self._short, self._long = self._before[1]
         self._before = self._fitted = None
 
     def _require_stored(self, frame: int) -> None:

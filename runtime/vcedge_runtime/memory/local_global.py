@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vcedge_runtime.errors import BundleError
 from vcedge_runtime.memory.frames import LabelRead
+from vcedge_runtime.settings import Bounds, check_settings
 
 
 @dataclass(frozen=True)
@@ -16,20 +17,16 @@ class LocalGlobalPolicy:
     """Frames of the global memory; the one before the current is the local memory's (SRNet).
 
     Attributes:
-        every: distance between global frames, counted from frame 0 (STCN has 5).
-        capacity: most global frames; when there are more, the oldest but frame 0 are given up
-            (our choice: STCN keeps them all).
+        every: distance between global frames, counted from frame 0, 1 to 1,000 (STCN has 5).
+        capacity: most global frames, 2 to 128: frame 0 and others; when there are more, the oldest
+            but frame 0 are given up (our choice: STCN keeps them all).
     """
 
-    every: int = 5
-    capacity: int = 5
+    every: Annotated[int, Bounds(1, 1000)] = 5
+    capacity: Annotated[int, Bounds(2, 128)] = 5
 
     def __post_init__(self) -> None:
-        if self.every < 1 or self.capacity < 2:
-            raise BundleError(
-                "global memory needs a distance of at least 1 and room for frame 0 and another; "
-                f"received every={self.every}, capacity={self.capacity}"
-            )
+        check_settings(self)
 
     @property
     def references(self) -> int:

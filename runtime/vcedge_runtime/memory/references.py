@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vcedge_runtime.errors import BundleError
 from vcedge_runtime.memory.frames import LabelRead
+from vcedge_runtime.settings import Bounds, check_settings
 
 
 @dataclass(frozen=True)
@@ -16,18 +18,19 @@ class ReferencePolicy:
     """Fixed long-term frames and short-term distances (MER, section 3.5; the index rule is MAST's).
 
     Attributes:
-        long: frame numbers that are read once they are past; the first is 0.
-        short: distances to the current frame that are read; the result must be above 0.
+        long: 1 to 32 frame numbers, to 1,000,000, that are read once they are past; the first is 0.
+        short: 1 to 32 distances to the current frame, 1 to 128, that are read, 1 among them; the
+            result must be above 0.
     """
 
-    long: tuple[int, ...] = (0, 5)
-    short: tuple[int, ...] = (5, 3, 1)
+    long: Annotated[tuple[Annotated[int, Bounds(0, 1_000_000)], ...], Bounds(1, 32)] = (0, 5)
+    short: Annotated[tuple[Annotated[int, Bounds(1, 128)], ...], Bounds(1, 32)] = (5, 3, 1)
 
     def __post_init__(self) -> None:
-        anchored = self.long[:1] == (0,) and 1 in self.short
-        if not anchored or min(self.long) < 0 or min(self.short) < 1:
+        check_settings(self)
+        if self.long[0] != 0 or 1 not in self.short:
             raise BundleError(
-                "references must begin with frame 0 and hold distance 1, none below these; "
+                "references must begin with frame 0 and hold distance 1; "
                 f"received long={self.long}, short={self.short}"
             )
 

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from vcedge_runtime.errors import BundleError, OutputError
+from vcedge_runtime.errors import BundleError
+from vcedge_runtime.files import write_whole
 from vcedge_runtime.model.composition import Composition
 from vcedge_runtime.model.object_composition import ObjectComposition
 from vcedge_runtime.model.spec import GraphSpec
+from vcedge_runtime.settings import Bounds, check_settings, settings_from_mapping, show
 
 FORMAT = 2
 MANIFEST = "bundle.json"
@@ -21,8 +24,12 @@ PRECISIONS = ("fp32", "fp16", "int8")
 """Of a graph's layers, the finest first."""
 QUANTISED = ("encoder", "query_encoder", "value_encoder", "mask_decoder")
 """Graphs whose convolutions INT8 takes: encoders and decoders, where the work is."""
-DEFAULT_MODEL = "mer-edge"
+DEFAULT_MODEL = "srnet-edge"
 """The bundle, of those that came with the package, that is used where none is named."""
+DEFAULT_LABEL_MODEL = "mer-edge"
+"""Likewise where the model must propagate labels: points are followed by such alone."""
+Work = Annotated[float, Bounds(0, 1e12)]
+"""Multiply-accumulates per pixel."""
 
 
 @dataclass(frozen=True)
@@ -44,23 +51,18 @@ class GraphFile:
     spec: GraphSpec
     file: str
     sha256: str
-    precision: str
-    macs_per_pixel: float = 0.0
-    macs_per_object: float = 0.0
-    islands: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    precision: Annotated[str, PRECISIONS]
+    macs_per_pixel: Work = 0.0
+    macs_per_object: Work = 0.0
+    islands: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     half: bool = False
 
     def __post_init__(self) -> None:
-        named = isinstance(self.file, str) and Path(self.file).name == self.file
-        if not named or not isinstance(self.sha256, str):
+        check_settings(self)
+        if Path(self.file).name != self.file:
             raise BundleError(
-                f"received a graph {self.spec.name} with file {self.file!r} and sha256 "
-                f"{self.sha256!r}; expected a name within the bundle's folder and its checksum"
-            )
-        if self.precision not in PRECISIONS:
-            raise BundleError(
-                f"received a graph {self.spec.name} of precision {self.precision!r}; expected one "
-                f"of {PRECISIONS}; upgrade vcedge or export the bundle again"
+                f"received a graph {show(self.spec.name)} with file {show(self.file)}; expected a "
+                "name within the bundle's folder"
             )
 
     @property
@@ -73,9 +75,16 @@ class GraphFile:
         return {**asdict(self), "spec": self.spec.to_json()}
 
     @classmethod
-    def from_json(cls, name: str, value: Mapping[str, Any]) -> GraphFile:
-        """Read what ``to_json`` writes."""
-        return cls(**{**value, "spec": GraphSpec.from_json(name, value["spec"])})
+    def from_json(cls, name: str, value: Any) -> GraphFile:
+        """Read what ``to_json`` writes.
+
+        Raises:
+            BundleError: it is something else.
+        """
+        if not isinstance(value, Mapping) or "spec" not in value:
+            raise BundleError(f"received {show(value)} for graph {show(name)}; expected its spec")
+        spec = GraphSpec.from_json(name, value["spec"])
+        return settings_from_mapping(cls, {**value, "spec": spec})
 
 
 @dataclass(frozen=True)
@@ -100,6 +109,9 @@ class Bundle:
     weights: Mapping[str, Any] = field(default_factory=dict)
     verification: Mapping[str, Any] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        check_settings(self)
+
     @classmethod
     def open(cls, model: str | Path) -> Bundle:
         """Open a shipped model by name, or a bundle's folder, and check every file's sha256.
@@ -111,21 +123,10 @@ class Bundle:
         folder = _find_folder(model)
         manifest = _read_manifest(folder)
         try:
-            bundle = cls(
-                folder=folder,
-                name=manifest["name"],
-                profile=manifest["profile"],
-                composition=_read_composition(manifest["composition"]),
-                graphs={
-                    name: GraphFile.from_json(name, graph)
-                    for name, graph in manifest["graphs"].items()
-                },
-                weights=manifest["weights"],
-                verification=manifest["verification"],
-            )
-        except (KeyError, TypeError, AttributeError, ValueError) as exc:
+            bundle = _bundle_from_manifest(folder, manifest)
+        except BundleError as exc:
             raise BundleError(
-                f"{folder / MANIFEST} is damaged: {exc!r}; export the bundle again"
+                f"{folder / MANIFEST} is damaged: {exc}; export the bundle again"
             ) from exc
         bundle.check_files()
         return bundle
@@ -155,9 +156,12 @@ class Bundle:
         """
         for name, graph in self.graphs.items():
             path = self.path_of(name)
-            if not path.is_file():
-                raise BundleError(f"bundle {self.folder} lacks {graph.file}; export it again")
-            found = sha256_of(path)
+            try:
+                found = sha256_of(path)
+            except OSError as exc:
+                raise BundleError(
+                    f"bundle {self.folder} lacks {graph.file}; export it again"
+                ) from exc
             if found != graph.sha256:
                 raise BundleError(
                     f"{path} has sha256 {found[:12]}..., expected {graph.sha256[:12]}...; the file "
@@ -173,12 +177,8 @@ class Bundle:
         value = {**asdict(self), "composition": self.composition.to_json()}
         del value["folder"]
         value["graphs"] = {name: graph.to_json() for name, graph in self.graphs.items()}
-        partial = self.folder / f"{MANIFEST}.partial"
-        try:
-            partial.write_text(json.dumps({"format": FORMAT, **value}, indent=1) + "\n")
-            partial.replace(self.folder / MANIFEST)
-        except OSError as exc:
-            raise OutputError(f"{self.folder / MANIFEST} cannot be written: {exc}") from exc
+        text = json.dumps({"format": FORMAT, **value}, indent=1) + "\n"
+        write_whole(self.folder / MANIFEST, text.encode(), synced=True)
 
 
 def shipped_models() -> list[str]:
@@ -192,9 +192,10 @@ def sha256_of(path: Path) -> str:
 
 
 def _find_folder(model: str | Path) -> Path:
-    folder = Path(model)
-    if (folder / MANIFEST).is_file():
-        return folder
+    # A name of more characters than a file may have is an OSError.
+    with suppress(TypeError, OSError):
+        if (Path(model) / MANIFEST).is_file():
+            return Path(model)
     if str(model) in shipped_models():
         return MODELS / str(model)
     raise BundleError(
@@ -203,19 +204,31 @@ def _find_folder(model: str | Path) -> Path:
     )
 
 
-def _read_composition(value: Mapping[str, Any]) -> Composition | ObjectComposition:
-    kind = ObjectComposition if "value_dim" in value else Composition
-    return kind.from_json(value)
+def _bundle_from_manifest(folder: Path, manifest: Mapping[str, Any]) -> Bundle:
+    """Make a bundle of what its manifest holds, which may be anything."""
+    parts: dict[str, Any] = {entry.name: manifest.get(entry.name) for entry in fields(Bundle)}
+    graphs, composition = parts["graphs"], parts["composition"]
+    if isinstance(graphs, Mapping):
+        parts["graphs"] = {name: GraphFile.from_json(name, graphs[name]) for name in graphs}
+    objects = isinstance(composition, Mapping) and "value_dim" in composition
+    kind = ObjectComposition if objects else Composition
+    parts["composition"] = kind.from_json(composition)
+    return Bundle(**{**parts, "folder": folder})
 
 
 def _read_manifest(folder: Path) -> dict[str, Any]:
     try:
         manifest = json.loads((folder / MANIFEST).read_text())
-        written = int(manifest["format"])
-    except (OSError, ValueError, KeyError, TypeError) as exc:
+        written = manifest["format"]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as exc:
         raise BundleError(
             f"{folder / MANIFEST} cannot be read: {exc!r}; export the bundle again"
         ) from exc
+    if type(written) is not int:
+        raise BundleError(
+            f"{folder / MANIFEST} cannot be read: received format {show(written)}; expected a "
+            "whole number; export the bundle again"
+        )
     if written != FORMAT:
         raise BundleError(
             f"bundle {folder} has format {written}, this vcedge reads format {FORMAT}; "

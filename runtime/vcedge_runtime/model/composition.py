@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Annotated, Any
 
 from vcedge_runtime.errors import BundleError
+from vcedge_runtime.frames.colour import LAB, InputColour
+from vcedge_runtime.frames.resizing import LARGEST_SIZE
 from vcedge_runtime.memory.dynamic import DynamicPolicy
 from vcedge_runtime.memory.local_global import LocalGlobalPolicy
 from vcedge_runtime.memory.references import ReferencePolicy
@@ -24,13 +25,17 @@ from vcedge_runtime.sampling.alignment import AlignmentSettings, NoAlignment
 from vcedge_runtime.sampling.clusters import ClusterSettings
 from vcedge_runtime.sampling.regions import RegionSettings
 from vcedge_runtime.sampling.sampling import SamplerSettings, WindowSettings
-
-if TYPE_CHECKING:
-    from _typeshed import DataclassInstance
+from vcedge_runtime.settings import (
+    Bounds,
+    Kind,
+    check_settings,
+    parse_setting,
+    settings_from_mapping,
+    show,
+)
 
 Memory = ReferencePolicy | DynamicPolicy | LocalGlobalPolicy
 Alignment = NoAlignment | AlignmentSettings
-Kind = TypeVar("Kind", bound="DataclassInstance")
 Part = Memory | SamplerSettings | Fusion | Alignment
 
 KINDS: Mapping[str, Mapping[str, type[Any]]] = {
@@ -51,6 +56,10 @@ KINDS: Mapping[str, Mapping[str, type[Any]]] = {
 """The settings of every kind of every exchangeable part."""
 FLAGS = ("edges", "motion", "value_extraction")
 """What of a composition is on or off."""
+STRIDES = Bounds(4, 64)
+CHANNELS = Bounds(1, 1024)
+SIZES = Bounds(2, LARGEST_SIZE)
+"""What a composition's lengths may be: pixels of a key cell, channels, pixels of a short side."""
 _SETTING = re.compile(r"(?:\[[^\]]*\]|[^,\[])+")
 """One setting: all up to a comma that stands in no list."""
 
@@ -60,12 +69,12 @@ class Composition:
     """The run-time part of a model, as data.
 
     Attributes:
-        stride: pixels per key cell.
-        key_dim: channels of a key.
-        size: default working size, the short side in pixels.
-        radius: window radius in key cells.
-        top_k: logits that take part in a readout, or None for all.
-        temperature: divides the logits of a readout.
+        stride: pixels per key cell, 4 to 64.
+        key_dim: channels of a key, 1 to 1,024.
+        size: default working size, the short side in pixels, two strides to ``LARGEST_SIZE``.
+        radius: window radius in key cells, 1 to 64.
+        top_k: logits that take part in a readout, 1 to the cells of a window, or None for all.
+        temperature: divides the logits of a readout, 0.001 to 1,000.
         edges: whether masks are brought to the frame's own edges.
         memory: which frames are read.
         sampler: where in them a cell looks.
@@ -76,12 +85,12 @@ class Composition:
         value_extraction: whether keys are refined by MER's value extraction (eqs. 6 to 12).
     """
 
-    stride: int
-    key_dim: int
-    size: int
-    radius: int = 12
-    top_k: int | None = None
-    temperature: float = 1.0
+    stride: Annotated[int, STRIDES]
+    key_dim: Annotated[int, CHANNELS]
+    size: Annotated[int, SIZES]
+    radius: Annotated[int, Bounds(1, 64)] = 12
+    top_k: Annotated[int, Bounds(1, 129**2)] | None = None
+    temperature: Annotated[float, Bounds(1e-3, 1000)] = 1.0
     edges: bool = True
     memory: Memory = field(default_factory=ReferencePolicy)
     sampler: SamplerSettings = field(default_factory=WindowSettings)
@@ -91,15 +100,19 @@ class Composition:
     value_extraction: bool = False
 
     def __post_init__(self) -> None:
+        check_settings(self)
+        check_strides(self.size, self.stride)
         logits = (2 * self.radius + 1) ** 2
-        fits = self.top_k is None or 1 <= self.top_k <= logits
-        lengths = min(self.stride, self.key_dim, self.radius)
-        if lengths < 1 or self.size < 2 * self.stride or not fits or self.temperature <= 0:
+        if self.top_k is not None and self.top_k > logits:
             raise BundleError(
-                "a composition needs a stride, key_dim and radius of at least 1, a size of at "
-                f"least two strides, a top_k of None or 1 to the {logits} cells of a window, and a "
-                f"temperature above 0; received {self}"
+                f"received top_k={self.top_k}; expected a top_k of None or 1 to the {logits} cells "
+                "of a window"
             )
+
+    @property
+    def colour(self) -> InputColour:
+        """What the encoder takes: Lab, of which a channel can be hidden."""
+        return LAB
 
     @property
     def slots(self) -> int:
@@ -114,32 +127,18 @@ class Composition:
         clusters = {"cluster_readout"} if isinstance(self.sampler, ClusterSettings) else set()
         return {"encoder", "label_readout"} | refines | columns | clusters
 
-    def exchange(self, **parts: str | Part | bool | int | None) -> Composition:
+    def exchange(self, **parts: Any) -> Composition:
         """Return this composition with other parts; None leaves what is.
 
         Args:
-            parts: ``memory``, ``sampler``, ``fusion``, ``alignment``: the name of a kind, which
-                comes with its default settings unless it is the present one, or settings;
-                ``edges``, ``motion``, ``value_extraction``: on or off.
+            parts: ``memory``, ``sampler``, ``fusion``, ``alignment``, ``edges``, ``motion``,
+                ``value_extraction``; see ``exchange_parts``.
 
         Raises:
-            BundleError: no such kind, or on and off for what has kinds, or the reverse.
+            BundleError: no such part or kind, or a value that cannot be.
         """
-        given = {part: kind for part, kind in parts.items() if kind is not None}
-        foreign = sorted(set(given) - {*KINDS, *FLAGS})
-        if foreign:
-            raise BundleError(
-                f"received {', '.join(foreign)} for a model that propagates labels, which has "
-                "none: SRNet has; leave it out"
-            )
-        for part, kind in given.items():
-            if (part in KINDS) is isinstance(kind, bool):
-                raise BundleError(f"received {kind!r} for {part}, which no {part} can be")
-        changed = {
-            part: make_part(part, kind, getattr(self, part)) if isinstance(kind, str) else kind
-            for part, kind in given.items()
-        }
-        return replace(self, **changed)  # type: ignore[arg-type]
+        missing = "a model that propagates labels, which has none: SRNet has"
+        return exchange_parts(self, parts, (*KINDS, *FLAGS), missing)
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON values; each part begins with its kind."""
@@ -149,22 +148,73 @@ class Composition:
         return {**asdict(self), **parts}
 
     @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> Composition:
+    def from_json(cls, value: Any) -> Composition:
         """Read what ``to_json`` writes.
 
         Raises:
-            KeyError, TypeError, AttributeError, ValueError: it is something else.
-            BundleError: settings that cannot be.
+            BundleError: it is something else, or settings that cannot be.
         """
         return composition_from_json(cls, value)
 
 
-def composition_from_json(kind: type[Kind], value: Mapping[str, Any]) -> Kind:
-    """Read a composition of a kind; nothing may be left out; raises what ``from_json`` tells."""
+def check_strides(size: int, stride: int) -> None:
+    """Refuse a working size that is smaller than two key cells.
+
+    Raises:
+        BundleError: it is.
+    """
+    if size < 2 * stride:
+        raise BundleError(
+            f"received size={size} for key cells of {stride} pixels; expected at least two cells, "
+            f"{2 * stride} pixels"
+        )
+
+
+def exchange_parts(present: Kind, parts: Mapping[str, Any], own: Sequence[str], lacks: str) -> Kind:
+    """Return a composition with other parts, whoever names them.
+
+    Args:
+        present: the composition.
+        parts: by name; None leaves what is. A part of ``KINDS``: a kind's name, which comes with
+            its default settings unless it is the present one; a kind with settings, as text such as
+            ``dynamic:short=3`` or as ``part_from_json`` reads it; or settings. Any other: a value,
+            or text such as ``off``.
+        own: parts that such a composition may exchange.
+        lacks: says of what model another part was asked.
+
+    Raises:
+        BundleError: no such part or kind, or a value that cannot be.
+    """
+    given = {part: value for part, value in parts.items() if value is not None}
+    foreign = sorted(set(given) - set(own))
+    if foreign:
+        raise BundleError(f"received {', '.join(foreign)} for {lacks}; leave it out")
+    changed = {
+        part: _read_part(part, value, getattr(present, part))
+        if part in KINDS
+        else parse_setting(type(present), part, value)
+        if isinstance(value, str)
+        else value
+        for part, value in given.items()
+    }
+    return replace(present, **changed)
+
+
+def composition_from_json(kind: type[Kind], value: Any) -> Kind:
+    """Read a composition of a kind; nothing may be left out.
+
+    Raises:
+        BundleError: it is something else, or settings that cannot be.
+    """
     expected = {entry.name for entry in fields(kind)}
-    if set(value) != expected:
-        raise KeyError(f"a composition of {sorted(value)} instead of {sorted(expected)}")
-    return kind(**parts_from_json(value))
+    if not isinstance(value, Mapping) or set(value) != expected:
+        received = sorted(value) if isinstance(value, Mapping) else show(value)
+        raise BundleError(f"received a composition of {received}; expected {sorted(expected)}")
+    made = {
+        part: part_from_json(part, entry) if part in KINDS else entry
+        for part, entry in value.items()
+    }
+    return settings_from_mapping(kind, made)
 
 
 def kind_of(part: str, settings: Part) -> str:
@@ -172,17 +222,7 @@ def kind_of(part: str, settings: Part) -> str:
     return next(name for name, kind in KINDS[part].items() if kind is type(settings))
 
 
-def make_part(part: str, kind: str, present: Part) -> Any:
-    """Default settings of a kind; the present ones where they are of it.
-
-    Raises:
-        BundleError: no such kind.
-    """
-    made: Part = _find_kind(part, kind)()
-    return present if type(present) is type(made) else made
-
-
-def part_from_json(part: str, value: Mapping[str, Any]) -> Part:
+def part_from_json(part: str, value: Any) -> Part:
     """Read one part as ``Composition.to_json`` writes it; what is left out has its default.
 
     Args:
@@ -190,65 +230,51 @@ def part_from_json(part: str, value: Mapping[str, Any]) -> Part:
         value: ``kind`` and settings.
 
     Raises:
-        KeyError, TypeError: no such kind or setting.
-        BundleError: settings that cannot be.
+        BundleError: no such kind or setting, or settings that cannot be.
     """
-    settings = {
-        name: tuple(entry) if isinstance(entry, list) else entry
-        for name, entry in value.items()
-        if name != "kind"
-    }
-    made: Part = KINDS[part][value["kind"]](**settings)
+    if not isinstance(value, Mapping) or "kind" not in value:
+        raise BundleError(f"received {show(value)} for {part}; expected its kind and settings")
+    settings = {name: entry for name, entry in value.items() if name != "kind"}
+    made: Part = settings_from_mapping(_find_kind(part, value["kind"]), settings)
     return made
 
 
-def parts_from_json(value: Mapping[str, Any]) -> dict[str, Any]:
-    """Read several parts by their names, see ``part_from_json``; what has no kinds stays."""
-    return {
-        part: part_from_json(part, settings) if part in KINDS else settings
-        for part, settings in value.items()
-    }
-
-
-def part_from_text(part: str, text: str) -> str | Part:
+def part_from_text(part: str, text: str) -> Part:
     """Read one part as a user writes it: ``dynamic``, or ``dynamic:short=3,prune_short=fifo``.
 
     Args:
         part: a key of ``KINDS``.
-        text: a kind and, after a colon, settings with JSON values; a word needs no quotes.
-
-    Returns:
-        The name of the kind where there is no colon, otherwise settings; see ``exchange``.
+        text: a kind and, after a colon, settings as ``parse_setting`` reads them; what is left out
+            has its default.
 
     Raises:
         BundleError: no such kind or setting, or a value that cannot be.
     """
-    kind, colon, given = text.partition(":")
-    known = [entry.name for entry in fields(_find_kind(part, kind))]
-    if not colon:
-        return kind
-    settings: dict[str, Any] = {}
-    for name, equals, value in (piece.partition("=") for piece in _SETTING.findall(given)):
-        if name not in known or not equals:
+    name, _, given = text.partition(":")
+    kind = _find_kind(part, name)
+    known = [entry.name for entry in fields(kind)]
+    settings = {}
+    for piece in _SETTING.findall(given):
+        setting, equals, value = (word.strip() for word in piece.partition("="))
+        if setting not in known or not equals:
             raise BundleError(
-                f"received {name + equals + value!r} for {part} {kind}; expected setting=value of "
+                f"received {show(piece)} for {part} {name}; expected setting=value of "
                 f"{', '.join(known) or 'none: it has no settings'}"
             )
-        settings[name] = _read_value(value)
-    try:
-        return part_from_json(part, {"kind": kind, **settings})
-    except TypeError as exc:
-        raise BundleError(f"received {part} {text!r}, of which a value is of a wrong type") from exc
+        settings[setting] = parse_setting(kind, setting, value)
+    made: Part = settings_from_mapping(kind, settings)
+    return made
 
 
-def _find_kind(part: str, kind: str) -> type[Any]:
-    if kind not in KINDS[part]:
-        raise BundleError(f"received {part} {kind!r}; expected one of {', '.join(KINDS[part])}")
+def _read_part(part: str, value: Any, present: Part) -> Any:
+    """Settings of a part as ``exchange_parts`` takes it; what is none is left to the check."""
+    if isinstance(value, str):
+        kept = value in KINDS[part] and KINDS[part][value] is type(present)
+        return present if kept else part_from_text(part, value)
+    return part_from_json(part, value) if isinstance(value, Mapping) else value
+
+
+def _find_kind(part: str, kind: Any) -> type[Any]:
+    if not isinstance(kind, str) or kind not in KINDS[part]:
+        raise BundleError(f"received {part} {show(kind)}; expected one of {', '.join(KINDS[part])}")
     return KINDS[part][kind]
-
-
-def _read_value(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except ValueError:
-        return text

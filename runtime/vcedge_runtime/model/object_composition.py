@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from dataclasses import asdict, dataclass, field
+from typing import Annotated, Any
 
-from vcedge_runtime.errors import BundleError
+from vcedge_runtime.frames.colour import LAB, InputColour
 from vcedge_runtime.memory.local_global import LocalGlobalPolicy
-from vcedge_runtime.model.composition import Memory, composition_from_json, kind_of, make_part
+from vcedge_runtime.model.composition import (
+    CHANNELS,
+    SIZES,
+    STRIDES,
+    Memory,
+    check_strides,
+    composition_from_json,
+    exchange_parts,
+    kind_of,
+)
+from vcedge_runtime.settings import Bounds, check_settings, settings_from_mapping
 
 LOCALS = ("fam", "raw", "off")
 """What becomes of the frame before: aligned, read as it is, or not read."""
@@ -19,47 +29,34 @@ class ObjectComposition:
     """The run-time part of a model that segments each object on its own.
 
     Attributes:
-        stride: pixels per key cell.
-        key_dim: channels of a key.
-        value_dim: channels of a value.
-        size: default working size, the short side in pixels.
-        top_k: cells of memory that take part in a readout, or None for all.
+        stride: pixels per key cell, 4 to 64.
+        key_dim: channels of a key, 1 to 1,024.
+        value_dim: channels of a value, 1 to 1,024.
+        size: default working size, the short side in pixels, two strides to ``LARGEST_SIZE``.
+        top_k: cells of memory that take part in a readout, 1 to 16,384, or None for all.
         edges: whether masks are brought to the frame's own edges once more.
         memory: which frames the global memory reads.
         local: what becomes of the local memory, one of ``LOCALS``.
-        interval: distance of the local memory's frame; 1 is the one before.
+        interval: distance of the local memory's frame, 1 to 64; 1 is the one before.
         prototypes: whether what was read follows the objects' prototypes.
+        colour: what the query encoder takes.
     """
 
-    stride: int
-    key_dim: int
-    value_dim: int
-    size: int
-    top_k: int | None = 20
+    stride: Annotated[int, STRIDES]
+    key_dim: Annotated[int, CHANNELS]
+    value_dim: Annotated[int, CHANNELS]
+    size: Annotated[int, SIZES]
+    top_k: Annotated[int, Bounds(1, 2**14)] | None = 20
     edges: bool = False
     memory: Memory = field(default_factory=LocalGlobalPolicy)
-    local: str = "fam"
-    interval: int = 1
+    local: Annotated[str, LOCALS] = "fam"
+    interval: Annotated[int, Bounds(1, 64)] = 1
     prototypes: bool = True
+    colour: InputColour = LAB
 
     def __post_init__(self) -> None:
-        if self.local not in LOCALS:
-            raise BundleError(f"received local memory {self.local!r}; expected one of {LOCALS}")
-        if type(self.interval) is not int or self.interval < 1:
-            raise BundleError(f"received interval {self.interval}; expected frames, at least 1")
-        for part in ("edges", "prototypes"):
-            if not isinstance(getattr(self, part), bool):
-                raise BundleError(
-                    f"received {getattr(self, part)!r} for {part}; expected on or off"
-                )
-        if not isinstance(self.memory, Memory):
-            raise BundleError(f"received {self.memory!r}, which is no memory")
-        lengths = min(self.stride, self.key_dim, self.value_dim, self.top_k or 1)
-        if lengths < 1 or self.size < 2 * self.stride:
-            raise BundleError(
-                "a composition of objects needs a stride, dimensions and top_k of at least 1, and "
-                f"a size of at least two strides; received {self}"
-            )
+        check_settings(self)
+        check_strides(self.size, self.stride)
 
     @property
     def slots(self) -> int:
@@ -78,23 +75,15 @@ class ObjectComposition:
         """Return this composition with other parts; None leaves what is.
 
         Args:
-            parts: ``memory``: the name of a kind, which comes with its default settings unless it
-                is the present one, or settings; ``edges``, ``prototypes``: on or off; ``local``;
-                ``interval``.
+            parts: ``memory``, ``edges``, ``prototypes``, ``local``, ``interval``; see
+                ``exchange_parts``.
 
         Raises:
-            BundleError: a part that such a model does not have, or a kind that there is not.
+            BundleError: a part that such a model does not have, or a value that cannot be.
         """
-        given = {part: kind for part, kind in parts.items() if kind is not None}
-        foreign = sorted(set(given) - {"memory", "edges", "prototypes", "local", "interval"})
-        if foreign:
-            raise BundleError(
-                f"received {', '.join(foreign)} for a model that segments each object on its own "
-                "(SRNet), which has none; leave it out"
-            )
-        if isinstance(given.get("memory"), str):
-            given["memory"] = make_part("memory", given["memory"], self.memory)
-        return replace(self, **given)
+        own = ("memory", "edges", "prototypes", "local", "interval")
+        lacks = "a model that segments each object on its own (SRNet), which has none"
+        return exchange_parts(self, parts, own, lacks)
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON values; memory begins with its kind."""
@@ -102,11 +91,14 @@ class ObjectComposition:
         return {**asdict(self), "memory": memory}
 
     @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> ObjectComposition:
+    def from_json(cls, value: Any) -> ObjectComposition:
         """Read what ``to_json`` writes.
 
         Raises:
-            KeyError, TypeError, AttributeError, ValueError: it is something else.
-            BundleError: settings that cannot be.
+            BundleError: it is something else, or settings that cannot be.
         """
+        if isinstance(value, Mapping):
+            # Before colour was a property of a bundle, manifests did not name it.
+            colour = settings_from_mapping(InputColour, value.get("colour", {}))
+            value = {**value, "colour": colour}
         return composition_from_json(cls, value)

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 
 from vcedge_runtime.buffers import Buffer, DeviceArray
 from vcedge_runtime.errors import BundleError, EngineError
+from vcedge_runtime.settings import Bounds, check_settings, show
 
-Dim = int | str
+Dim = Annotated[int, Bounds(1, 2**31 - 1)] | str
 """A fixed length, or the name of a length that may differ from run to run."""
+DTYPES = ("float32", "int64")
+"""Of tensors, by numpy's names."""
 
 
 @dataclass(frozen=True)
@@ -21,13 +24,16 @@ class TensorSpec:
 
     Attributes:
         name: the same in PyTorch, ONNX, TensorRT and numpy.
-        dtype: numpy's name, ``float32`` or ``int64``.
+        dtype: one of ``DTYPES``.
         shape: one entry a dimension; equal names are equal lengths within one run of a graph.
     """
 
     name: str
-    dtype: str
+    dtype: Annotated[str, DTYPES]
     shape: tuple[Dim, ...]
+
+    def __post_init__(self) -> None:
+        check_settings(self)
 
     def describe(self) -> str:
         """Return ``name dtype(shape)``."""
@@ -38,13 +44,11 @@ class TensorSpec:
         """Read ``[name, dtype, shape]``.
 
         Raises:
-            TypeError, ValueError: it is something else.
+            BundleError: it is something else.
         """
-        name, dtype, shape = value
-        lengths = isinstance(shape, list) and all(isinstance(dim, int | str) for dim in shape)
-        if not isinstance(name, str) or not lengths:
-            raise TypeError(f"{value} is no tensor")
-        return cls(name, np.dtype(str(dtype)).name, tuple(shape))
+        if not isinstance(value, list) or len(value) != 3:
+            raise BundleError(f"received {show(value)}; expected a tensor's name, dtype and shape")
+        return cls(*value)
 
 
 @dataclass(frozen=True)
@@ -54,6 +58,9 @@ class GraphSpec:
     name: str
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
+
+    def __post_init__(self) -> None:
+        check_settings(self)
 
     @property
     def tensors(self) -> tuple[TensorSpec, ...]:
@@ -96,22 +103,19 @@ class GraphSpec:
         }
 
     @classmethod
-    def from_json(cls, name: str, value: Mapping[str, Any]) -> GraphSpec:
+    def from_json(cls, name: str, value: Any) -> GraphSpec:
         """Read a spec back.
 
         Raises:
             BundleError: the value is not what ``to_json`` writes.
         """
         try:
-            sides = {
-                side: tuple(TensorSpec.from_json(tensor) for tensor in value[side])
-                for side in ("inputs", "outputs")
-            }
-        except (KeyError, TypeError, ValueError) as exc:
+            sides = [value[side] for side in ("inputs", "outputs")]
+            return cls(name, *(tuple(TensorSpec.from_json(t) for t in side) for side in sides))
+        except (KeyError, TypeError, BundleError) as exc:
             raise BundleError(
-                f"the spec of graph {name!r} in bundle.json is damaged: {exc}"
+                f"the spec of graph {show(name)} in bundle.json is damaged: {exc}"
             ) from exc
-        return cls(name, **sides)
 
 
 def bind_lengths(spec: GraphSpec, arrays: Mapping[str, Buffer]) -> dict[str, int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from copy import copy
+from copy import copy, deepcopy
 from dataclasses import replace
 from itertools import count
 
@@ -18,16 +18,18 @@ from vcedge_runtime.memory.bank import MemoryBank
 from vcedge_runtime.memory.references import ReferencePolicy
 from vcedge_runtime.model.composition import Composition
 from vcedge_runtime.model.spec import GraphSpec
-from vcedge_runtime.propagation.branches import LabelPropagation
+from vcedge_runtime.predictors.branches import LabelPropagation
+from vcedge_runtime.predictors.protocol import everything_or_nothing
+from vcedge_runtime.predictors.reader import TileReader
 from vcedge_runtime.propagation.fusion import BidirectionalFusion, Fusion
 from vcedge_runtime.propagation.labels import (
-    MaskDecision,
+    Decision,
     assign_share,
     clear_traces,
     labels_from_mask,
     mask_from_labels,
 )
-from vcedge_runtime.propagation.reader import TileReader
+from vcedge_runtime.propagation.points import labels_from_points, points_from_labels
 from vcedge_runtime.propagation.upsample import open_upsampler
 from vcedge_runtime.sampling.alignment import AlignmentSettings, ObjectAligner
 from vcedge_runtime.sampling.regions import RegionSettings, enhance, enhance_labels
@@ -42,19 +44,20 @@ VALUE_REFERENCES = ReferencePolicy()
 
 
 class LabelPredictor:
-    """Labels of one video on its key grid.
+    """Labels of one video on its key grid; see ``PointPredictor``.
 
     Args:
         parts: the composition.
         engines: by name; the caller closes them.
         work_hw: height and width in which frames are encoded, whole key cells.
         objects: how many are followed to begin with.
-        points: whether labels are named points of one body instead of objects.
+        points: names of the points of one body that labels are instead of objects.
         device: of the engines; None where they run on the host.
 
     Attributes:
         bank: the memory; ``labels`` writes through ``settle`` alone.
         frame: number of the last frame that is done.
+        point_names: names of the points, if labels are points.
         readout_macs: multiply-accumulates of all readouts so far, without those of ``memory``.
     """
 
@@ -65,13 +68,14 @@ class LabelPredictor:
         work_hw: tuple[int, int],
         objects: int,
         *,
-        points: bool = False,
+        points: Sequence[str] = (),
         device: Device | None = None,
     ) -> None:
         grid_hw = (work_hw[0] // parts.stride, work_hw[1] // parts.stride)
         self.parts = parts
         self.frame = 0
         self.readout_macs = 0
+        self.point_names = points
         self._annotated = 0
         self._engines = engines
         self._channel_of: dict[int, int] = {}
@@ -84,7 +88,7 @@ class LabelPredictor:
             slots,
             grid_hw,
             parts.key_dim,
-            _allocated_channels(objects + 1),
+            count_channels(objects),
             refined=parts.value_extraction,
             colours=both_ways,
             enhanced=self._etas is not None,
@@ -107,7 +111,7 @@ class LabelPredictor:
         self._sampler = open_sampler(parts.sampler, parts.radius, slots, grid_hw, parts.key_dim)
         self._regions = self._open_regions(slots, grid_hw) if self._etas else None
         self._aligner = (
-            ObjectAligner(parts.alignment, slots, grid_hw, parts.key_dim, joined=points)
+            ObjectAligner(parts.alignment, slots, grid_hw, parts.key_dim, joined=bool(points))
             if isinstance(parts.alignment, AlignmentSettings)
             else None
         )
@@ -132,27 +136,23 @@ class LabelPredictor:
         return [(f, slot) for f, slot in known if f == self.frame or self.memory.keeps(f)]
 
     @property
-    def nbytes(self) -> int:
+    def memory_bytes(self) -> int:
         """Bytes of all arrays, at most; no frame changes it."""
-        held = [
-            part
-            for part in (
-                self.bank,
-                self.propagation.reader,
-                self._sampler,
-                self._aligner,
-                *self._tokens.values(),
-            )
-            if part is not None
-        ]
-        images = self._image.nbytes + self._value_map.nbytes
-        if self._flow_image is not None:
-            # The flow keeps the last frame's lightness, a byte a pixel.
-            images += self._flow_image.nbytes + self._image.host[0, 0].size * self.parts.motion
-        own = self._regions is not None and self._regions is not self._sampler
-        regions = self._regions.nbytes if own and self._regions else 0
+        held = (
+            self.bank,
+            self.propagation.reader,
+            self._image,
+            self._flow_image,
+            self._value_map,
+            self._sampler,
+            self._aligner,
+            self._regions if self._regions is not self._sampler else None,
+            *self._tokens.values(),
+        )
+        # The flow keeps the last frame's lightness, a byte a pixel.
+        lightness = self._image.host.nbytes // 12 if self.parts.motion else 0
         kept = self.parts.memory.count_bytes(self.parts.key_dim)
-        return sum(part.nbytes for part in held) + images + regions + kept
+        return sum(part.nbytes for part in held if part is not None) + lightness + kept
 
     @property
     def object_ids(self) -> list[int]:
@@ -164,28 +164,29 @@ class LabelPredictor:
         """Height and width of the key grid."""
         return self.bank.grid_hw
 
-    def begin(self, lab: NDArray[np.float32], mask: NDArray[np.uint8], objects: list[int]) -> None:
-        """Take the first frame and its mask, once.
+    @property
+    def label_hw(self) -> tuple[int, int]:
+        """Those of the key grid."""
+        return self.bank.grid_hw
 
-        Args:
-            lab: (H, W, 3) float32 normalised Lab, in the working size.
-            mask: (H', W') uint8 object ids, in the frame's own pixels.
-            objects: ids that are followed.
-        """
+    def start(self, lab: NDArray[np.float32], mask: NDArray[np.uint8], objects: list[int]) -> None:
+        """Take the first frame and its mask."""
         self._channel_of = {object_id: c for c, object_id in enumerate(objects, start=1)}
         self._drawn_in = dict.fromkeys(objects, 0)
         bank = self.bank
-        self.begin_labels(
-            lab, labels_from_mask(mask, self._channel_of, bank.grid_hw, bank.channels)
-        )
+        self._start(lab, labels_from_mask(mask, self._channel_of, bank.grid_hw, bank.channels))
 
-    def begin_labels(self, lab: NDArray[np.float32], labels: NDArray[np.float32]) -> None:
-        """Take the first frame and its labels, once.
+    def start_points(
+        self,
+        lab: NDArray[np.float32],
+        points: Mapping[str, tuple[float, float]],
+        frame_hw: tuple[int, int],
+    ) -> None:
+        """Take the first frame and where its points are."""
+        self._start(lab, labels_from_points(points, frame_hw, self.grid_hw))
 
-        Args:
-            lab: (H, W, 3) float32 normalised Lab, in the working size.
-            labels: (h, w, l) float32 soft labels, l at most L.
-        """
+    def _start(self, lab: NDArray[np.float32], labels: NDArray[np.float32]) -> None:
+        """Take the first frame and its (h, w, l) labels, l at most L."""
         slot = self.bank.claim(0, lambda stored: True)
         self._flow = self._encode(0, slot, lab, {})
         self._look(slot)
@@ -193,13 +194,8 @@ class LabelPredictor:
         self.settle(0)
         self._sampler.keep()
 
-    def advance(self, lab: NDArray[np.float32], timings: Timings) -> None:
-        """Take the next frame; where anything fails, the last one stays the last.
-
-        Args:
-            lab: (H, W, 3) float32 normalised Lab, in the working size.
-            timings: takes each stage's milliseconds.
-        """
+    def step(self, lab: NDArray[np.float32], timings: Timings) -> None:
+        """Take the next frame; where anything fails, the last one stays the last."""
         bank, frame = self.bank, self.frame + 1
         slot = bank.claim(frame, self.memory.keeps)
         flow = self._encode(frame, slot, lab, timings)
@@ -221,12 +217,13 @@ class LabelPredictor:
         self._sampler.keep()
         self.frame, self._flow = frame, flow
 
-    def decide(self, frame: NDArray[np.uint8]) -> MaskDecision:
-        """Find the winning object of every pixel of the last frame.
-
-        Args:
-            frame: (H', W', 3) uint8 BGR, that frame in its own pixels.
-        """
+    def decide(self, frame: NDArray[np.uint8]) -> Decision:
+        """Find the winning object of every pixel of the last frame, or every point."""
+        if self.point_names:
+            frame_hw = (frame.shape[0], frame.shape[1])
+            found = points_from_labels(self.labels[..., : 1 + len(self.point_names)], frame_hw)
+            points = dict(zip(self.point_names, found, strict=True))
+            return Decision(np.zeros(frame_hw, np.uint8), {}, points)
         upsampler = open_upsampler(frame, self.bank.grid_hw, edges=self.parts.edges)
         return mask_from_labels(self.labels, self._channel_of, upsampler)
 
@@ -234,30 +231,41 @@ class LabelPredictor:
         """Follow an object from the last frame on, or correct its mask there; pin that frame.
 
         Earlier frames in memory learn of it too, but for those in which it was drawn before.
-
-        Args:
-            object_id: 1 to 255.
-            mask: (H', W') uint8, 1 where the object is, in the frame's own pixels.
         """
-        if object_id not in self._channel_of:
-            self._channel_of[object_id] = self._free_channel()
-        channel = self._channel_of[object_id]
         share = labels_from_mask(mask, {1: 1}, self.bank.grid_hw, 2)[..., 1]
-        assign_share(self.labels, channel, share)
-        self.settle(self.frame)
-        self._read_back(channel, self._drawn_in.get(object_id, -1))
-        self._drawn_in[object_id] = self._annotated = self.frame
-        self.memory.annotate(self.frame)
+        with everything_or_nothing(self._save()):
+            if object_id not in self._channel_of:
+                self._channel_of[object_id] = self._free_channel()
+            channel = self._channel_of[object_id]
+            assign_share(self.labels, channel, share)
+            self.settle(self.frame)
+            self._read_back(channel, self._drawn_in.get(object_id, -1))
+            self._drawn_in[object_id] = self._annotated = self.frame
+            self.memory.annotate(self.frame)
 
     def forget(self, object_id: int) -> None:
         """Follow an object no longer; what it covered becomes background."""
-        channel = self._channel_of.pop(object_id)
-        del self._drawn_in[object_id]
-        for frame, slot in self.done():
-            labels = self.bank.labels[slot]
-            labels[..., 0] += labels[..., channel]
-            labels[..., channel] = 0
-            self.settle(frame)
+        with everything_or_nothing(self._save()):
+            channel = self._channel_of.pop(object_id)
+            del self._drawn_in[object_id]
+            for frame, slot in self.done():
+                labels = self.bank.labels[slot]
+                labels[..., 0] += labels[..., channel]
+                labels[..., channel] = 0
+                self.settle(frame)
+
+    def _save(self) -> Callable[[], None]:
+        """What puts back all that a change of objects changes; it takes no memory of a device."""
+        channels, drawn, annotated = self._channel_of.copy(), self._drawn_in.copy(), self._annotated
+        memory, values = deepcopy(self.memory), self.bank.save_values()
+
+        def restore() -> None:
+            self._channel_of, self._drawn_in, self._annotated = channels, drawn, annotated
+            self.memory = memory
+            values()
+            self.propagation.reader.resize(self.bank.values.shape[-1])
+
+        return restore
 
     def _read_back(self, channel: int, drawn_in: int) -> None:
         """Label the frames since ``drawn_in`` from the last one, in one channel.
@@ -274,7 +282,7 @@ class LabelPredictor:
         used = set(self._channel_of.values())
         channel = next(c for c in count(1) if c not in used)
         if channel >= self.bank.channels:
-            self.bank.widen(_allocated_channels(channel + 1))
+            self.bank.widen(count_channels(channel))
             self.propagation.reader.resize(self.bank.values.shape[-1])
         return channel
 
@@ -309,7 +317,7 @@ class LabelPredictor:
                 flow.step(lab, out=self._flow_image.host[0])
         push_blocks([self._image, self._flow_image], timings)
         with timed(timings, "encode"):
-            self._engines["encoder"].run(inputs, {"key": self.bank.raw_key_block.shared[slot]})
+            self._engines["encoder"].run(inputs, {"key": self.bank.raw_keys[slot]})
         if self._tokens:
             with timed(timings, "values"):
                 self._refine(frame, slot)
@@ -326,7 +334,7 @@ class LabelPredictor:
         past = VALUE_REFERENCES.read(frame, self._annotated) if frame else [0]
         slots = [held[number] for number in past if number in held][-places:]
         missing = places - len(slots)
-        keys = bank.raw_key_block.shared
+        keys = bank.raw_keys
         inputs = {
             "x": keys[slot],
             "keys": keys,
@@ -376,8 +384,9 @@ class LabelPredictor:
         return read
 
 
-def _allocated_channels(wanted: int) -> int:
-    return -(-(wanted + 1) // LABEL_STEP) * LABEL_STEP
+def count_channels(objects: int) -> int:
+    """Label channels that are allocated for some objects: the background's and spare ones too."""
+    return -(-(objects + 2) // LABEL_STEP) * LABEL_STEP
 
 
 def takes_flow(encoder: GraphSpec) -> bool:

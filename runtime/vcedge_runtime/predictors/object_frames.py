@@ -21,7 +21,7 @@ class EncodedFrame:
         device: of the engines; None where they run on the host.
 
     Attributes:
-        image: (1, 3, H, W) normalised Lab.
+        image: (1, 3, H, W) in the encoder's input colour.
         features: the encoder's other outputs, by name.
         shares: (K + 1, H, W), of the background and each object in every pixel.
     """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +15,8 @@ from vcedge_runtime.memory.bank import MemoryBank
 from vcedge_runtime.memory.objects import ObjectBank
 from vcedge_runtime.model.object_composition import ObjectComposition
 from vcedge_runtime.predictors.object_frames import EncodedFrame, FoundObjects, cover_pixels
-from vcedge_runtime.propagation.labels import MaskDecision, assign_share, mask_from_labels
+from vcedge_runtime.predictors.protocol import everything_or_nothing
+from vcedge_runtime.propagation.labels import Decision, assign_share, mask_from_labels
 from vcedge_runtime.propagation.prototypes import sine_positions
 from vcedge_runtime.propagation.upsample import open_upsampler
 from vcedge_runtime.timing import Timings, timed
@@ -25,7 +27,7 @@ TOGETHER = 4
 
 
 class ObjectPredictor:
-    """Masks of one video's objects, each segmented on its own, in the working size.
+    """Masks of one video's objects, each on its own, in the working size; see ``Predictor``.
 
     Args:
         parts: the composition.
@@ -61,6 +63,7 @@ class ObjectPredictor:
         self.parts = parts
         self.frame = 0
         self.readout_macs = 0
+        self.point_names: Sequence[str] = ()
         self._engines = engines
         self._device = device
         self._place_of: dict[int, int] = {}
@@ -89,42 +92,39 @@ class ObjectPredictor:
         return self.bank.grid_hw
 
     @property
-    def nbytes(self) -> int:
+    def label_hw(self) -> tuple[int, int]:
+        """The working size."""
+        _, height, width = self._last.shares.host.shape
+        return height, width
+
+    @property
+    def memory_bytes(self) -> int:
         """Bytes of all arrays that outlive a frame; only ``draw`` and ``forget`` change it."""
         held = (self.bank, self.values, self._last, self._next, self._found)
         arrays = (self._positions, self._aligned_key)
         kept = self.parts.memory.count_bytes(self.parts.key_dim)
         return kept + sum(each.nbytes for each in (*held, *arrays))
 
-    def begin(self, lab: Planes, mask: NDArray[np.uint8], objects: list[int]) -> None:
-        """Take the first frame and its mask, once.
-
-        Args:
-            lab: (H, W, 3) float32 normalised Lab, in the working size.
-            mask: (H', W') uint8 object ids, in the frame's own pixels.
-            objects: ids that are followed.
-        """
+    def start(self, image: Planes, mask: NDArray[np.uint8], objects: list[int]) -> None:
+        """Take the first frame and its mask."""
         self._place_of = {object_id: place for place, object_id in enumerate(objects)}
         self._drawn_in = dict.fromkeys(objects, 0)
         slot = self.bank.claim(0, lambda stored: True)
-        self._encode(slot, lab, {})
+        self._encode(slot, image, {})
         shares = self._next.shares
-        shares.host[1:] = [cover_pixels(mask == object_id, lab.shape[:2]) for object_id in objects]
+        shares.host[1:] = [
+            cover_pixels(mask == object_id, image.shape[:2]) for object_id in objects
+        ]
         shares.host[0] = 1 - shares.host[1:].sum(axis=0)
         shares.push()
         self._remember(0, slot, self._next)
         self._last, self._next = self._next, self._last
 
-    def advance(self, lab: Planes, timings: Timings) -> None:
-        """Take the next frame; where anything fails, the last one stays the last.
-
-        Args:
-            lab: (H, W, 3) float32 normalised Lab, in the working size.
-            timings: takes each stage's milliseconds.
-        """
+    def step(self, image: Planes, timings: Timings) -> None:
+        """Take the next frame; where anything fails, the last one stays the last."""
         frame = self.frame + 1
         slot = self.bank.claim(frame, self._keeps)
-        self._encode(slot, lab, timings)
+        self._encode(slot, image, timings)
         with timed(timings, "memory"):
             chosen = self.memory.select(frame, self.bank.keys[slot], self._coarse_read(slot))
             slots = [self.bank.slot_of(past) for past in chosen]
@@ -143,32 +143,22 @@ class ObjectPredictor:
         self.frame = frame
         self._last, self._next = self._next, self._last
 
-    def decide(self, frame: NDArray[np.uint8]) -> MaskDecision:
-        """Find the winning object of every pixel of the last frame.
-
-        Args:
-            frame: (H', W', 3) uint8 BGR, that frame in its own pixels.
-        """
+    def decide(self, frame: NDArray[np.uint8]) -> Decision:
+        """Find the winning object of every pixel of the last frame."""
         labels = np.moveaxis(self._last.shares.host, 0, -1)
         channel_of = {object_id: 1 + place for object_id, place in self._place_of.items()}
-        upsampler = open_upsampler(frame, labels.shape[:2], edges=self.parts.edges)
+        upsampler = open_upsampler(frame, self.label_hw, edges=self.parts.edges)
         return mask_from_labels(labels, channel_of, upsampler)
 
     def draw(self, object_id: int, mask: NDArray[np.uint8]) -> None:
         """Follow an object from the last frame on, or correct its mask there; pin that frame.
 
         Earlier frames in memory learn of it too, but for those in which it was drawn before: its
-        values are read back into them from the last frame (our choice). Where a graph fails,
-        everything stays as it was.
-
-        Args:
-            object_id: 1 to 255.
-            mask: (H', W') uint8, 1 where the object is, in the frame's own pixels.
+        values are read back into them from the last frame (our choice).
         """
-        covered = cover_pixels(mask > 0, self._last.shares.host.shape[1:])
+        covered = cover_pixels(mask > 0, self.label_hw)
         slot = self.bank.slot_of(self.frame)
-        restore = self._save(slot)
-        try:
+        with everything_or_nothing(self._save(slot)):
             if object_id not in self._place_of:
                 self._add(object_id)
             place, drawn = self._place_of[object_id], self._last.shares
@@ -176,31 +166,22 @@ class ObjectPredictor:
             drawn.push()
             self._remember(self.frame, slot, self._last)
             self._read_back(place, self._drawn_in.get(object_id, -1))
-        except Exception:
-            restore()
-            raise
-        self._drawn_in[object_id] = self.frame
-        self.memory.annotate(self.frame)
+            self._drawn_in[object_id] = self.frame
+            self.memory.annotate(self.frame)
 
     def forget(self, object_id: int) -> None:
-        """Follow an object no longer; what it covered becomes background.
-
-        Where memory is short for it, everything stays as it was.
-        """
-        restore = self._save(self.bank.slot_of(self.frame))
-        try:
+        """Follow an object no longer; what it covered becomes background."""
+        with everything_or_nothing(self._save(self.bank.slot_of(self.frame))):
             place = self._place_of.pop(object_id)
+            del self._drawn_in[object_id]
             self._place_of = {other: at - (at > place) for other, at in self._place_of.items()}
             self.values.remove(place)
             self.bank.drop(1 + place)
             shares = self._last.shares.host
             shares[0] += shares[1 + place]
             self._exchange_shares(np.delete(shares, 1 + place, axis=0))
-            self._tell_memory()
-        except Exception:
-            restore()
-            raise
-        self._drawn_in.pop(object_id, None)
+            for frame, at in self._done():
+                self.memory.store(frame, self.bank.keys[at], self.bank.labels[at])
 
     def _save(self, slot: int) -> Callable[[], None]:
         """What puts back all that a change of objects changes; it takes no memory of a device.
@@ -208,25 +189,21 @@ class ObjectPredictor:
         Args:
             slot: the last frame's.
         """
-        places, found = self._place_of.copy(), self._found
+        places, drawn, found = self._place_of.copy(), self._drawn_in.copy(), self._found
         blocks, held = (self._last.shares, self._next.shares), self._last.shares.host.copy()
         values, labels = self.values.save(slot), self.bank.save_values()
+        memory = deepcopy(self.memory)
 
         def restore() -> None:
-            self._place_of, self._found = places, found
+            self._place_of, self._drawn_in, self._found = places, drawn, found
+            self.memory = memory
             self._last.shares, self._next.shares = blocks
             blocks[0].host[...] = held
             blocks[0].push()
             values()
             labels()
-            self._tell_memory()
 
         return restore
-
-    def _tell_memory(self) -> None:
-        """Make memory follow a change of all frames' labels."""
-        for frame, slot in self._done():
-            self.memory.store(frame, self.bank.keys[slot], self.bank.labels[slot])
 
     def _add(self, object_id: int) -> None:
         self._place_of[object_id] = len(self._place_of)
@@ -257,10 +234,10 @@ class ObjectPredictor:
     def _keeps(self, stored: int) -> bool:
         return stored > self.frame - self.parts.interval or self.memory.keeps(stored)
 
-    def _encode(self, slot: int, lab: Planes, timings: Timings) -> None:
+    def _encode(self, slot: int, image: Planes, timings: Timings) -> None:
         """Write the next frame's key into its slot, and keep its features."""
         with timed(timings, "resize"):
-            self._next.image.host[0] = lab.transpose(2, 0, 1)
+            self._next.image.host[0] = image.transpose(2, 0, 1)
         push_blocks([self._next.image], timings)
         with timed(timings, "encode"):
             out = {"key": self.bank.key_block.shared[slot], **self._next.features}
@@ -332,20 +309,18 @@ class ObjectPredictor:
     def _remember(self, frame: int, slot: int, encoded: EncodedFrame) -> None:
         """Encode a frame's objects into its slot, by its shares."""
         bank, shares, labels = self.values, encoded.shares.shared, self.bank.labels[slot]
-        masks = shares[1:]
+        masks, encoder = shares[1:], self._engines["value_encoder"]
         for some in _in_groups(len(masks)):
             count = len(masks[some])
             value = bank.values[slot] if count == len(masks) else self._found.parts[count]
             coverage = np.empty((count, *self.grid_hw), np.float32)
-            inputs = {
-                "image": encoded.image.shared,
-                "f16": encoded.features["f16"],
-                "masks": masks[some],
-                "background": shares[:1],
-            }
+            held = {"image": encoded.image.shared, **encoded.features}
+            held |= {"masks": masks[some], "background": shares[:1]}
+            # A value is made of the picture or of its features.
+            inputs = {tensor.name: held[tensor.name] for tensor in encoder.spec.inputs}
             sums = {"sums": bank.sums[slot, some], "weights": bank.weights[slot, some]}
             out = {"value": value, **sums, "coverage": coverage}
-            self._engines["value_encoder"].run(inputs, out)
+            encoder.run(inputs, out)
             if count < len(masks):
                 bank.put(slot, some, value)
             labels[..., 1 + some.start : 1 + some.stop] = np.moveaxis(coverage, 0, -1)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from vcedge_runtime.engines.plans import Span
+from vcedge_runtime.memory.bank import COLOURS
 from vcedge_runtime.model.composition import Composition
 from vcedge_runtime.model.object_composition import ObjectComposition
+from vcedge_runtime.predictors.labels import count_channels
 from vcedge_runtime.predictors.objects import TOGETHER
-from vcedge_runtime.propagation.reader import DEVICE_LOGIT_BYTES, TILE
+from vcedge_runtime.predictors.reader import DEVICE_LOGIT_BYTES, TILE, count_together
 from vcedge_runtime.sampling.windows import count_tiles
 
 OBJECTS = 8
@@ -16,29 +19,35 @@ GROWING = ("references", "tiles")
 """Lengths that are mostly at their most; all others are mostly as they were at first."""
 
 
-def find_ranges(
+def find_spans(
     parts: Composition | ObjectComposition, lengths: Mapping[str, int]
-) -> dict[str, tuple[int, int]]:
-    """The least and the most of every length that is not the same in each run.
+) -> dict[str, Span]:
+    """How far every length goes that is not the same in each run.
 
     Args:
         parts: the composition.
         lengths: all named lengths of one run.
     """
-    ranges = {"references": (1, max(parts.memory.references, lengths.get("references", 1)))}
+    mosts = {"references": parts.memory.references}
     if isinstance(parts, ObjectComposition):
         # Global memory is read whole, local memory alone; labels are read as values are, and
         # together with them where an object is drawn in mid-video.
-        ranges["slots"] = (1, max(parts.slots, lengths.get("slots", 1)))
-        ranges["channels"] = (1, max(parts.value_dim + 1, lengths.get("channels", 1)))
+        mosts |= {"slots": parts.slots, "channels": parts.value_dim + 1}
         # What is read for all objects at once is encoded and decoded in groups of them.
         grouped = "H" in lengths and "labels" not in lengths
-        most = TOGETHER if grouped else OBJECTS
-        ranges["objects"] = (1, max(most, lengths.get("objects", 1)))
-        ranges["labels"] = (2, ranges["objects"][1] + 1)
+        mosts["objects"] = TOGETHER if grouped else OBJECTS
+        mosts["labels"] = OBJECTS + 1
+    else:
+        mosts["channels"] = COLOURS + count_channels(OBJECTS)
     if "tiles" in lengths:
         rows = lengths["queries"] if "queries" in lengths else lengths["columns"]
-        together = max(1, DEVICE_LOGIT_BYTES // (4 * rows * lengths["patch"]))
-        tiles = min(count_tiles((lengths["h"], lengths["w"]), TILE), together)
-        ranges["tiles"] = (1, max(tiles, lengths["tiles"]))
-    return ranges
+        tiles = count_tiles((lengths["h"], lengths["w"]), TILE)
+        mosts["tiles"] = count_together(
+            tiles, rows, lengths["patch"], parts.memory.references, DEVICE_LOGIT_BYTES
+        )
+    return {name: _reach(name, most, lengths) for name, most in mosts.items() if name in lengths}
+
+
+def _reach(name: str, most: int, lengths: Mapping[str, int]) -> Span:
+    most = max(most, lengths[name])
+    return Span(1, most if name in GROWING else lengths[name], most)

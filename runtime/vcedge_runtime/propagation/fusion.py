@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vcedge_runtime.errors import BundleError
-from vcedge_runtime.propagation.reader import Readout
+from vcedge_runtime.propagation.readout import Readout
+from vcedge_runtime.settings import Bounds, check_settings
 
 BRANCHES = ("normal", "forward", "backward")
+"""The readings of bidirectional prediction."""
+Share = Annotated[float, Bounds(0, 1)]
+"""A share of 1."""
 LEAST_MASS = np.float32(np.log(1e-6))
 """Below this logarithm a backward row has no weight to speak of (our choice)."""
 
@@ -21,13 +26,14 @@ class JointFusion:
 
     Attributes:
         column_weight: how much of the logarithm of its column's sum each logit loses, so that a
-            cell that everything resembles counts less (our choice); 0 for the plain softmax.
+            cell that everything resembles counts less (our choice), 0 to 1; 0 for the plain
+            softmax.
     """
 
-    column_weight: float = 0.0
+    column_weight: Share = 0.0
 
     def __post_init__(self) -> None:
-        _require(0 <= self.column_weight <= 1, "a column_weight from 0 to 1", self)
+        check_settings(self)
 
 
 @dataclass(frozen=True)
@@ -50,35 +56,28 @@ class BidirectionalFusion:
         branches: which readings there are, some of ``BRANCHES``; ``normal`` always.
         weights: ``scalar``: one weight a branch and frame; ``pixel``: one a cell.
         backward: ``column``: by column softmax; ``plain``: by regions that match alone.
-        column_weight: of the column sums, from 0 to 1; 1 is the column softmax itself.
-        eta: weight of the region's mean in the forward branch's keys.
-        eta_labels: share of the region's mean in the forward branch's labels.
-        epsilon: added to a branch's loss before it is inverted.
-        least: smallest weight of a branch, before the weights are made to add up to 1.
-        most: largest, likewise.
+        column_weight: of the column sums, 0 to 1; 1 is the column softmax itself.
+        eta: weight of the region's mean in the forward branch's keys, 0 to 100.
+        eta_labels: share of the region's mean in the forward branch's labels, 0 to 1.
+        epsilon: added to a branch's loss before it is inverted, 1e-9 to 1,000.
+        least: smallest weight of a branch, before the weights are made to add up to 1, 1e-6 to 1/3.
+        most: largest, likewise, 1/3 to 1.
     """
 
-    branches: tuple[str, ...] = BRANCHES
-    weights: str = "scalar"
-    backward: str = "column"
-    column_weight: float = 1.0
-    eta: float = 0.5
-    eta_labels: float = 0.2
-    epsilon: float = 1e-3
-    least: float = 0.05
-    most: float = 0.9
+    branches: Annotated[tuple[Annotated[str, BRANCHES], ...], Bounds(1, 3)] = BRANCHES
+    weights: Annotated[str, ("scalar", "pixel")] = "scalar"
+    backward: Annotated[str, ("column", "plain")] = "column"
+    column_weight: Share = 1.0
+    eta: Annotated[float, Bounds(0, 100)] = 0.5
+    eta_labels: Share = 0.2
+    epsilon: Annotated[float, Bounds(1e-9, 1000)] = 1e-3
+    least: Annotated[float, Bounds(1e-6, 1 / 3)] = 0.05
+    most: Annotated[float, Bounds(1 / 3, 1)] = 0.9
 
     def __post_init__(self) -> None:
-        known = set(self.branches) <= set(BRANCHES) and "normal" in self.branches
-        named = self.weights in ("scalar", "pixel") and self.backward in ("column", "plain")
-        shares = 0 <= self.column_weight <= 1 and self.eta >= 0 and 0 <= self.eta_labels <= 1
-        bounds = self.epsilon > 0 and 0 < self.least <= 1 / 3 <= self.most <= 1
-        _require(
-            known and named and shares and bounds,
-            f"branches of {BRANCHES} with normal, weights scalar or pixel, backward column or "
-            "plain, shares from 0 to 1, epsilon above 0, least up to 1/3 and most from there",
-            self,
-        )
+        check_settings(self)
+        if "normal" not in self.branches:
+            raise BundleError(f"received branches={self.branches}; expected normal among them")
 
 
 Fusion = JointFusion | MeanFusion | VoteFusion | BidirectionalFusion
@@ -167,8 +166,3 @@ def _average(values: NDArray[np.float32], counts: NDArray[np.bool_]) -> NDArray[
     weight /= np.maximum(weight.sum(axis=1, keepdims=True), 1)
     mean: NDArray[np.float32] = (weight[..., None] * values).sum(axis=1)
     return mean
-
-
-def _require(fits: bool, expected: str, settings: object) -> None:
-    if not fits:
-        raise BundleError(f"a fusion needs {expected}; received {settings}")

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from vcedge_runtime.propagation.points import PointEstimate
 from vcedge_runtime.propagation.upsample import Upsampler, find_region
 
 TRACE = np.float32(1e-3)
@@ -66,21 +67,23 @@ def clear_traces(labels: NDArray[np.float32]) -> None:
 
 
 @dataclass(frozen=True)
-class MaskDecision:
-    """The winning object of every pixel.
+class Decision:
+    """The winning object of every pixel, or where each point is.
 
     Attributes:
         mask: (H, W) uint8 object ids.
         scores: mean soft label of each object over its own pixels; 0 for an object without any.
+        points: by name, of a video that began with points.
     """
 
     mask: NDArray[np.uint8]
     scores: dict[int, float]
+    points: dict[str, PointEstimate] = field(default_factory=dict)
 
 
 def mask_from_labels(
     labels: NDArray[np.float32], channel_of: Mapping[int, int], upsampler: Upsampler
-) -> MaskDecision:
+) -> Decision:
     """Upsample soft labels and take the largest; the background has what objects leave.
 
     Args:
@@ -101,7 +104,7 @@ def mask_from_labels(
             total[region.slices] += share
     mask[best <= 1 - total] = 0
     scores = {object_id: _mean_share(best, mask == object_id) for object_id in channel_of}
-    return MaskDecision(mask, scores)
+    return Decision(mask, scores)
 
 
 def _mean_share(best: NDArray[np.float32], own: NDArray[np.bool_]) -> float:

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import isfinite
+from reprlib import repr as brief
 
 import numpy as np
 from numpy.typing import NDArray
+
+from vcedge_runtime.errors import TrackerError
 
 SIGMA = 0.75
 """Standard deviation of a point's Gaussian in key cells (our choice, measured: CRW's 0.5 fades)."""
@@ -35,6 +39,33 @@ class PointEstimate:
     y: float
     visible: bool
     score: float
+
+
+def check_points(
+    points: Mapping[str, tuple[float, float]], most: int
+) -> dict[str, tuple[float, float]]:
+    """Check points that were handed over, and give them as plain floats.
+
+    Args:
+        points: x and y of each, by name.
+        most: how many there may be.
+
+    Raises:
+        TrackerError: there is none, or too many, or one that is nowhere or none.
+    """
+    try:
+        found = {name: (float(x), float(y)) for name, (x, y) in points.items()}
+    except (AttributeError, TypeError, ValueError, OverflowError):
+        found = {}
+    named = all(isinstance(name, str) for name in found)
+    places = [value for place in found.values() for value in place]
+    if not (1 <= len(found) <= most and named and all(map(isfinite, places))):
+        received = f"{len(points)} points" if isinstance(points, Mapping) else brief(points)
+        raise TrackerError(
+            f"received {received}; expected 1 to {most} points by name, each with a finite x and y "
+            "in the frame's pixels"
+        )
+    return found
 
 
 def labels_from_points(

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vcedge_runtime.errors import BundleError
+from vcedge_runtime.settings import Bounds, check_settings
 
 Shift = tuple[int, int]
 """Rows and columns, in key cells, from a reference to the current frame."""
@@ -24,22 +25,23 @@ class AlignmentSettings:
     """How objects are found again (our choice; no paper aligns windows).
 
     Attributes:
-        reach: cells around the expected place that are searched, in each direction.
-        cells: of an object that are compared, at most.
-        spread: cells from the expected place at which ``doubt`` / 2 of a cosine is lost.
-        doubt: price of distance from the expected place.
-        sure: mean cosine that an object which was lost must reach to be looked for elsewhere.
+        reach: cells around the expected place that are searched, in each direction, 1 to 256.
+        cells: of an object that are compared, at most, 3 to 512.
+        spread: cells from the expected place at which ``doubt`` / 2 of a cosine is lost, 0.1 to
+            10,000.
+        doubt: price of distance from the expected place, 0 to 100.
+        sure: mean cosine, -1 to 1, that an object which was lost must reach to be looked for
+            elsewhere.
     """
 
-    reach: int = 24
-    cells: int = 96
-    spread: float = 12.0
-    doubt: float = 0.1
-    sure: float = 0.4
+    reach: Annotated[int, Bounds(1, 256)] = 24
+    cells: Annotated[int, Bounds(3, 512)] = 96
+    spread: Annotated[float, Bounds(0.1, 10_000)] = 12.0
+    doubt: Annotated[float, Bounds(0, 100)] = 0.1
+    sure: Annotated[float, Bounds(-1, 1)] = 0.4
 
     def __post_init__(self) -> None:
-        if self.reach < 1 or self.cells < 3 or self.spread <= 0 or self.doubt < 0:
-            raise BundleError(f"received alignment settings out of range: {self}")
+        check_settings(self)
 
 
 @dataclass(frozen=True)

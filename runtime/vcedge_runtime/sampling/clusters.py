@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Annotated
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from vcedge_runtime.errors import BundleError, EngineError
+from vcedge_runtime.settings import Bounds, check_settings
 
 PLACE_WEIGHT = 0.5
 """What crossing the grid adds to a cluster distance between unit keys (our choice)."""
@@ -25,35 +27,33 @@ class ClusterSettings:
     """The sampler's settings.
 
     Attributes:
-        clusters: K of K-means (MER, Table 5: 5).
-        theta: cosine to a cluster's mean above which its region grows (MER: 0.45).
-        delta: weight of the second window (MER, eq. 15; our value).
-        radius_min: smallest first radius in cells (our choice).
-        radius_max: largest radius in cells (our choice).
+        clusters: K of K-means, 1 to 64 (MER, Table 5: 5).
+        theta: cosine to a cluster's mean above which its region grows, -0.999 to 0.999 (MER: 0.45).
+        delta: weight of the second window, 0 to 16 (MER, eq. 15; our value).
+        radius_min: smallest first radius in cells, 2 to 64 (our choice).
+        radius_max: largest radius in cells, ``radius_min`` to 64 (our choice).
         centre: whether the mean of the unit keys is taken off them before anything else.
-        samples: most cells that K-means sees, on a regular grid.
-        iterations: of K-means.
-        seed: of the first centres.
+        samples: most cells that K-means sees, on a regular grid, 1 to 65,536.
+        iterations: of K-means, 1 to 100.
+        seed: of the first centres, 0 to 4,294,967,295.
     """
 
-    clusters: int = 5
-    theta: float = 0.45
-    delta: float = 0.5
-    radius_min: int = 3
-    radius_max: int = 12
+    clusters: Annotated[int, Bounds(1, 64)] = 5
+    theta: Annotated[float, Bounds(-0.999, 0.999)] = 0.45
+    delta: Annotated[float, Bounds(0, 16)] = 0.5
+    radius_min: Annotated[int, Bounds(RADIUS_FLOOR, 64)] = 3
+    radius_max: Annotated[int, Bounds(RADIUS_FLOOR, 64)] = 12
     centre: bool = False
-    samples: int = 2048
-    iterations: int = 10
-    seed: int = 0
+    samples: Annotated[int, Bounds(1, 2**16)] = 2048
+    iterations: Annotated[int, Bounds(1, 100)] = 10
+    seed: Annotated[int, Bounds(0, 2**32 - 1)] = 0
 
     def __post_init__(self) -> None:
-        counts = (self.clusters, self.samples, self.iterations)
-        radii = RADIUS_FLOOR <= self.radius_min <= self.radius_max
-        if min(counts) < 1 or not radii or not -1 < self.theta < 1 or not self.delta >= 0:
+        check_settings(self)
+        if self.radius_min > self.radius_max:
             raise BundleError(
-                "clusters need counts of at least 1, radii with "
-                f"{RADIUS_FLOOR} <= radius_min <= radius_max, theta between -1 and 1 "
-                f"and delta of at least 0; received {self}"
+                f"received radius_min={self.radius_min} and radius_max={self.radius_max}; "
+                "expected a smallest radius that is not above the largest"
             )
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vcedge_runtime.errors import BundleError
+from vcedge_runtime.settings import Bounds, check_settings
 
 WEIGHT_MAX = 1e6
 """Largest weight of places: the grid itself, still well inside float32."""
@@ -19,24 +20,19 @@ class RegionSettings:
     """The sampler's settings; all values are our choice, the paper gives none.
 
     Attributes:
-        step: side of a seed's cell in key cells.
-        weight: lambda, what one step of distance costs against one of cosine.
-        iterations: of assignment and re-estimation.
-        matches: regions of a reference that a region may look into.
+        step: side of a seed's cell in key cells, 1 to 64.
+        weight: lambda, what one step of distance costs against one of cosine, 0 to ``WEIGHT_MAX``.
+        iterations: of assignment and re-estimation, 1 to 100.
+        matches: regions of a reference that a region may look into, 1 to 1,000.
     """
 
-    step: int = 8
-    weight: float = 0.5
-    iterations: int = 5
-    matches: int = 5
+    step: Annotated[int, Bounds(1, 64)] = 8
+    weight: Annotated[float, Bounds(0, WEIGHT_MAX)] = 0.5
+    iterations: Annotated[int, Bounds(1, 100)] = 5
+    matches: Annotated[int, Bounds(1, 1000)] = 5
 
     def __post_init__(self) -> None:
-        counts = (self.step, self.iterations, self.matches)
-        if min(counts) < 1 or not 0 <= self.weight <= WEIGHT_MAX:
-            raise BundleError(
-                "regions need step, iterations and matches of at least 1 and a weight between "
-                f"0 and {WEIGHT_MAX:g}; received {self}"
-            )
+        check_settings(self)
 
 
 @dataclass(frozen=True)
@@ -54,6 +50,12 @@ class Regions:
     features: NDArray[np.float32]
     positions: NDArray[np.float32]
     sizes: NDArray[np.int32]
+
+
+def count_regions(settings: RegionSettings, grid_hw: tuple[int, int]) -> int:
+    """Regions of a frame, as many as seeds: S."""
+    rows, columns = (-(-length // settings.step) for length in grid_hw)
+    return rows * columns
 
 
 def cluster_regions(key: NDArray[np.float32], settings: RegionSettings) -> Regions:

@@ -9,15 +9,19 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from vcedge_runtime.errors import TrackerError
 from vcedge_runtime.sampling.alignment import ObjectShifts
 from vcedge_runtime.sampling.clusters import ClusterSettings, cluster_windows
 from vcedge_runtime.sampling.regions import (
     Regions,
     RegionSettings,
     cluster_regions,
+    count_regions,
     match_regions,
 )
 
+MOST_REGIONS = 8192
+"""Most regions of a frame: all are compared with all of another, in 1 GB (our choice)."""
 RegionMatch = tuple[NDArray[np.bool_], NDArray[np.int32], NDArray[np.int32]]
 """(Sa, Sb) which regions of one frame look into which of another, and both frames' region ids."""
 
@@ -183,7 +187,7 @@ class RegionSampler:
     ) -> None:
         self._settings = settings
         self._radius = radius
-        count = (-(-grid_hw[0] // settings.step)) * (-(-grid_hw[1] // settings.step))
+        count = count_regions(settings, grid_hw)
         self._ids = np.zeros((slots, *grid_hw), np.int32)
         self._features = np.zeros((slots, count, key_dim), np.float32)
         self._positions = np.zeros((slots, count, 2), np.float32)
@@ -229,9 +233,18 @@ def open_sampler(
         slots: frames in memory.
         grid_hw: height and width of the key grid.
         key_dim: C.
+
+    Raises:
+        TrackerError: there would be over ``MOST_REGIONS``.
     """
     if isinstance(settings, ClusterSettings):
         return ClusterSampler(settings, radius, grid_hw, key_dim)
     if isinstance(settings, RegionSettings):
+        if count_regions(settings, grid_hw) > MOST_REGIONS:
+            raise TrackerError(
+                f"received regions of step={settings.step} for {grid_hw[0]}x{grid_hw[1]} key "
+                f"cells, which are {count_regions(settings, grid_hw)}; expected at most "
+                f"{MOST_REGIONS}; choose a larger step or a smaller working size"
+            )
         return RegionSampler(settings, radius, slots, grid_hw, key_dim)
     return WindowSampler(radius)

@@ -76,10 +76,10 @@ def check_mask(mask: NDArray[np.generic], frame_hw: tuple[int, int]) -> NDArray[
     Raises:
         MaskError: another size, another type, ids out of range, or no object.
     """
-    mask = np.asarray(mask)
-    if mask.dtype.kind not in "bui":
+    kind = mask.dtype if isinstance(mask, np.ndarray) else type(mask).__name__
+    if not isinstance(mask, np.ndarray) or mask.dtype.kind not in "bui":
         raise MaskError(
-            f"received a mask of {mask.dtype}; expected object ids as integers or bool; "
+            f"received a mask of {kind}; expected a numpy array of object ids, integers or bool; "
             "threshold it or convert it with astype(np.uint8)"
         )
     _require_size(mask, frame_hw, "a mask", " with nearest-neighbour interpolation")

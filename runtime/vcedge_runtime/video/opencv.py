@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from threading import Lock
 
 import cv2
 import numpy as np
@@ -13,21 +14,41 @@ from numpy.typing import NDArray
 _SILENT = 0
 
 
+class _LogLevel:
+    """OpenCV's log level, which is the process's own, while some threads want it silent."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._wanting = 0
+        self._before = _SILENT
+
+    def change(self, by: int) -> None:
+        """Count who wants silence: the first one finds the level, the last one puts it back."""
+        log = getattr(cv2.utils, "logging", cv2)  # OpenCV 5 moved the two functions there
+        with self._lock:
+            if self._wanting == 0:
+                self._before = log.getLogLevel()
+            self._wanting += by
+            log.setLogLevel(_SILENT if self._wanting else self._before)
+
+
+_LEVEL = _LogLevel()
+
+
 @contextmanager
 def quiet_opencv() -> Iterator[None]:
     """Keep OpenCV's log off the terminal: what went wrong is said by our own errors.
 
-    OpenCV's level is the process's own and is put back at the end. FFmpeg's is read once, when the
-    first video opens, so it stays; whoever has set ``OPENCV_FFMPEG_LOGLEVEL`` himself keeps it.
+    OpenCV's level is the process's own, and is put back when no thread is in here any more.
+    FFmpeg's is read once, when the first video opens, so it stays; whoever has set
+    ``OPENCV_FFMPEG_LOGLEVEL`` himself keeps it.
     """
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
-    log = getattr(cv2.utils, "logging", cv2)  # OpenCV 5 moved the two functions there
-    level = log.getLogLevel()
-    log.setLogLevel(_SILENT)
+    _LEVEL.change(1)
     try:
         yield
     finally:
-        log.setLogLevel(level)
+        _LEVEL.change(-1)
 
 
 def decode_image(data: bytes, flags: int) -> NDArray[np.generic] | None:

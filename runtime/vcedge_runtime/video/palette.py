@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vcedge_runtime.errors import MaskError
+from vcedge_runtime.files import write_whole
 from vcedge_runtime.video.opencv import decode_image
-from vcedge_runtime.video.partial import write_whole
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _GRAY, _PALETTE = 0, 3

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from vcedge_runtime.closing import Closing
 from vcedge_runtime.errors import MaskError
+from vcedge_runtime.files import GrowingText
 from vcedge_runtime.propagation.points import PointEstimate
 from vcedge_runtime.video.palette import davis_palette
-from vcedge_runtime.video.partial import PartialText
 from vcedge_runtime.video.sources import Frame
 
 POINTS_NAME = "points.csv"
@@ -67,7 +67,7 @@ class PointLog(Closing):
     """
 
     def __init__(self, path: str | Path) -> None:
-        self._text = PartialText(Path(path))
+        self._text = GrowingText(Path(path))
         self._writer = csv.writer(self._text, lineterminator="\n")
 
     def write(self, frame: Frame, points: Mapping[str, PointEstimate]) -> None:

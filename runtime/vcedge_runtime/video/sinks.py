@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 
 from vcedge_runtime.closing import Closing
 from vcedge_runtime.errors import OutputError
+from vcedge_runtime.files import Draft, GrowingText, list_drafts, unwritable
 from vcedge_runtime.video.opencv import quiet_opencv
 from vcedge_runtime.video.overlay import draw_overlay
 from vcedge_runtime.video.palette import write_label_png
-from vcedge_runtime.video.partial import PartialText, discard, partial_path, unwritable
 from vcedge_runtime.video.points import POINTS_NAME
 from vcedge_runtime.video.rle import Rle, encode_rle
 from vcedge_runtime.video.sources import Frame
@@ -159,13 +159,13 @@ class OverlayVideo(Sink):
     def __init__(self, path: str | Path, fps: float | None = None) -> None:
         self.path = Path(path)
         self.fps = fps or DEFAULT_FPS
-        self._partial = partial_path(self.path)
+        self._draft = Draft(self.path)
         self._writer: cv2.VideoWriter | None = None
         self._written = 0
 
     def write(self, frame: Frame, labels: NDArray[np.uint8], scores: Mapping[int, float]) -> None:
         """Draw the objects and write the frame."""
-        picture = draw_overlay(frame.image, labels)
+        picture = draw_overlay(frame.image, labels, scores)
         height, width = labels.shape
         if height % 2 or width % 2:
             edge = cv2.BORDER_REPLICATE
@@ -183,21 +183,24 @@ class OverlayVideo(Sink):
             return
         self._writer.release()
         self._writer = None
-        if _count_frames(self._partial) < self._written:  # OpenCV is silent when the disk is full
-            discard(self._partial)
-            raise OutputError(f"{self.path} could not be written whole; is there room on the disk?")
         try:
-            self._partial.replace(self.path)
+            # OpenCV is silent when the disk is full.
+            if _count_frames(self._draft.place) < self._written:
+                raise OutputError(
+                    f"{self.path} could not be written whole; is there room on the disk?"
+                )
+            self._draft.keep()
         except OSError as exc:
-            discard(self._partial)
             raise unwritable(self.path, exc) from exc
+        finally:
+            self._draft.discard()
 
     def _open_writer(self, height: int, width: int) -> cv2.VideoWriter:
         code = cv2.VideoWriter.fourcc(*"mp4v")
         with quiet_opencv():
-            writer = cv2.VideoWriter(str(self._partial), code, self.fps, (width, height))
+            writer = cv2.VideoWriter(str(self._draft.place), code, self.fps, (width, height))
         if not writer.isOpened():
-            discard(self._partial)
+            self._draft.discard()
             raise OutputError(
                 f"{self.path} cannot be written as {width}x{height} (width x height) at "
                 f"{self.fps:g} frames a second; expected a folder that can be written and frames "
@@ -217,7 +220,7 @@ class ObjectLog(Sink):
     """
 
     def __init__(self, path: str | Path) -> None:
-        self._text = PartialText(Path(path))
+        self._text = GrowingText(Path(path))
 
     def write(self, frame: Frame, labels: NDArray[np.uint8], scores: Mapping[int, float]) -> None:
         """Write the frame's line."""
@@ -272,8 +275,8 @@ def _clear_results(folder: Path, overwrite: bool) -> None:
             "pass --overwrite or choose another --out"
         )
     finals = [folder / name for name in (OVERLAY_NAME, OBJECTS_NAME, POINTS_NAME)]
-    results = [*finals, *map(partial_path, finals), *(folder / MASKS_NAME).glob("*.png")]
-    for path in results:
+    drafts = [draft for path in finals for draft in list_drafts(path)]
+    for path in (*finals, *drafts, *(folder / MASKS_NAME).glob("*.png")):
         path.unlink(missing_ok=True)
 
 

@@ -26,6 +26,10 @@ _EXPECTED = (
     'rtsp://... or gst:"pipeline"'
 )
 _STREAM = re.compile(r"(rtsps?|rtmps?|rtp|udp|tcp|srt|https?)://", re.IGNORECASE)
+_LOGIN = re.compile(r"(?<=:/)(/?)(?:[^/\s]*@|[^/@:\s]*:(?!\d+/)[^@\s]*@)")
+"""Who logs in, with a password that may hold @ or, unlike a host's port, a slash."""
+_USER_OPTION = re.compile(r"(?<=\buser-(?:id|pw)=)(?:\"[^\"]*\"|'[^']*'|\S+)")
+"""What GStreamer's sources call them."""
 
 
 def open_source(spec: str | Path | int, *, depth_range: DepthRange | str | None = None) -> Source:
@@ -51,22 +55,23 @@ def open_source(spec: str | Path | int, *, depth_range: DepthRange | str | None 
     if text.startswith("gst:"):
         return _open_pipeline(text[len("gst:") :].strip("\"' "))
     if isinstance(spec, str) and _STREAM.match(text):
-        return VideoSource(text, hide_password(text), live=not text.lower().startswith("http"))
+        return VideoSource(text, hide_secrets(text), live=not text.lower().startswith("http"))
     return _open_path(path, depth_range)
 
 
-def hide_password(address: str) -> str:
-    """A stream's address as it may be shown: without the user and the password."""
-    return re.sub(r"//[^/@]*@", "//", address)
+def hide_secrets(text: str) -> str:
+    """Take users and passwords out of an address or a pipeline, for a terminal or a log."""
+    return _USER_OPTION.sub("...", _LOGIN.sub(r"\1", text))
 
 
 def _open_pipeline(pipeline: str) -> Source:
+    label = f"pipeline {hide_secrets(pipeline)!r}"
     if not cv2.videoio_registry.hasBackend(cv2.CAP_GSTREAMER):
         raise SourceError(
-            f"received the pipeline {pipeline!r}; expected an OpenCV built with GStreamer, which "
+            f"received the {label}; expected an OpenCV built with GStreamer, which "
             "this is not; install one (on Jetson the system's own), or name a file or rtsp:// URL"
         )
-    return CameraSource(pipeline, f"pipeline {pipeline!r}", cv2.CAP_GSTREAMER)
+    return CameraSource(pipeline, label, cv2.CAP_GSTREAMER)
 
 
 def _open_path(path: Path, depth_range: DepthRange | str | None) -> Source:
@@ -80,5 +85,11 @@ def _open_path(path: Path, depth_range: DepthRange | str | None) -> Source:
         return ImageSource([path], str(path), depth_range)
     if re.search(r"[*?\[]", str(path)):
         found = Path(path.anchor).glob(str(path.relative_to(path.anchor)))
-        return open_pictures(found, path, "a glob that matches no image", depth_range)
-    raise SourceError(f"received {path}, which does not exist; {_EXPECTED}")
+    if isinstance(spec, str) and _STREAM.match(text):
+        return VideoSource(text, hide_secrets(text), live=not text.lower().startswith("http"))
+    return _open_path(path, depth_range)
+
+
+def hide_secrets(text: str) -> str:
+    """Take users and passwords out of an address or a pipeline, for a terminal or a log."""
+    return _USER_OPTION.sub("...", _LOGIN.sub(r"\1", text))

@@ -19,7 +19,7 @@ def clip() -> DemoClip:
 
 
 @pytest.mark.parametrize("objects", range(1, len(CAST) + 1))
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 @given(
     height=st.integers(64, 200),
     width=st.integers(64, 200),

@@ -28,6 +28,7 @@ class FakeCuda:
         copied_in: bytes of each copy to the device, in order.
         copied_out: bytes of each copy to the host, in order.
         launches: recordings that were played.
+        recorded: recordings that were ever made.
     """
 
     compute_capability = (8, 7)
@@ -41,9 +42,9 @@ class FakeCuda:
         self.copied_in: list[int] = []
         self.copied_out: list[int] = []
         self.launches = 0
+        self.recorded = 0
         self.stream = next(_HANDLES)
         self._graphs: dict[int, list[Callable[[], None]]] = {}
-        self._recorded = 0
         self._queue: list[Callable[[], None]] = []
         self._given_back: list[NDArray[np.uint8]] = []
         double.streams[self.stream] = self._queue.append
@@ -112,9 +113,9 @@ class FakeCuda:
             work()
         finally:
             double.behaviour.captured = None
-        self._recorded += 1
-        self._graphs[self._recorded] = recorded
-        return self._recorded
+        self.recorded += 1
+        self._graphs[self.recorded] = recorded
+        return self.recorded
 
     def launch(self, graph: int) -> None:
         self.launches += 1

@@ -76,6 +76,7 @@ class Behaviour:
         precision: what the inspector says of each layer.
         builds: settings of every build.
         captured: runs that were recorded, as what runs them.
+        logger: the first that anything was given; it alone is told what goes wrong.
     """
 
     refuses: str = ""
@@ -87,6 +88,7 @@ class Behaviour:
     precision: str = "FP32"
     builds: list[dict[str, Any]] = field(default_factory=list)
     captured: list[Any] | None = None
+    logger: Any = None
 
 
 behaviour = Behaviour()
@@ -120,7 +122,16 @@ class IProgressMonitor:
 
 
 def init_libnvinfer_plugins(logger: ILogger, namespace: str) -> bool:
+    _keep(logger)
     return True
+
+
+def _keep(logger: ILogger) -> None:
+    behaviour.logger = behaviour.logger or logger
+
+
+def _say(message: str) -> None:
+    behaviour.logger.log(ILogger.Severity.ERROR, message)
 
 
 class INetworkDefinition:
@@ -180,7 +191,7 @@ class IBuilderConfig:
 
 class Builder:
     def __init__(self, logger: ILogger) -> None:
-        self._logger = logger
+        _keep(logger)
 
     def create_network(self, flags: int = 0) -> INetworkDefinition:
         assert flags == 1 << int(NetworkDefinitionCreationFlag.STRONGLY_TYPED)
@@ -196,7 +207,7 @@ class Builder:
         self, network: INetworkDefinition, config: IBuilderConfig
     ) -> bytes | None:
         if behaviour.out_of_memory:
-            self._logger.log(ILogger.Severity.ERROR, "Requested size was 4 GiB,\nout of memory")
+            _say("Requested size was 4 GiB,\nout of memory")
             return None
         monitor, phase = config.progress_monitor, "Building Engine"
         if monitor is not None:
@@ -273,8 +284,8 @@ class EngineInspector:
 
 
 class IExecutionContext:
-    def __init__(self, engine: ICudaEngine, logger: ILogger) -> None:
-        self._engine, self._logger = engine, logger
+    def __init__(self, engine: ICudaEngine) -> None:
+        self._engine = engine
         self._shapes: dict[str, tuple[int, ...]] = {}
         self._addresses: dict[str, int] = {}
         self._scratch = 0
@@ -288,7 +299,7 @@ class IExecutionContext:
         ends = zip(least, shape, most, strict=True)
         fits = all(low <= length <= high for low, length, high in ends)
         if not fits:
-            self._logger.log(ILogger.Severity.ERROR, f"{name} {shape} is outside the profile")
+            _say(f"{name} {shape} is outside the profile")
         self._shapes[name] = tuple(shape)
         return fits
 
@@ -306,10 +317,10 @@ class IExecutionContext:
 
     def execute_async_v3(self, stream_handle: int) -> bool:
         if behaviour.captured is not None and behaviour.refuses_recording:
-            self._logger.log(ILogger.Severity.ERROR, "operation not permitted when capturing")
+            _say("operation not permitted when capturing")
             return False
         if behaviour.fails or not self._scratch or set(self._addresses) != set(self._engine.names):
-            self._logger.log(ILogger.Severity.ERROR, "Cuda failure: an illegal memory access")
+            _say("Cuda failure: an illegal memory access")
             return False
         shapes, addresses = dict(self._shapes), dict(self._addresses)
         if behaviour.captured is not None:
@@ -341,7 +352,7 @@ class IExecutionContext:
 
 
 class ICudaEngine:
-    def __init__(self, plan: bytes, logger: ILogger) -> None:
+    def __init__(self, plan: bytes) -> None:
         facts, _, model = plan.removeprefix(MAGIC).partition(b"\n")
         read = json.loads(facts)
         options = onnxruntime.SessionOptions()
@@ -355,7 +366,6 @@ class ICudaEngine:
         self._inputs = {tensor.name for tensor in self.session.get_inputs()}
         self._types = {tensor.name: _TYPES[tensor.type] for tensor in tensors}
         self.names = list(self._types)
-        self._logger = logger
 
     @property
     def device_memory_size_v2(self) -> int:
@@ -379,7 +389,7 @@ class ICudaEngine:
         strategy: ExecutionContextAllocationStrategy = ExecutionContextAllocationStrategy.STATIC,
     ) -> IExecutionContext | None:
         assert strategy == ExecutionContextAllocationStrategy.USER_MANAGED
-        return IExecutionContext(self, self._logger)
+        return IExecutionContext(self)
 
     def create_engine_inspector(self) -> EngineInspector:
         return EngineInspector(self.precision)
@@ -387,13 +397,13 @@ class ICudaEngine:
 
 class Runtime:
     def __init__(self, logger: ILogger) -> None:
-        self._logger = logger
+        _keep(logger)
 
     def deserialize_cuda_engine(self, serialized_engine: bytes) -> ICudaEngine | None:
         if not serialized_engine.startswith(MAGIC):
-            self._logger.log(ILogger.Severity.ERROR, "magicTag does not match")
+            _say("magicTag does not match")
             return None
-        return ICudaEngine(serialized_engine, self._logger)
+        return ICudaEngine(serialized_engine)
 
 
 def _view(address: int, shape: Sequence[int], dtype: str) -> Any:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import re
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -13,6 +15,7 @@ import pytest
 from vcedge_runtime.buffers import Block, DeviceArray
 from vcedge_runtime.engines import cudart
 from vcedge_runtime.engines.cudart import Cuda
+from vcedge_runtime.engines.onnxruntime import cuda_of_onnxruntime
 from vcedge_runtime.errors import EngineError, MissingExtraError
 
 SOURCE = r"""
@@ -23,6 +26,10 @@ static int streams = 0, blocks = 0, graphs = 0, launched = 0, locked = 0;
 static int capturing = 0, broken = 0, last = 0;
 int cudaStreamCreateWithFlags(p *out, unsigned flags) {
     *out = (p)0x51; streams++; return flags == 1 ? broken : 1; }
+#ifndef VERSION
+#define VERSION 12080
+#endif
+int cudaRuntimeGetVersion(int *out) { *out = VERSION; return 0; }
 int cudaGetLastError(void) { last = 0; return 0; }
 int cudaStreamDestroy(p s) { streams--; return s == (p)0x51 ? 0 : 400; }
 int cudaStreamSynchronize(p s) { return s == (p)0x51 ? broken : 400; }
@@ -67,11 +74,17 @@ void break_it(int code) { broken = code; }
 def library(tmp_path_factory: pytest.TempPathFactory) -> str:
     if shutil.which("cc") is None:
         pytest.skip("there is no C compiler to make a CUDA of; install one as `cc`")
-    folder = tmp_path_factory.mktemp("cuda")
-    (folder / "cuda.c").write_text(SOURCE)
-    built = folder / "libcudart.so"
-    subprocess.run(["cc", "-shared", "-fPIC", "-w", "-o", built, folder / "cuda.c"], check=True)
-    return str(built)
+    return str(compile_cuda(tmp_path_factory.mktemp("cuda") / "libcudart.so"))
+
+
+def compile_cuda(path: Path, version: int = 12080) -> Path:
+    """Make a run time of a version."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    source = path.with_suffix(".c")
+    source.write_text(SOURCE)
+    command = ["cc", "-shared", "-fPIC", "-w", f"-DVERSION={version}", "-o", path, source]
+    subprocess.run(command, check=True)
+    return path
 
 
 @pytest.fixture
@@ -178,6 +191,70 @@ def test_a_library_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(cudart, "_find_installed", lambda: ())
     with pytest.raises(MissingExtraError, match=r"libno\.so.*it comes with JetPack"):
         Cuda(["libno.so"])
+
+
+def test_every_function_that_is_called_is_declared(cuda: Cuda) -> None:
+    source = Path(cudart.__file__).read_text()
+    called = set(re.findall(r'_call\(\s*"(cuda\w+)"|_?library\.(cuda\w+)', source))
+    names = {one or other for one, other in called}
+    assert {"cudaMalloc", "cudaFree", "cudaGetErrorString"} <= names
+    for name in names:
+        assert len(getattr(cuda._library, name).argtypes) == len(cudart.FUNCTIONS[name])
+    with pytest.raises(ctypes.ArgumentError):
+        cuda._library.cudaFree(1.5)
+
+
+@pytest.mark.parametrize(("generation", "expected"), [(None, 12), (12, 12), (13, 13)])
+def test_the_run_time_is_that_which_its_other_user_was_built_with(
+    library: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    generation: int | None,
+    expected: int,
+) -> None:
+    for each in (12, 13):
+        compile_cuda(tmp_path / f"nvidia/cu{each}/lib/libcudart.so.{each}", 1000 * each)
+    monkeypatch.syspath_prepend(tmp_path)
+    cuda = Cuda([], generation=generation)
+    version = ctypes.c_int()
+    cuda._library.cudaRuntimeGetVersion(ctypes.byref(version))
+    assert version.value == 1000 * expected
+    cuda.close()
+
+
+def test_a_run_time_that_is_too_old_is_refused(library: str, tmp_path: Path) -> None:
+    old = str(compile_cuda(tmp_path / "libcudart.so.11.0", 11040))
+    with pytest.raises(MissingExtraError, match=r"libcudart\.so\.11\.0 is version 11"):
+        Cuda([old])
+    found = Cuda([old, library])
+    found.close()
+
+
+def test_a_library_without_a_function_is_no_run_time(library: str, tmp_path: Path) -> None:
+    (tmp_path / "none.c").write_text("int nothing;")
+    other = tmp_path / "libcudart.so"
+    subprocess.run(["cc", "-shared", "-o", other, tmp_path / "none.c"], check=True)
+    with pytest.raises(MissingExtraError, match="cudaRuntimeGetVersion"):
+        Cuda([str(other)])
+
+
+@pytest.mark.parametrize(
+    ("installed", "expected"), [((), None), ((12,), 12), ((13,), 13), ((12, 13), None)]
+)
+def test_tensorrts_package_says_its_cuda(
+    monkeypatch: pytest.MonkeyPatch, installed: tuple[int, ...], expected: int | None
+) -> None:
+    names = {f"tensorrt-cu{each}-bindings" for each in installed}
+    monkeypatch.setattr(cudart, "_is_installed", lambda package: package in names)
+    assert cudart.cuda_of_tensorrt() == expected
+
+
+@pytest.mark.parametrize(("told", "expected"), [("12.8", 12), ("13.0", 13), ("", None)])
+def test_onnx_runtime_says_its_cuda(
+    monkeypatch: pytest.MonkeyPatch, told: str, expected: int | None
+) -> None:
+    monkeypatch.setattr("onnxruntime.cuda_version", told)
+    assert cuda_of_onnxruntime() == expected
 
 
 def test_a_library_that_pip_installed_is_found(

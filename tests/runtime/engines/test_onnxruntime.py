@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +18,7 @@ from vcedge_runtime.engines import onnxruntime as onnxruntime_engine
 from vcedge_runtime.engines import opening
 from vcedge_runtime.engines.onnxruntime import CPU, CUDA, OnnxRuntimeEngine, engine_from_bundle
 from vcedge_runtime.errors import EngineError, MissingExtraError
+from vcedge_runtime.installing import how_to_install
 from vcedge_runtime.model.bundle import Bundle
 from vcedge_runtime.model.spec import GraphSpec, TensorSpec
 from vcedge_runtime.tracker import Tracker
@@ -99,9 +101,7 @@ def test_a_failure_inside_names_the_graph(encoder: OnnxRuntimeEngine) -> None:
         encoder.run({"image": make_image(16, 16)}, {"key": np.zeros((3, 2, 64), np.float32)})
 
 
-@pytest.mark.parametrize(
-    ("name", "dtype"), [("picture", "float32"), ("image", "int64"), ("image", "float64")]
-)
+@pytest.mark.parametrize(("name", "dtype"), [("picture", "float32"), ("image", "int64")])
 def test_a_graph_that_is_not_its_spec_is_refused(
     tiny_bundle: Bundle, name: str, dtype: str
 ) -> None:
@@ -123,7 +123,7 @@ def test_without_onnxruntime_the_mend_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    with pytest.raises(MissingExtraError, match=r'pip install "vcedge\[cpu\]"'):
+    with pytest.raises(MissingExtraError, match=re.escape(how_to_install("cpu"))):
         OnnxRuntimeEngine(tmp_path / "encoder.onnx", GraphSpec("encoder", (), ()))
 
 
@@ -146,7 +146,7 @@ def test_a_silent_fall_to_the_cpu_is_an_error(
 
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [CUDA, CPU])
     monkeypatch.setattr(onnxruntime, "InferenceSession", fall_back)
-    monkeypatch.setattr(opening, "Cuda", FakeCuda)
+    monkeypatch.setattr(opening, "Cuda", lambda **which: FakeCuda())
     with pytest.raises(EngineError, match=f"on {CPU} instead of {CUDA}.*--backend cpu"):
         Tracker.open(tiny_bundle, backend="cuda")
 
@@ -205,7 +205,7 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> FakeCuda:
     monkeypatch.setattr(CudaSession, "made", [])
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [CUDA, CPU])
     monkeypatch.setattr(onnxruntime, "InferenceSession", CudaSession)
-    monkeypatch.setattr(opening, "Cuda", lambda: device)
+    monkeypatch.setattr(opening, "Cuda", lambda **which: device)
     return device
 
 

@@ -22,7 +22,7 @@ from vcedge_runtime.engines.onnxruntime import OnnxRuntimeEngine
 from vcedge_runtime.engines.plans import PlanCache
 from vcedge_runtime.errors import EngineError
 from vcedge_runtime.model.bundle import Bundle
-from vcedge_runtime.predictors.ranges import OBJECTS, find_ranges
+from vcedge_runtime.predictors.ranges import OBJECTS, find_spans
 
 if TYPE_CHECKING:
     pass
@@ -38,7 +38,7 @@ def open_engine(
         return engines.TensorRTEngine(
             tiny_bundle.path_of(name),
             tiny_bundle.graphs[name],
-            lambda lengths: find_ranges(tiny_bundle.composition, lengths),
+            partial(find_spans, tiny_bundle.composition),
             cuda,
             cache,
             settings=engines.BuildSettings(**settings),
@@ -175,7 +175,7 @@ def test_shapes_that_come_again_are_recorded_each_in_a_context_of_its_own(
     engines: ModuleType, srnet_bundle: Bundle, cuda: FakeCuda, cache: PlanCache
 ) -> None:
     # The double refuses to play what was recorded at other shapes than its context has since.
-    engine = run_mix(engines, srnet_bundle, cuda, cache, *(1, 2, 3) * 6)
+    engine = run_mix(engines, srnet_bundle, cuda, cache, *(3, 2, 1) * 6)
     assert cuda.graphs == 3
     # Of six runs of each shape, two come before it is known.
     assert cuda.launches == 3 * 4
@@ -191,30 +191,45 @@ def test_the_shapes_that_are_longest_ago_make_room_for_others(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     plan = importlib.import_module("vcedge_runtime.engines.tensorrt_plan")
-    monkeypatch.setattr(plan, "RECORDINGS", 2)
+    monkeypatch.setattr(plan, "KINDS", 2)
     run_mix(engines, srnet_bundle, cuda, cache, *[3] * 4, *[2] * 4, *[1] * 4, *[1, 2] * 2)
     assert cuda.graphs == 2
     assert cuda.launches == 3 * 2 + 4
 
 
-def test_what_lies_elsewhere_in_each_run_is_copied_within_the_device(
+def test_a_part_of_memory_is_copied_within_the_device_whichever_it_is(
     open_engine: Callable[..., Any], tiny_bundle: Bundle, cuda: FakeCuda
 ) -> None:
     engine = open_engine()
-    images = [share_array(make_run(seed=seed)[0]["image"], cuda) for seed in range(3)]
-    keys = [zeros_for((8, 12, 64), cuda) for _ in range(2)]
-    for run in range(12):
+    images = share_array(np.stack([make_run(seed=seed)[0]["image"] for seed in range(3)]), cuda)
+    keys = zeros_for((2, 8, 12, 64), cuda)
+    # Three of the same part, then others: that the first stay says nothing of the next.
+    for run in [0, 0, 0, *range(12)]:
         engine.run({"image": images[run % 3]}, {"key": keys[run % 2]})
         found, expected = to_host(keys[run % 2]), expected_key(tiny_bundle, seed=run % 3)
         np.testing.assert_array_equal(found, expected)
-    assert cuda.graphs == 1
-    assert cuda.launches == 12 - 2
+    assert (cuda.graphs, cuda.recorded) == (1, 1)
+    assert cuda.launches == 15 - 2
     # Nothing but what this test itself shared and read.
-    assert len(cuda.copied_in) == 5
-    assert len(cuda.copied_out) == 12
+    assert len(cuda.copied_in) == 2
+    assert len(cuda.copied_out) == 15
 
 
-def test_another_videos_arrays_are_learned_anew(
+def test_whole_arrays_that_take_turns_are_bound_where_they_lie_each_in_its_own_recording(
+    open_engine: Callable[..., Any], tiny_bundle: Bundle, cuda: FakeCuda
+) -> None:
+    engine, key = open_engine(), zeros_for((8, 12, 64), cuda)
+    images = [share_array(make_run(seed=seed)[0]["image"], cuda) for seed in range(2)]
+    # As frames do: what was before, and what comes, with several runs of each.
+    for run in range(12):
+        image = run // 3 % 2
+        engine.run({"image": images[image]}, {"key": key})
+        np.testing.assert_array_equal(to_host(key), expected_key(tiny_bundle, seed=image))
+    assert (cuda.graphs, cuda.recorded) == (2, 2)
+    assert cuda.launches == 12 - 2 * 2
+
+
+def test_another_videos_arrays_are_learned_anew_and_the_former_ones_forgotten(
     open_engine: Callable[..., Any], tiny_bundle: Bundle, cuda: FakeCuda
 ) -> None:
     engine = open_engine()
@@ -363,10 +378,10 @@ def one_line(error: pytest.ExceptionInfo[EngineError]) -> str:
 
 
 def test_an_operator_that_is_not_known_is_named(open_engine: Callable[..., Any]) -> None:
-    double.behaviour.refuses = "MaxPool"
+    double.behaviour.refuses = "Conv"
     with pytest.raises(EngineError, match="cannot parse") as error:
         run_encoder(open_engine())
-    assert "MaxPool node_" in one_line(error)
+    assert "Conv node_" in one_line(error)
     assert "Plugin not found" in one_line(error)
 
 
@@ -421,9 +436,9 @@ def run_mix(
     """Run a graph whose objects have a range, for each of these numbers of objects."""
     graph = bundle.graphs["readout_mix"]
     tell = (told if told is not None else []).append
-    ranges = partial(find_ranges, bundle.composition)
+    spans = partial(find_spans, bundle.composition)
     path = bundle.path_of("readout_mix")
-    engine = engines.TensorRTEngine(path, graph, ranges, cuda, cache, tell=tell)
+    engine = engines.TensorRTEngine(path, graph, spans, cuda, cache, tell=tell)
     for objects in counts:
         lengths = {"objects": objects, "h": 4, "w": 6}
         arrays = {
@@ -444,7 +459,20 @@ def test_a_length_beyond_the_range_makes_another_engine(
     sizes = [build["shapes"]["readout"] for build in double.behaviour.builds]
     ends = [[shape[0] for shape in size] for size in sizes]
     assert ends == [[1, 1, OBJECTS], [1, OBJECTS + 1, OBJECTS + 1]]
-    assert "'objects': [1, 8]" in told[2]
+    assert "'objects': [1, 1, 8]" in told[2]
+
+
+def test_every_graphs_own_errors_are_told_though_tensorrt_keeps_the_first_logger(
+    open_engine: Callable[..., Any],
+) -> None:
+    run_encoder(open_engine())
+    double.behaviour.fails = True
+    with pytest.raises(EngineError, match="an illegal memory access"):
+        run_encoder(open_engine(level=1))
+    double.behaviour.out_of_memory = True
+    with pytest.raises(EngineError, match="Requested size was 4 GiB") as error:
+        run_encoder(open_engine(level=2))
+    assert "illegal" not in one_line(error)
 
 
 def test_an_array_of_another_shape_than_the_output_is_refused(
@@ -495,5 +523,5 @@ def test_a_folder_that_cannot_be_written_is_warned_of(
 ) -> None:
     cache.folder.write_text("a file")
     np.testing.assert_array_equal(run_encoder(open_engine()), expected_key(tiny_bundle))
-    assert told[1].startswith("WARNING: the engine ")
+    assert told[1].startswith(f"WARNING: {cache.folder} cannot be written")
     assert told[1].endswith("; it will be built again")

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from tests.conftest import make_frame, make_mask
 from tests.runtime.engines import tensorrt_double as double
 from tests.runtime.engines.conftest import MODULES
 from tests.runtime.engines.fake_cuda import FakeCuda
@@ -19,6 +20,7 @@ from vcedge_runtime.engines import opening
 from vcedge_runtime.errors import EngineError, MissingExtraError, TrackerError
 from vcedge_runtime.memory.dynamic import DynamicMemory
 from vcedge_runtime.model.bundle import Bundle
+from vcedge_runtime.predictors.ranges import OBJECTS
 from vcedge_runtime.tracker import Tracker
 
 if TYPE_CHECKING:
@@ -32,7 +34,7 @@ Masks = list[NDArray[np.uint8]]
 def device(engines: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> FakeCuda:
     """What trackers find as their GPU."""
     found = FakeCuda()
-    monkeypatch.setattr(opening, "Cuda", lambda: found)
+    monkeypatch.setattr(opening, "Cuda", lambda **which: found)
     monkeypatch.setattr(engines, "choose_folder", lambda bundle: tmp_path / "engines")
     return found
 
@@ -71,13 +73,13 @@ def test_a_clip_is_tracked_to_the_same_masks(
     parts: dict[str, Any],
 ) -> None:
     bundle: Bundle = request.getfixturevalue(model)
-    with Tracker.open(bundle, size=SIZE, threads=1, **parts) as tracker:
+    with Tracker.open(bundle, size=SIZE, threads=1, overrides=parts) as tracker:
         expected = track(tracker, tiny_clip)
     told: list[str] = []
     for _ in range(2):
         device.users = 1
         with Tracker.open(
-            bundle, size=SIZE, backend="tensorrt", tell=told.append, **parts
+            bundle, size=SIZE, backend="tensorrt", tell=told.append, overrides=parts
         ) as tracker:
             np.testing.assert_array_equal(track(tracker, tiny_clip), expected)
         assert (device.users, device.held, device.held_on_host) == (0, {}, {})
@@ -110,6 +112,108 @@ def test_points_are_followed_to_the_same_places(
     assert found[0] == found[1]
 
 
+@pytest.fixture
+def small_calls(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One tile a call, so that a frame has many."""
+    for module in ("predictors.reader", "predictors.ranges"):
+        monkeypatch.setattr(f"vcedge_runtime.{module}.DEVICE_LOGIT_BYTES", 1)
+
+
+def track_on(
+    tracker: Tracker, objects: int, frames: int, device: FakeCuda
+) -> tuple[Masks, list[int]]:
+    """Track frames with many tiles; masks, and how many recordings were made before each frame."""
+    masks, made = [], []
+    tracker.start(make_frame(192, 288), make_mask(192, 288, *range(1, 1 + objects)))
+    for step in range(1, 1 + frames):
+        made.append(device.recorded)
+        masks.append(tracker.step(make_frame(192, 288, 2 * step)).mask)
+    return masks, made
+
+
+@pytest.mark.parametrize(
+    ("model", "parts", "size", "objects", "frames"),
+    [
+        ("tiny_bundle", {}, 192, 2, 10),
+        ("tiny_bundle", {"sampler": "clusters", "fusion": "bidirectional"}, 192, 2, 10),
+        # Masks are decoded in four runs a frame then, and memory is full after 21 frames.
+        ("srnet_bundle", {}, 64, 4, 28),
+    ],
+)
+def test_what_is_recorded_is_recorded_once(
+    device: FakeCuda,
+    request: pytest.FixtureRequest,
+    small_calls: None,
+    monkeypatch: pytest.MonkeyPatch,
+    model: str,
+    parts: dict[str, Any],
+    size: int,
+    objects: int,
+    frames: int,
+) -> None:
+    monkeypatch.setattr("vcedge_runtime.predictors.objects.TOGETHER", 1)
+    bundle: Bundle = request.getfixturevalue(model)
+    found = []
+    options: dict[str, Any]
+    for options in ({"threads": 1}, {"backend": "tensorrt"}):
+        with Tracker.open(bundle, size=size, **options, overrides=parts) as tracker:
+            found.append(track_on(tracker, objects, frames, device))
+    np.testing.assert_array_equal(found[0][0], found[1][0])
+    made = found[1][1]
+    assert made[-1] == made[-4] > 0
+    assert device.launches > made[-1]
+
+
+@pytest.mark.parametrize("parts", [{}, {"fusion": "bidirectional"}])
+def test_readouts_have_the_shape_for_which_their_engines_are_fastest(
+    device: FakeCuda,
+    tiny_bundle: Bundle,
+    monkeypatch: pytest.MonkeyPatch,
+    small_calls: None,
+    parts: dict[str, Any],
+) -> None:
+    seen: dict[str, set[tuple[int, ...]]] = {}
+    run = double.IExecutionContext.set_input_shape
+
+    def note(context: Any, name: str, shape: tuple[int, ...]) -> bool:
+        usual = tuple(context._engine.shapes[name][1])
+        if name in ("key_bias", "query_bias") and shape != usual:
+            seen.setdefault(name, set()).add((shape[0] - usual[0], shape[1]))
+        return run(context, name, shape)
+
+    monkeypatch.setattr(double.IExecutionContext, "set_input_shape", note)
+    with Tracker.open(tiny_bundle, size=192, backend="tensorrt", overrides=parts) as tracker:
+        track_on(tracker, 2, 8, device)
+        most = tracker.bundle.composition.memory.references
+    # But for the first frame's, which reads one.
+    assert all(others <= {(0, 1)} for others in seen.values())
+    readouts = [
+        b["shapes"]["key_bias"] for b in double.behaviour.builds if "key_bias" in b["shapes"]
+    ]
+    assert readouts
+    for least, usual, longest in readouts:
+        assert (least[:2], usual[:2], longest[:2]) == ((1, 1), (1, most), (1, most))
+
+
+@pytest.mark.parametrize("model", ["tiny_bundle", "srnet_bundle"])
+def test_no_engine_is_built_again_for_more_objects(
+    device: FakeCuda, request: pytest.FixtureRequest, model: str
+) -> None:
+    bundle: Bundle = request.getfixturevalue(model)
+    fusion = {"fusion": "bidirectional"} if model == "tiny_bundle" else {}
+    ids = list(range(1, 1 + OBJECTS))
+    drawn = make_mask(192, 288, *ids)
+    with Tracker.open(bundle, size=192, backend="tensorrt", overrides=fusion) as tracker:
+        tracker.start(make_frame(192, 288), np.where(drawn == 1, drawn, 0).astype(np.uint8))
+        for object_id in ids[1:]:
+            tracker.step(make_frame(192, 288, 2 * object_id))
+            tracker.add_object(object_id, drawn == object_id)  # type: ignore[arg-type]
+        tracker.step(make_frame(192, 288, 20))
+        assert tracker.object_ids == ids
+    built = [tuple(sorted(build["shapes"])) for build in double.behaviour.builds]
+    assert len(built) == len(set(built))
+
+
 def steady_copies(device: FakeCuda, tracker: Tracker, clip: TruthClip) -> tuple[list[int], ...]:
     """Bytes of the copies in and out of the last of some frames."""
     tracker.start(clip.frames[0], clip.masks[0])
@@ -125,7 +229,7 @@ def test_srnet_copies_the_frame_there_and_shares_back_and_little_else(
 ) -> None:
     with Tracker.open(srnet_bundle, size=SIZE, backend="tensorrt") as tracker:
         copied_in, copied_out = steady_copies(device, tracker, tiny_clip)
-        predictor = tracker._current().predictor
+        predictor = tracker.video.predictor
         pixels, cells = 64 * 96, predictor.bank.labels[0, ..., 0].size
         objects, dim = 2, predictor.parts.value_dim  # type: ignore[union-attr]
         # The sums that make prototypes, and which slots are read.
@@ -141,7 +245,7 @@ def test_labels_are_propagated_without_a_copy_of_memory(
 ) -> None:
     with Tracker.open(mer_bundle, size=SIZE, backend="tensorrt") as tracker:
         copied_in, copied_out = steady_copies(device, tracker, tiny_clip)
-        bank = tracker._current().predictor.bank
+        bank = tracker.video.predictor.bank
         # The frame and its flow, the new labels; keys are copied once, to Python.
         assert sorted(copied_in, reverse=True)[:2] == [3 * 64 * 96 * 4] * 2
         assert copied_in.count(bank.values[0].nbytes) == 1
@@ -162,9 +266,9 @@ def test_python_and_the_engines_see_the_memory_of_the_cpu(
     found = []
     options: dict[str, Any]
     for options in ({"threads": 1}, {"backend": "tensorrt"}):
-        with Tracker.open(bundle, size=SIZE, **options, **parts) as tracker:
+        with Tracker.open(bundle, size=SIZE, **options, overrides=parts) as tracker:
             track(tracker, tiny_clip)
-            predictor = tracker._current().predictor
+            predictor = tracker.video.predictor
             bank, memory = predictor.bank, predictor.memory
             held = {"labels": bank.labels, "frames": np.array(bank.stored())}
             if predictor.parts.memory.reads_keys or hasattr(predictor, "propagation"):

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import cv2
 import numpy as np
 import pytest
 
-from vcedge_runtime.frames.colour import lab_from_bgr
+from vcedge_runtime.errors import BundleError
+from vcedge_runtime.frames.colour import IMAGENET_LITE, LAB, InputColour, lab_from_bgr
 
 
 @pytest.mark.parametrize(
@@ -42,3 +46,33 @@ def test_the_frame_is_left_as_it_was() -> None:
     frame = np.full((2, 3, 3), 77, np.uint8)
     lab_from_bgr(frame)
     assert (frame == 77).all()
+
+
+def test_lab_is_as_it_was_before_colour_was_a_property_of_a_bundle() -> None:
+    frame = np.random.default_rng(0).integers(0, 256, (40, 50, 3), np.uint8)
+    lab = cv2.cvtColor(frame.astype(np.float32) / np.float32(255), cv2.COLOR_BGR2Lab)
+    expected = lab * np.array([1 / 50, 1 / 127, 1 / 127], np.float32)
+    expected[..., 0] -= 1
+    np.testing.assert_array_equal(LAB.convert(frame), expected)
+
+
+def test_rgb_is_in_the_order_and_range_of_the_published_encoder() -> None:
+    frame = np.array([[[255, 127, 0]]], np.uint8)
+    found = IMAGENET_LITE.convert(frame)
+    assert found.dtype == np.float32
+    np.testing.assert_array_equal(found, [[[-127 / 128, 0, 1]]])
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"space": "hsv"},
+        {"mean": (1.0, 2.0)},
+        {"scale": (1.0, 1.0, 0.0)},
+        {"scale": (1.0, 1.0, float("nan"))},
+        {"mean": [1.0, 2.0, 3.0]},
+    ],
+)
+def test_a_colour_that_cannot_be_is_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(BundleError, match="expected a space of"):
+        InputColour(**wrong)

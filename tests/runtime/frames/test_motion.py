@@ -101,7 +101,7 @@ def test_encoding_holds_direction_and_length_and_is_clipped() -> None:
     assert not encoded[:, 1:].any()
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(
     hnp.arrays(
         np.float32, (5, 7, 2), elements=st.floats(-1e4, 1e4, width=32, allow_subnormal=False)

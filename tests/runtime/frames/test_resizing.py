@@ -9,8 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from vcedge_runtime.errors import TrackerError
 from vcedge_runtime.frames.colour import lab_from_bgr
-from vcedge_runtime.frames.resizing import LONGEST, prepare_frame, working_size
+from vcedge_runtime.frames.resizing import (
+    LARGEST_SIZE,
+    LONGEST,
+    MOST_PIXELS,
+    prepare_frame,
+    working_size,
+)
 
 
 @given(st.integers(1, 3000), st.integers(1, 3000), st.integers(16, 800), st.sampled_from([4, 8]))
@@ -33,6 +40,33 @@ def test_a_very_long_frame_has_a_bound(frame_hw: tuple[int, int]) -> None:
     # Whole cells change the sides by half a cell of 8 pixels.
     assert height * width == pytest.approx(LONGEST * 480**2, rel=0.1)
     assert (height > width) is (frame_hw[0] > frame_hw[1])
+
+
+@given(st.integers(1, 10_000), st.integers(1, 10_000), st.integers(1, LARGEST_SIZE))
+def test_no_frame_is_encoded_at_more_pixels_than_memory_may_hold(
+    height: int, width: int, size: int
+) -> None:
+    try:
+        work_hw = working_size((height, width), size, 8)
+    except TrackerError as exc:
+        smaller = int(str(exc).rpartition(" ")[2])
+        # Whole cells may be a little more than what was asked.
+        work_hw = working_size((height, width), int(0.95 * smaller), 8)
+    assert work_hw[0] * work_hw[1] <= MOST_PIXELS
+
+
+@pytest.mark.parametrize("size", [0, -1, LARGEST_SIZE + 1, 100_000, 2**70, 10**400])
+def test_a_working_size_without_bounds_is_refused(size: int) -> None:
+    with pytest.raises(TrackerError, match=r"received a working size of -?\d+; expected 1 to 4096"):
+        working_size((480, 854), size, 8)
+
+
+def test_a_long_frame_at_a_large_working_size_is_refused_with_one_that_fits() -> None:
+    expected = r"frames of 4096x512, .* at 32768x4096; expected at most 34 .* size of about 2048$"
+    with pytest.raises(TrackerError, match=expected):
+        working_size((512, 4096), 4096, 8)
+    assert working_size((512, 4096), 2048, 8) == (2048, 16384)
+    assert working_size((4320, 7680), LARGEST_SIZE, 8) == (4096, 7280)
 
 
 def test_a_frame_is_averaged_where_it_gets_smaller_and_left_as_it_is() -> None:

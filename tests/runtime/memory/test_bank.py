@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from vcedge_runtime.buffers import Block
+from tests.runtime.engines.fake_cuda import FakeCuda
+from vcedge_runtime.buffers import Block, DeviceArray
 from vcedge_runtime.errors import TrackerError
 from vcedge_runtime.memory.bank import MemoryBank
 
@@ -81,9 +82,21 @@ def test_colours_stand_before_the_labels_and_stay_when_these_are_widened() -> No
 @pytest.mark.parametrize("enhanced", [False, True])
 def test_what_is_kept_twice_counts_twice(refined: bool, enhanced: bool) -> None:
     bank = MemoryBank(3, (4, 5), 8, 2, refined=refined, enhanced=enhanced)
-    assert (bank.raw_key_block is bank.key_block) != refined
-    blocks = {id(each): each for each in vars(bank).values() if isinstance(each, Block)}
-    assert bank.nbytes == sum(block.host.nbytes for block in blocks.values())
+    assert (bank.raw_keys is bank.key_block.shared) != refined
+    blocks = [each for each in vars(bank).values() if isinstance(each, Block)]
+    held = {id(array): array.nbytes for array in [*(b.host for b in blocks), bank.raw_keys]}
+    assert bank.nbytes == sum(held.values())
     before = bank.nbytes
     bank.widen(6)
     assert bank.nbytes - before == (2 if enhanced else 1) * 3 * 4 * 5 * 4 * 4
+
+
+def test_keys_before_they_are_refined_take_no_memory_of_the_host_beside_a_device() -> None:
+    held = []
+    for refined in (False, True):
+        device = FakeCuda()
+        bank = MemoryBank(3, (4, 5), 8, 2, refined=refined, device=device)
+        held.append((sum(block.size for block in device.held_on_host.values()), bank.nbytes))
+        assert isinstance(bank.raw_keys, DeviceArray)
+    keys = 4 * 3 * 4 * 5 * 8
+    assert held[1] == (held[0][0], held[0][1] + keys)

@@ -99,7 +99,7 @@ def follow(policy: DynamicPolicy, places: Sequence[tuple[int, int] | None]) -> l
     return [video.step(draw_labels([place])) for place in places]
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(POLICIES, PLACES, st.sets(st.integers(0, 24), max_size=3))
 def test_no_memory_outgrows_what_it_declared(
     policy: DynamicPolicy,
@@ -129,7 +129,7 @@ def test_no_memory_outgrows_what_it_declared(
             memory.annotate(frame)
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(POLICIES, PLACES)
 def test_the_same_video_gives_the_same_memory(
     policy: DynamicPolicy, places: list[list[tuple[int, int] | None]]

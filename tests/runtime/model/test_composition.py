@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from itertools import product
+from typing import Any
 
+import numpy as np
 import pytest
 
 from vcedge_runtime.errors import BundleError
 from vcedge_runtime.memory.dynamic import DynamicPolicy
 from vcedge_runtime.memory.references import ReferencePolicy
 from vcedge_runtime.model.composition import KINDS, Composition, kind_of, part_from_text
+from vcedge_runtime.model.object_composition import ObjectComposition
 from vcedge_runtime.propagation.fusion import BidirectionalFusion, JointFusion, VoteFusion
+from vcedge_runtime.sampling.alignment import NoAlignment
 from vcedge_runtime.sampling.clusters import ClusterSettings
 
 PLAIN = Composition(8, 64, 480)
+OBJECTS = ObjectComposition(16, 64, 128, 480)
 
 
 @pytest.mark.parametrize("kinds", [*product(*KINDS.values())])
@@ -34,6 +40,59 @@ def test_settings_are_kept_by_name_and_by_value() -> None:
     again = Composition.from_json(json.loads(json.dumps(parts.exchange(fusion=fusion).to_json())))
     assert again.fusion == fusion
     assert again.memory == own
+
+
+@pytest.mark.parametrize(
+    ("part", "value", "expected"),
+    [
+        ("memory", "dynamic:short=3", DynamicPolicy(short=3)),
+        ("memory", {"kind": "dynamic", "short": 3}, DynamicPolicy(short=3)),
+        ("memory", DynamicPolicy(short=3), DynamicPolicy(short=3)),
+        ("alignment", "none", NoAlignment()),
+        ("edges", "off", False),
+        ("motion", "True", True),
+        ("value_extraction", np.bool_(True), True),
+    ],
+)
+def test_a_part_may_be_text_settings_or_a_plain_value(
+    part: str, value: object, expected: object
+) -> None:
+    assert PLAIN.exchange(**{part: value}) == replace(PLAIN, **{part: expected})
+
+
+def test_settings_that_are_not_named_have_their_defaults() -> None:
+    own = PLAIN.exchange(memory="dynamic:short=3,long=1")
+    assert own.exchange(memory="dynamic").memory == DynamicPolicy(short=3, long=1)
+    assert own.exchange(memory="dynamic:").memory == DynamicPolicy()
+    assert own.exchange(memory="dynamic:long=2").memory == DynamicPolicy(long=2)
+
+
+@pytest.mark.parametrize(
+    ("composition", "foreign", "message"),
+    [
+        (PLAIN, {"local": "raw"}, "received local for a model that propagates labels"),
+        (OBJECTS, {"sampler": "window"}, "received sampler for a model that segments each object"),
+        (PLAIN, {"stride": 4}, "received stride for"),
+        (OBJECTS, {"top_k": 4}, "received top_k for"),
+    ],
+)
+def test_a_part_that_a_model_lacks_is_refused(
+    composition: Composition | ObjectComposition, foreign: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(BundleError, match=message):
+        composition.exchange(**foreign)
+    assert composition.exchange(**dict.fromkeys(foreign)) == composition
+
+
+def test_a_part_of_another_sort_is_refused() -> None:
+    with pytest.raises(BundleError, match=r"received sampler=DynamicPolicy.* expected WindowSetti"):
+        PLAIN.exchange(sampler=DynamicPolicy())
+    with pytest.raises(BundleError, match=r"received local='near' for .*; expected one of fam"):
+        OBJECTS.exchange(local="near")
+    with pytest.raises(
+        BundleError, match=r"received interval='1\.5' for .* a whole number, 1 to 64"
+    ):
+        OBJECTS.exchange(interval="1.5")
 
 
 def test_an_unknown_kind_lists_the_known_ones() -> None:
@@ -76,20 +135,28 @@ def test_graphs_are_those_that_will_run(fusion: object, needed: bool) -> None:
     ],
 )
 def test_two_way_prediction_that_cannot_be_is_refused(settings: dict[str, object]) -> None:
-    with pytest.raises(BundleError, match="a fusion needs"):
+    expected = f"received {next(iter(settings))}=.*; expected"
+    with pytest.raises(BundleError, match=expected):
         BidirectionalFusion(**settings)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
     ("part", "text", "expected"),
     [
-        ("memory", "dynamic", "dynamic"),
+        ("memory", "dynamic", DynamicPolicy()),
         ("memory", "references:", ReferencePolicy()),
         ("memory", "references:long=[0,5],short=[8,1]", ReferencePolicy((0, 5), (8, 1))),
         (
             "memory",
             "dynamic:short=3,prune_short=fifo,adaptive=true",
             DynamicPolicy(short=3, prune_short="fifo", adaptive=True),
+        ),
+        ("memory", "dynamic:adaptive=False", DynamicPolicy(adaptive=False)),
+        ("memory", "dynamic: short = 3, adaptive = on", DynamicPolicy(short=3, adaptive=True)),
+        (
+            "fusion",
+            "bidirectional:branches=[normal, backward],eta=1",
+            BidirectionalFusion(("normal", "backward"), eta=1.0),
         ),
         ("fusion", "joint:column_weight=0.5", JointFusion(0.5)),
     ],
@@ -104,8 +171,18 @@ def test_a_part_is_read_as_a_user_writes_it(part: str, text: str, expected: obje
         ("memory", "elastic", "expected one of references, dynamic"),
         ("memory", "dynamic:shrt=3", "'shrt=3' for memory dynamic; expected .*short"),
         ("memory", "dynamic:short", "expected setting=value"),
-        ("memory", "dynamic:short=few", "wrong type"),
-        ("memory", "dynamic:short=0", "expected 1 or more"),
+        (
+            "memory",
+            "dynamic:short=few",
+            "short='few' for DynamicPolicy; expected a whole number",
+        ),
+        ("memory", "dynamic:short=0", "received short=0 for"),
+        ("memory", "dynamic:short=3.5", "received short='3.5' for"),
+        ("memory", "local_global:every=2.5", "received every='2.5' for"),
+        ("memory", "references:short=[5,3.5,1]", "expected a list of 1 to 32, each a whole"),
+        ("alignment", "objects:reach=1000000", "expected a whole number, 1 to 256"),
+        ("alignment", "objects:spread=1e308", "expected a number, 0.1 to 10000"),
+        ("sampler", "clusters:theta=nan", "expected a number, -0.999 to 0.999"),
         ("alignment", "none:reach=3", "it has no settings"),
     ],
 )
@@ -116,5 +193,5 @@ def test_a_part_that_cannot_be_read_says_why(part: str, text: str, message: str)
 
 @pytest.mark.parametrize("column_weight", [-0.1, 1.1])
 def test_a_column_weight_is_a_share(column_weight: float) -> None:
-    with pytest.raises(BundleError, match="a column_weight from 0 to 1"):
+    with pytest.raises(BundleError, match=r"received column_weight=.*; expected a number, 0 to 1"):
         JointFusion(column_weight)

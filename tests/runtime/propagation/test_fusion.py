@@ -17,7 +17,7 @@ from vcedge_runtime.propagation.fusion import (
     share_references,
     weigh_branches,
 )
-from vcedge_runtime.propagation.reader import Readout
+from vcedge_runtime.propagation.readout import Readout
 
 LOGITS = hnp.arrays(np.float32, (2, 3, 4, 5), elements=st.floats(-60, 60, width=32).map(np.float32))
 """Two tiles of four queries that read five keys of each of three references."""

@@ -61,7 +61,6 @@ def similarities(draw: st.DrawFn) -> tuple[Key, tuple[int, int]]:
     return similarity, (draw(st.integers(0, shape[0] - 1)), draw(st.integers(0, shape[1] - 1)))
 
 
-@settings(deadline=None)
 @given(similarities(), st.sampled_from([-0.5, 0.25, 0.3, 0.5, 0.75]))
 def test_a_region_is_what_breadth_first_search_grows(
     given_map: tuple[Key, tuple[int, int]], theta: float
@@ -71,7 +70,6 @@ def test_a_region_is_what_breadth_first_search_grows(
     np.testing.assert_array_equal(found, search_region(similarity, seed, theta))
 
 
-@settings(deadline=None)
 @given(similarities(), THETAS, THETAS)
 def test_a_region_shrinks_as_theta_rises(
     given_map: tuple[Key, tuple[int, int]], first: float, second: float
@@ -82,7 +80,7 @@ def test_a_region_shrinks_as_theta_rises(
     assert not (narrow & ~wide).any()
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(KEYS, THETAS, THETAS, st.booleans())
 def test_windows_widen_as_theta_rises(key: Key, first: float, second: float, centre: bool) -> None:
     low, high = (
@@ -94,7 +92,7 @@ def test_windows_widen_as_theta_rises(key: Key, first: float, second: float, cen
     assert high.size_origin == low.size_origin
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(KEYS, st.integers(1, 14), st.integers(3, 12), st.integers(1, 7), st.booleans())
 def test_radii_are_whole_and_within_their_bounds(
     key: Key, radius: int, radius_max: int, clusters: int, centre: bool
@@ -141,7 +139,7 @@ def test_a_piece_apart_from_the_seed_of_its_cluster_is_not_reached() -> None:
     assert not windows.grown[:, 31:][same[:, 31:]].any()
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(KEYS)
 def test_the_same_key_has_the_same_windows(key: Key) -> None:
     first, second = (cluster_windows(key, ClusterSettings(), 12) for _ in range(2))
@@ -215,7 +213,7 @@ def test_settings_are_plain_values() -> None:
     ],
 )
 def test_impossible_settings_are_refused(wrong: dict[str, float]) -> None:
-    with pytest.raises(BundleError, match="received ClusterSettings"):
+    with pytest.raises(BundleError, match=f"received .*{next(iter(wrong))}=.*; expected a"):
         replace(ClusterSettings(), **wrong)
 
 

@@ -12,7 +12,7 @@ from vcedge_runtime.sampling.tokens import TOKENS, WINDOWS, token_grid
 LENGTHS = st.integers(1, 130)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(height=LENGTHS, width=LENGTHS, tokens=st.sampled_from([8, 16, 24, 32]))
 def test_averages_and_interpolations_keep_a_constant(height: int, width: int, tokens: int) -> None:
     grid = token_grid((height, width), tokens)
@@ -29,7 +29,7 @@ def test_averages_and_interpolations_keep_a_constant(height: int, width: int, to
         assert table.flags.c_contiguous
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(length=st.integers(8, 130), tokens=st.sampled_from([8, 32]))
 def test_every_cell_has_the_same_share_in_all_tokens(length: int, tokens: int) -> None:
     shares = token_grid((length, length), tokens).pool_y.sum(axis=0)

@@ -41,7 +41,7 @@ def dense_windows(grid_hw: tuple[int, int], radius: int) -> NDArray[np.bool_]:
     return near_y & (np.abs(xs[:, None] - xs[None]) <= radius)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(GRIDS, RADII, TILES)
 @example((40, 40), 12, 1)
 @example((1, 1), 12, 16)
@@ -54,7 +54,6 @@ def test_every_cell_sees_the_cells_of_its_window_once(
     np.testing.assert_array_equal(looks, dense_windows(grid_hw, radius))
 
 
-@settings(deadline=None)
 @given(GRIDS, RADII, TILES)
 def test_every_cell_is_the_own_of_one_query(
     grid_hw: tuple[int, int], radius: int, tile: int
@@ -64,7 +63,7 @@ def test_every_cell_is_the_own_of_one_query(
     np.testing.assert_array_equal(found, np.arange(grid_hw[0] * grid_hw[1]))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(GRIDS, RADII, TILES, st.integers(0, 99))
 def test_tiles_are_found_by_the_cells_that_they_look_at_and_own(
     grid_hw: tuple[int, int], radius: int, tile: int, seed: int
@@ -80,7 +79,7 @@ def test_tiles_are_found_by_the_cells_that_they_look_at_and_own(
     np.testing.assert_array_equal(found, np.flatnonzero(owners))
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(GRIDS, RADII, TILES, st.integers(-50, 50), st.integers(-50, 50))
 def test_a_shift_moves_every_cell_that_is_seen(
     grid_hw: tuple[int, int], radius: int, tile: int, down: int, right: int
@@ -96,7 +95,6 @@ def test_a_shift_moves_every_cell_that_is_seen(
     assert cells.max() < height * width
 
 
-@settings(deadline=None)
 @given(GRIDS, RADII, TILES)
 def test_tables_are_what_the_graph_takes(grid_hw: tuple[int, int], radius: int, tile: int) -> None:
     windows = tile_windows(grid_hw, radius, tile)
@@ -109,7 +107,6 @@ def test_tables_are_what_the_graph_takes(grid_hw: tuple[int, int], radius: int, 
     assert windows.nbytes == sum(table.nbytes for table in tables)
 
 
-@settings(deadline=None)
 @given(GRIDS, TILES)
 def test_tiles_are_no_larger_than_wanted_and_leave_little_over(
     grid_hw: tuple[int, int], tile: int

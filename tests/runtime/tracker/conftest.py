@@ -17,7 +17,7 @@ def tracker(tiny_bundle: Bundle) -> Iterator[Tracker]:
 
     The objects of these tests are not told from their background by colour.
     """
-    with Tracker.open(tiny_bundle, edges=False, threads=1) as tracker:
+    with Tracker.open(tiny_bundle, overrides={"edges": False}, threads=1) as tracker:
         yield tracker
 
 
@@ -35,5 +35,5 @@ def mask(make_mask: MakeFrame) -> Frame:
 @pytest.fixture(params=[False, True], ids=["cubic", "edges"])
 def either(request: pytest.FixtureRequest, tiny_bundle: Bundle) -> Iterator[Tracker]:
     """A tracker whose masks follow edges, and one whose masks do not."""
-    with Tracker.open(tiny_bundle, edges=request.param, threads=1) as tracker:
+    with Tracker.open(tiny_bundle, overrides={"edges": request.param}, threads=1) as tracker:
         yield tracker

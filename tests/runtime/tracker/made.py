@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from vcedge_runtime.buffers import Buffer
+from vcedge_runtime.engines.base import Engine
+from vcedge_runtime.errors import EngineError
 from vcedge_runtime.tracker import StepResult
 
 Frame = NDArray[np.uint8]
@@ -47,3 +50,20 @@ def bytes_of_arrays(value: object, seen: set[int]) -> int:
 def same(one: StepResult, other: StepResult) -> bool:
     """Tell whether two results are the same."""
     return np.array_equal(one.mask, other.mask) and one.scores == other.scores
+
+
+class FailingEngine:
+    """An engine that fails when it is told to."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self.spec = engine.spec
+        self.broken = False
+
+    def run(self, inputs: Mapping[str, Buffer], out: Mapping[str, Buffer]) -> None:
+        if self.broken:
+            raise EngineError("the engine broke")
+        self._engine.run(inputs, out)
+
+    def close(self) -> None:
+        self._engine.close()

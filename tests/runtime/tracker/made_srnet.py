@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 
 from vcedge_runtime.buffers import Buffer, HostArray, host_arrays
 from vcedge_runtime.engines.base import Engine
-from vcedge_runtime.engines.numpy import NumpyMemoryRead, NumpySoftAggregation
+from vcedge_runtime.frames.colour import LAB, InputColour
 from vcedge_runtime.model.bundle import Bundle, GraphFile
 from vcedge_runtime.model.object_composition import ObjectComposition
 from vcedge_runtime.model.spec import GraphSpec, TensorSpec
+from vcedge_runtime.predictors.oracle import NumpyMemoryRead, NumpySoftAggregation
 from vcedge_runtime.tracker import Tracker
 
 KEY_DIM, VALUE_DIM, STRIDE, FINE = 3, 16, 16, 4
@@ -202,10 +203,15 @@ def make_engines(top_k: int = 4) -> dict[str, Engine]:
 
 
 def open_hand_made(
-    engines: dict[str, Engine] | None = None, size: int = 64, top_k: int = 4, **parts: Any
+    engines: dict[str, Engine] | None = None,
+    size: int = 64,
+    top_k: int = 4,
+    colour: InputColour = LAB,
+    **parts: Any,
 ) -> Tracker:
     """A tracker of the hand-made SRNet; ``parts`` as for ``ObjectComposition.exchange``."""
-    composition = ObjectComposition(STRIDE, KEY_DIM, VALUE_DIM, size, top_k=top_k).exchange(**parts)
+    plain = ObjectComposition(STRIDE, KEY_DIM, VALUE_DIM, size, top_k=top_k, colour=colour)
+    composition = plain.exchange(**parts)
     graphs = {name: GraphFile(spec, f"{name}.onnx", "", "fp32") for name, spec in SPECS.items()}
     bundle = Bundle(Path("hand-made"), "hand-made", "srnet-edge", composition, graphs)
     return Tracker(bundle, engines or make_engines(top_k))

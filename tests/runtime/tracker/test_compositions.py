@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -11,6 +10,7 @@ import pytest
 from tests.runtime.tracker.made import (
     HEIGHT,
     WIDTH,
+    FailingEngine,
     Frame,
     MakeFrame,
     bytes_of_arrays,
@@ -18,7 +18,6 @@ from tests.runtime.tracker.made import (
     same,
     square,
 )
-from vcedge_runtime.buffers import Buffer
 from vcedge_runtime.engines.base import Engine
 from vcedge_runtime.engines.onnxruntime import OnnxRuntimeEngine
 from vcedge_runtime.errors import BundleError, EngineError, TrackerError
@@ -41,7 +40,7 @@ def test_any_memory_goes_with_any_sampler_and_fusion(
     tiny_bundle: Bundle, frame: Frame, mask: Frame, memory: str, sampler: str, fusion: str
 ) -> None:
     parts = {"memory": memory, "sampler": sampler, "fusion": fusion}
-    with Tracker.open(tiny_bundle, edges=False, threads=1, **parts) as tracker:
+    with Tracker.open(tiny_bundle, threads=1, overrides={"edges": False, **parts}) as tracker:
         tracker.start(frame, mask)
         before = tracker.memory_bytes
         for _ in range(9):
@@ -64,7 +63,7 @@ def test_mer_whole_tracks_with_flow_and_value_extraction(
     mer_bundle: Bundle, make_frame: MakeFrame, make_mask: MakeFrame
 ) -> None:
     mask = make_mask(HEIGHT, WIDTH, 1, 2)
-    with Tracker.open(mer_bundle, edges=False, threads=1) as tracker:
+    with Tracker.open(mer_bundle, overrides={"edges": False}, threads=1) as tracker:
         tracker.start(make_frame(HEIGHT, WIDTH), mask)
         before = tracker.memory_bytes
         for shift in range(3, 19, 3):
@@ -82,13 +81,13 @@ def test_keys_in_memory_are_those_of_the_value_extraction(
 ) -> None:
     with Tracker.open(mer_bundle, threads=1) as tracker:
         tracker.start(frame, mask)
-        bank = tracker._current().predictor.bank
+        bank = tracker.video.predictor.bank
         first = bank.keys[0].copy()
-        assert np.abs(bank.keys[0] - bank.raw_key_block.host[0]).max() > 1e-3
+        assert np.abs(bank.keys[0] - bank.raw_keys[0]).max() > 1e-3
         tracker.step(frame)
         # Frozen at write: what was read for a frame is read for all later ones.
         np.testing.assert_array_equal(bank.keys[0], first)
-        assert np.abs(bank.keys[1] - bank.raw_key_block.host[1]).max() > 1e-3
+        assert np.abs(bank.keys[1] - bank.raw_keys[1]).max() > 1e-3
 
 
 def test_motion_and_value_extraction_can_be_switched_off(
@@ -98,47 +97,30 @@ def test_motion_and_value_extraction_can_be_switched_off(
     keys, held = {}, {}
     for motion, values in ((True, True), (True, False), (False, False)):
         switches = {"motion": motion, "value_extraction": values}
-        with Tracker.open(mer_bundle, threads=1, **switches) as tracker:
+        with Tracker.open(mer_bundle, threads=1, overrides=switches) as tracker:
             tracker.start(frames[0], mask)
             for moved in frames[1:]:
                 tracker.step(moved)
-            bank = tracker._current().predictor.bank
-            keys[motion, values] = bank.raw_key_block.host[2].copy()
-            assert bool(np.abs(bank.keys[2] - bank.raw_key_block.host[2]).max() > 1e-3) is values
+            bank = tracker.video.predictor.bank
+            keys[motion, values] = bank.raw_keys[2].copy()
+            assert bool(np.abs(bank.keys[2] - bank.raw_keys[2]).max() > 1e-3) is values
             held[motion, values] = tracker.memory_bytes
             assert tracker.memory_bytes == bytes_of_arrays(tracker, set())
     assert held[True, True] > held[True, False] > held[False, False]
     np.testing.assert_array_equal(keys[True, True], keys[True, False])
     # Without flow the encoder gets zeros: rest.
     assert np.abs(keys[True, False] - keys[False, False]).max() > 1e-3
-    with Tracker.open(mer_bundle, threads=1, motion=False) as tracker:
+    with Tracker.open(mer_bundle, threads=1, overrides={"motion": False}) as tracker:
         tracker.start(frames[2], mask)
-        rest = tracker._current().predictor.bank.raw_key_block.host[0]
+        rest = tracker.video.predictor.bank.raw_keys[0]
         np.testing.assert_array_equal(rest, keys[False, False])
 
 
 def test_a_switch_that_the_model_lacks_is_refused(tiny_bundle: Bundle) -> None:
     with pytest.raises(TrackerError, match="takes no optical flow; leave --motion out"):
-        Tracker.open(tiny_bundle, motion=True)
+        Tracker.open(tiny_bundle, overrides={"motion": True})
     with pytest.raises(TrackerError, match="has no value extraction; leave --values out"):
-        Tracker.open(tiny_bundle, value_extraction=True)
-
-
-class FailingEngine:
-    """An engine that fails when it is told to."""
-
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
-        self.spec = engine.spec
-        self.broken = False
-
-    def run(self, inputs: Mapping[str, Buffer], out: Mapping[str, Buffer]) -> None:
-        if self.broken:
-            raise EngineError("the engine broke")
-        self._engine.run(inputs, out)
-
-    def close(self) -> None:
-        self._engine.close()
+        Tracker.open(tiny_bundle, overrides={"value_extraction": True})
 
 
 @pytest.mark.parametrize("graph", ["encoder", "value_extraction", "cluster_readout"])
@@ -173,4 +155,4 @@ def test_a_step_that_fails_is_as_if_it_had_not_been(
 
 def test_an_unknown_part_is_refused_before_a_graph_is_loaded(tiny_bundle: Bundle) -> None:
     with pytest.raises(BundleError, match="received memory 'endless'; expected one of references"):
-        Tracker.open(tiny_bundle, memory="endless")
+        Tracker.open(tiny_bundle, overrides={"memory": "endless"})

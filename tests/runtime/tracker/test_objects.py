@@ -15,9 +15,7 @@ from vcedge_runtime.model.bundle import Bundle
 from vcedge_runtime.tracker import Tracker
 
 
-@settings(
-    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(ids=st.lists(st.integers(1, 255), min_size=1, max_size=12, unique=True))
 def test_ids_with_gaps_come_back(
     tracker: Tracker, make_frame: MakeFrame, make_mask: MakeFrame, ids: list[int]
@@ -99,7 +97,9 @@ def test_an_added_object_takes_what_it_covers(tracker: Tracker, frame: Frame, ma
 @pytest.fixture
 def fixed(tiny_bundle: Bundle) -> Iterator[Tracker]:
     """A tracker whose windows stay in place."""
-    with Tracker.open(tiny_bundle, edges=False, alignment="none", threads=1) as tracker:
+    with Tracker.open(
+        tiny_bundle, overrides={"edges": False, "alignment": "none"}, threads=1
+    ) as tracker:
         yield tracker
 
 
@@ -138,9 +138,7 @@ def test_labels_stay_shares_of_one_whatever_is_added(
     tracker.add_object(3, square(20, 20))
     tracker.remove_object(200)
     tracker.step(frame)
-    video = tracker._video
-    assert video is not None
-    bank = video.predictor.bank
+    bank = tracker.video.predictor.bank
     stored = [bank.slot_of(number) for number in range(3)]
     np.testing.assert_allclose(bank.labels[stored].sum(axis=-1), 1, atol=1e-4)
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -39,10 +43,35 @@ def test_points_and_objects_do_not_mix(tracker: Tracker, frame: Frame, mask: Fra
 
 
 @pytest.mark.parametrize(
-    "points", [{}, {"nose": (np.nan, 3.0)}, {str(n): (3.0, 3.0) for n in range(256)}]
+    "points",
+    [
+        {},
+        {"nose": (np.nan, 3.0)},
+        {str(n): (3.0, 3.0) for n in range(256)},
+        {"nose": None},
+        {"nose": (1.0, 2.0, 3.0)},
+        {"nose": (1.0, "left")},
+        {"nose": (1.0, 10**400)},
+        {3: (1.0, 2.0)},
+    ],
+    ids=lambda points: str(points)[:30],
 )
 def test_points_that_cannot_be_followed_are_refused(
     tracker: Tracker, frame: Frame, points: dict[str, tuple[float, float]]
 ) -> None:
     with pytest.raises(TrackerError, match=f"received {len(points)} points; expected 1 to 255"):
         tracker.start_points(frame, points)
+
+
+@pytest.mark.parametrize("points", [None, [("nose", 1.0, 2.0)], "nose", 3], ids=repr)
+def test_what_is_no_points_by_name_is_refused(tracker: Tracker, frame: Frame, points: Any) -> None:
+    tracker.start_points(frame, {"nose": (10.0, 10.0)})
+    with pytest.raises(TrackerError, match="expected 1 to 255 points by name"):
+        tracker.start_points(frame, points)
+    assert tracker.point_names == ["nose"]
+
+
+def test_points_of_numpy_give_what_json_takes(tracker: Tracker, frame: Frame) -> None:
+    tracker.start_points(frame, {"nose": np.array([10, 12], np.int16)})  # type: ignore[dict-item]
+    found = tracker.step(frame).points["nose"]
+    assert json.loads(json.dumps(asdict(found)))["visible"] is True

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Callable
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 
@@ -65,8 +68,15 @@ def test_a_frame_of_another_size_is_refused_and_changes_nothing(
         np.zeros((HEIGHT, WIDTH, 4), np.uint8),
         np.zeros((1, HEIGHT, WIDTH, 3), np.uint8),
         np.zeros((0, WIDTH, 3), np.uint8),
+        np.uint8(3),
+        None,
+        [[[0, 0, 0]]],
+        cv2.UMat(np.zeros((HEIGHT, WIDTH, 3), np.uint8)),
+        "frame.png",
     ],
-    ids=["float", "16 bit", "gray", "alpha", "batch", "empty"],
+    ids=lambda wrong: (
+        f"{type(wrong).__name__} {getattr(wrong, 'dtype', '')} {getattr(wrong, 'shape', '')}"
+    ),
 )
 def test_what_is_no_frame_is_refused(
     tracker: Tracker, frame: Frame, mask: Frame, wrong: Any
@@ -101,13 +111,46 @@ def test_masks_that_cannot_be_followed_are_refused(
     assert tracker.object_ids == [3, 200]
 
 
-@pytest.mark.parametrize("object_id", [0, -1, 256])
+@pytest.mark.parametrize(
+    "wrong",
+    [None, [[0, 1]], np.full((HEIGHT, WIDTH), np.nan), "mask.png", np.full((HEIGHT, WIDTH), None)],
+    ids=lambda wrong: type(wrong).__name__ + str(getattr(wrong, "dtype", "")),
+)
+def test_what_is_no_mask_is_refused_and_changes_nothing(
+    tracker: Tracker, frame: Frame, mask: Frame, wrong: Any
+) -> None:
+    with pytest.raises(MaskError, match="expected a numpy array of object ids"):
+        tracker.start(frame, wrong)
+    tracker.start(frame, mask)
+    with pytest.raises(MaskError, match="expected a numpy array of object ids"):
+        tracker.add_object(7, wrong)
+    assert tracker.object_ids == [3, 200]
+
+
+@pytest.mark.parametrize("object_id", [0, -1, 256, 1.5, True, np.True_, "3", None, np.float32(3)])
 def test_ids_that_no_mask_can_hold_are_refused(
-    tracker: Tracker, frame: Frame, mask: Frame, object_id: int
+    tracker: Tracker, frame: Frame, mask: Frame, object_id: Any
 ) -> None:
     tracker.start(frame, mask)
-    with pytest.raises(TrackerError, match=f"object id {object_id}; expected 1 to 255"):
+    shown = re.escape(f"object id {object_id!r}; expected 1 to 255, a whole number")
+    with pytest.raises(TrackerError, match=shown):
         tracker.add_object(object_id, mask)
+    with pytest.raises(TrackerError, match=shown):
+        tracker.remove_object(object_id)
+    assert tracker.object_ids == [3, 200]
+
+
+@pytest.mark.parametrize("whole", [np.uint8, np.int64])
+def test_ids_of_numpy_are_plain_ids_that_json_takes(
+    tracker: Tracker, frame: Frame, mask: Frame, whole: Callable[[int], Any]
+) -> None:
+    tracker.start(frame, mask)
+    tracker.add_object(whole(7), square(30, 60))
+    tracker.add_object(7, square(30, 60))
+    assert json.loads(json.dumps(tracker.object_ids)) == [3, 200, 7]
+    assert [*map(int, json.loads(json.dumps(tracker.step(frame).scores)))] == [3, 200, 7]
+    tracker.remove_object(whole(7))
+    assert tracker.object_ids == [3, 200]
 
 
 def test_a_start_that_fails_leaves_the_video_that_was(
@@ -120,10 +163,46 @@ def test_a_start_that_fails_leaves_the_video_that_was(
     tracker.step(frame)
 
 
-@pytest.mark.parametrize("size", [15, 0, -64])
-def test_a_working_size_under_two_cells_is_refused(tiny_bundle: Bundle, size: int) -> None:
-    with pytest.raises(TrackerError, match=f"working size of {size}; expected at least 16"):
+@pytest.mark.parametrize("size", [15, 0, -64, 4097, "64", 64.0, np.nan, True, [64]], ids=repr)
+def test_a_working_size_under_two_cells_or_that_is_none_is_refused(
+    tiny_bundle: Bundle, size: Any
+) -> None:
+    shown = re.escape(f"working size of {size!r}; expected 16 to 4096 pixels, a whole number")
+    with pytest.raises(TrackerError, match=shown):
         Tracker.open(tiny_bundle, size=size)
+
+
+def test_a_working_size_of_numpy_is_a_plain_one(tiny_bundle: Bundle) -> None:
+    with Tracker.open(tiny_bundle, size=np.int64(48), threads=1) as tracker:
+        assert type(tracker.size) is int
+        assert tracker.size == 48
+
+
+@pytest.mark.parametrize("threads", [-1, 1.5, "2", None])
+def test_threads_that_cannot_be_are_refused(tiny_bundle: Bundle, threads: Any) -> None:
+    with pytest.raises(TrackerError, match="threads; expected 0 or more"):
+        Tracker.open(tiny_bundle, threads=threads)
+
+
+@pytest.mark.parametrize("model", [None, 3, b"mer-edge"])
+def test_what_names_no_model_is_refused(model: Any) -> None:
+    with pytest.raises(TrackerError, match="as a model; expected a shipped name, a bundle's"):
+        Tracker.open(model)
+
+
+@pytest.mark.parametrize("overrides", ["memory", [("memory", "dynamic")], {3: "dynamic"}], ids=repr)
+def test_overrides_that_are_no_parts_by_name_are_refused(
+    tiny_bundle: Bundle, overrides: Any
+) -> None:
+    with pytest.raises(TrackerError, match=r"received overrides .*; expected a mapping of parts"):
+        Tracker.open(tiny_bundle, overrides=overrides)
+
+
+def test_overrides_exchange_parts_and_none_leaves_what_is(tiny_bundle: Bundle) -> None:
+    overrides = {"edges": False, "memory": "dynamic", "sampler": None}
+    with Tracker.open(tiny_bundle, overrides=overrides, threads=1) as tracker:
+        expected = tiny_bundle.composition.exchange(edges=False, memory="dynamic")
+        assert tracker.bundle.composition == expected
 
 
 def test_a_bundle_without_a_graph_that_is_needed_is_refused(tiny_bundle: Bundle) -> None:

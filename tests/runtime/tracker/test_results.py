@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 
 from tests.runtime.tracker.made import HEIGHT, WIDTH, Frame, MakeFrame, bytes_of_arrays, iou, square
+from vcedge_runtime.engines.choosing import choose_backend
 from vcedge_runtime.model.bundle import Bundle
-from vcedge_runtime.tracker import STAGES, Tracker
+from vcedge_runtime.timing import STAGES
+from vcedge_runtime.tracker import Tracker
 
 
 def test_a_still_video_keeps_its_mask(tracker: Tracker, frame: Frame, mask: Frame) -> None:
@@ -39,7 +41,7 @@ def test_masks_end_where_the_frame_has_its_edges(
     frame[mask > 0] += np.uint8(120)
     found = {}
     for edges in (False, True):
-        with Tracker.open(tiny_bundle, edges=edges, threads=1) as tracker:
+        with Tracker.open(tiny_bundle, overrides={"edges": edges}, threads=1) as tracker:
             tracker.start(frame, mask)
             tracker.step(frame)
             found[edges] = iou(tracker.step(frame).mask == 1, mask > 0)
@@ -112,3 +114,14 @@ def test_memory_is_exact_after_channels_grew_too(tracker: Tracker, frame: Frame)
         tracker.add_object(object_id, square(4 + 5 * object_id, 4 + 10 * object_id))
     assert tracker.memory_bytes > before
     assert bytes_of_arrays(tracker, set()) == tracker.memory_bytes
+
+
+def test_a_tracker_takes_the_back_end_that_the_machine_has_and_tells_why(
+    tiny_bundle: Bundle, frame: Frame, mask: Frame
+) -> None:
+    told: list[str] = []
+    with Tracker.open(tiny_bundle, tell=told.append) as tracker:
+        tracker.start(frame, mask)
+        assert set(np.unique(tracker.step(frame).mask)) <= {0, 3, 200}
+    assert len(told) >= 1
+    assert choose_backend(tiny_bundle).reason in told

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,8 @@ from hypothesis import strategies as st
 from tests.runtime.tracker.made import Frame, bytes_of_arrays, iou, same
 from tests.runtime.tracker.made_srnet import SPECS, HandMadeGraph, make_engines, open_hand_made
 from vcedge_runtime.errors import BundleError, TrackerError
+from vcedge_runtime.frames.colour import IMAGENET_LITE, LAB
+from vcedge_runtime.frames.resizing import prepare_frame
 from vcedge_runtime.memory.dynamic import DynamicMemory, DynamicPolicy
 from vcedge_runtime.memory.local_global import LocalGlobalPolicy
 from vcedge_runtime.tracker import Tracker
@@ -110,9 +113,7 @@ def test_prototypes_are_summed_over_global_and_local_memory_once_each() -> None:
     np.testing.assert_allclose(weights, [cells, *[2 * cells] * 5, 3 * cells], rtol=1e-5)
 
 
-@settings(
-    max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(order=st.permutations([3, 7, 9]), gone=st.sampled_from([3, 7, 9]))
 def test_the_order_of_ids_and_objects_that_left_change_nothing_for_the_others(
     order: list[int], gone: int
@@ -177,7 +178,7 @@ def test_memory_does_not_grow_and_is_what_is_told(tracker: Tracker) -> None:
     for step in range(1, 60):
         tracker.step(draw(step % 30, 1, 2)[0])
     assert tracker.memory_bytes == before
-    predictor = tracker._current().predictor
+    predictor = tracker.video.predictor
     predictor._engines = {}  # the hand-made graphs keep what they saw
     assert bytes_of_arrays(predictor, set()) == before
 
@@ -224,7 +225,7 @@ def test_where_a_graph_fails_the_last_frame_stays_the_last(
                     each.add_object(2, draw(step - 1, 1, 2)[1] == 2)  # type: ignore[arg-type]
             frame = draw(step, 1, 2)[0]
             assert same(tracker.step(frame), whole.step(frame))
-            ours, theirs = (each._current().predictor.memory for each in (tracker, whole))
+            ours, theirs = (each.video.predictor.memory for each in (tracker, whole))
             kept = [[memory.keeps(past) for past in range(step)] for memory in (ours, theirs)]
             assert kept[0] == kept[1]
 
@@ -271,7 +272,7 @@ def test_memory_is_told_of_the_places_that_are_left(monkeypatch: pytest.MonkeyPa
             tracker.step(draw(step, 1, 2, 3)[0])
         told.clear()
         tracker.remove_object(2)
-        predictor = tracker._current().predictor
+        predictor = tracker.video.predictor
         kept = [frame for frame, _ in predictor.bank.stored() if predictor.memory.keeps(frame)]
         # The background and two objects.
         assert sorted(told) == [(frame, 3) for frame in sorted({*kept, 5})]
@@ -324,6 +325,41 @@ def test_objects_are_encoded_and_decoded_in_groups_as_all_at_once(
     np.testing.assert_allclose(1 - encoder.runs[0]["background"][0], covered, atol=1e-6)
 
 
+def test_values_are_made_of_what_their_graph_takes_of_the_frame() -> None:
+    mask = draw(0, 9, 1)
+    with open_hand_made() as tracker:
+        tracker.start(*mask)
+        expected = tracker.step(draw(1, 9, 1)[0])
+    engines = make_engines()
+    encoder = engines["value_encoder"]
+    assert isinstance(encoder, HandMadeGraph)
+    features = SPECS["query_encoder"].outputs
+    taken = tuple(tensor for tensor in features if tensor.name in ("f4", "f8", "f16"))
+    encoder.spec = replace(encoder.spec, inputs=(*taken, *encoder.spec.inputs[-2:]))
+    with open_hand_made(engines) as tracker:
+        tracker.start(*mask)
+        assert same(tracker.step(draw(1, 9, 1)[0]), expected)
+    assert all(set(run) == {"f4", "f8", "f16", "masks", "background"} for run in encoder.runs)
+
+
+def test_the_encoder_gets_the_colour_that_the_bundle_says() -> None:
+    frame, mask = draw(0, 9)
+    images = {}
+    for colour in (LAB, IMAGENET_LITE):
+        engines = make_engines()
+        encoder = engines["query_encoder"]
+        assert isinstance(encoder, HandMadeGraph)
+        with open_hand_made(engines, colour=colour) as tracker:
+            tracker.start(frame, mask)
+            tracker.step(frame)
+        expected = prepare_frame(frame, (HEIGHT, WIDTH), colour).transpose(2, 0, 1)
+        assert len(encoder.runs) == 2
+        for run in encoder.runs:
+            np.testing.assert_array_equal(run["image"][0], expected)
+            images[colour.space] = expected
+    assert not np.allclose(images["lab"], images["rgb"])
+
+
 def test_points_are_refused_with_a_model_that_follows_masks(tracker: Tracker) -> None:
     with pytest.raises(TrackerError, match="hand-made follows masks alone; open a model"):
         tracker.start_points(draw(0, 1)[0], {"nose": (3.0, 4.0)})
@@ -342,12 +378,12 @@ def test_frames_of_too_few_cells_are_refused() -> None:
     [
         ({"sampler": "window"}, "received sampler for a model that segments each object"),
         ({"motion": True, "fusion": "vote"}, "received fusion, motion"),
-        ({"local": "near"}, "received local memory 'near'; expected one of"),
-        ({"interval": 0}, "received interval 0"),
-        ({"interval": 2.5}, "received interval 2.5"),
-        ({"prototypes": "off"}, "received 'off' for prototypes; expected on or off"),
-        ({"edges": "vote"}, "received 'vote' for edges"),
-        ({"memory": True}, "received True, which is no memory"),
+        ({"local": "near"}, "received local='near' for .*; expected one of fam"),
+        ({"interval": 0}, "received interval=0 for"),
+        ({"interval": 2.5}, "received interval=2.5 for"),
+        ({"prototypes": 0}, "received prototypes=0 for .*; expected true or false"),
+        ({"edges": "vote"}, "received edges='vote' for"),
+        ({"memory": True}, "received memory=True for ObjectComposition; expected"),
         ({"memory": "everything"}, "expected one of references, dynamic, local_global"),
     ],
 )

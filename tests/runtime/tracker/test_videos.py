@@ -26,7 +26,7 @@ def test_videos_in_turn_give_what_fresh_trackers_give(
     videos = make_videos(make_frame, make_mask)
     fresh = []
     for video in videos:
-        with Tracker.open(tiny_bundle, edges=False, threads=1) as other:
+        with Tracker.open(tiny_bundle, overrides={"edges": False}, threads=1) as other:
             fresh.append(run_video(other, *video))
     for index in (0, 1, 0):
         results = run_video(tracker, *videos[index])
@@ -51,7 +51,7 @@ def test_a_folder_opens_like_its_bundle(
     tracker.start(frame, mask)
     expected = tracker.step(frame)
     folder: Path = tiny_bundle.folder
-    with Tracker.open(folder, size=64, edges=False, threads=1) as other:
+    with Tracker.open(folder, size=64, overrides={"edges": False}, threads=1) as other:
         other.start(frame, mask)
         assert same(other.step(frame), expected)
 

@@ -205,15 +205,15 @@ def test_a_missing_output_folder_is_made_with_its_parents(tmp_path: Path) -> Non
 
 def test_an_output_folder_that_holds_something_is_never_overwritten_unasked(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("mine")
-    with pytest.raises(OutputError, match=r"existing folder.*--overwrite or choose another --out"):
+    with pytest.raises(OutputError, match=r"existing folder.*--overwrite or choose another"):
         prepare_output(tmp_path)
     assert (tmp_path / "notes.txt").read_text() == "mine"
 
 
 def test_overwriting_removes_our_results_and_nothing_else(tmp_path: Path) -> None:
     (tmp_path / "masks").mkdir()
-    ours = ["masks/00000.png", "masks/.00001.part.png", "overlay.mp4", "objects.ndjson"]
-    ours += [".overlay.part.mp4", ".objects.part.ndjson"]
+    ours = ["masks/00000.png", "masks/.00001.0123abcd.part.png", "overlay.mp4", "objects.ndjson"]
+    ours += [".overlay.0123abcd.part.mp4", ".objects.0123abcd.part.ndjson"]
     foreign = ["notes.txt", "masks/notes.txt", "holiday.mp4", "picture.png"]
     for name in ours + foreign:
         (tmp_path / name).touch()
@@ -226,7 +226,7 @@ def test_overwriting_removes_our_results_and_nothing_else(tmp_path: Path) -> Non
 @pytest.mark.parametrize("name", ["file", "file/out"])
 def test_a_file_in_the_folders_place_is_refused(tmp_path: Path, name: str, overwrite: bool) -> None:
     (tmp_path / "file").write_text("mine")
-    with pytest.raises(OutputError, match=r"cannot be written.*choose another --out"):
+    with pytest.raises(OutputError, match=r"cannot be written.*choose another"):
         prepare_output(tmp_path / name, overwrite=overwrite)
     assert (tmp_path / "file").read_text() == "mine"
 

@@ -9,16 +9,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from vcedge.bench.ceilings import Ceilings
 from vcedge.bench.power import PolledSource, PowerMeter
-from vcedge.bench.profiling import STAGES, TRACKING, Profile, StageProfile, Work, profile_tracker
+from vcedge.bench.profiling import STAGES, Profile, StageProfile, Work, profile_tracker
 from vcedge.bench.work import GraphWork
 from vcedge_runtime.errors import SourceError
 from vcedge_runtime.model.bundle import Bundle
+from vcedge_runtime.timing import STAGES as TRACKING
 from vcedge_runtime.tracker import Tracker
 from vcedge_runtime.video.sources import Frame
 
@@ -65,7 +66,6 @@ def test_a_stage_is_heavy_that_takes_a_tenth_of_tracking() -> None:
     assert profile.heavy_stages == ["encode", "readout"]
 
 
-@settings(deadline=None)
 @given(st.lists(st.floats(0.01, 1e4), min_size=1, max_size=30))
 def test_percentiles_lie_between_the_fastest_and_the_slowest_frame(times: list[float]) -> None:
     stage = StageProfile("encode", tuple(times))
@@ -96,10 +96,23 @@ def test_a_profile_holds_every_stage_of_the_frames_after_the_warm_up(
     assert [stage.name for stage in found.stages] == list(STAGES)
     assert {len(stage.times_ms) for stage in found.stages} == {4}
     assert (found.frames, found.objects) == (4, 2)
+    tracker.start(clip[0].image, mask)
     assert found.memory_bytes == tracker.memory_bytes
     assert sorted(path.name for path in tmp_path.glob("*.png")) == [
         f"{i:05d}.png" for i in range(7)
     ]
+
+
+def test_a_tracker_that_is_profiled_stays_as_it_is(
+    tracker: Tracker, clip: list[Frame], make_mask: MakeImage, tmp_path: Path
+) -> None:
+    tracker.start(clip[0].image, make_mask(HEIGHT, WIDTH, 5))
+    engines = tracker.engines
+    profile_tracker(tracker, clip, make_mask(HEIGHT, WIDTH, 3, 9), count=2, out=tmp_path)
+    assert tracker.engines is engines
+    assert tracker.object_ids == [5]
+    assert tracker.video.predictor.frame == 0
+    assert set(np.unique(tracker.step(clip[1].image).mask)) <= {0, 5}
 
 
 def test_a_profile_knows_the_work_of_a_frame(
@@ -135,10 +148,13 @@ def test_graphs_are_counted_over_the_frames_after_the_warm_up(
 ) -> None:
     pytest.importorskip("onnxruntime")
     mask = make_mask(HEIGHT, WIDTH, 3, 9)
-    with Tracker.open(model, size=96, threads=1, **parts) as tracker:  # type: ignore[arg-type]
+    with Tracker.open(model, size=96, threads=1, overrides=parts) as tracker:
         bundle = tracker.bundle
         found = profile_tracker(tracker, clip[:3], mask, count=2, warm_up=0, out=tmp_path)
-        counted = tracker._current().predictor.readout_macs
+        tracker.start(clip[0].image, mask)
+        for frame in clip[1:3]:
+            tracker.step(frame.image)
+        counted = tracker.video.predictor.readout_macs
     graphs = {graph.name: graph for graph in found.graphs}
     # Where all cells have second windows, the plain readout is opened and does not run.
     idle = {"label_readout"} if "cluster_readout" in graphs else set()

@@ -37,7 +37,7 @@ class Clip:
 
     @property
     def arguments(self) -> list[object]:
-        model = ("--model", self.model, "--threads", 1)
+        model = ("--model", self.model, "--threads", 1, "--backend", "cpu")
         return ["track", self.source, "--mask", self.mask, *model]
 
 

@@ -78,6 +78,18 @@ def test_every_figure_is_written_for_every_size_and_the_default(
     assert found["machine"]
 
 
+def test_a_part_of_the_model_that_is_exchanged_is_what_is_measured(
+    tiny_bundle: Bundle, clip: SimpleNamespace, tmp_path: Path
+) -> None:
+    report = tmp_path / "bench.json"
+    parts = ["--memory", "dynamic:short=2", "--no-edges"]
+    options = ["--sizes", "64", "--frames", "2", "--json", str(report)]
+    assert run_bench(tiny_bundle, *clip.options, *parts, *options).exit_code == 0
+    composition = json.loads(report.read_text())["model"]["composition"]
+    assert (composition["memory"]["kind"], composition["memory"]["short"]) == ("dynamic", 2)
+    assert composition["edges"] is False
+
+
 COPIES = {"upload", "download"}
 
 

@@ -63,12 +63,12 @@ def test_without_masks_something_in_the_middle_is_followed(
 
 
 def test_what_was_recorded_makes_an_int8_bundle(
-    run: Run, tiny_weights: Weights, tiny_bundle: Bundle, video: Path
+    run: Run, tiny_weights: Weights, exported_bundle: Bundle, video: Path
 ) -> None:
     from vcedge.models.weights import save_weights
 
     save_weights(tiny_weights.network, Path("tiny.safetensors"), tiny_weights.facts)
-    run("calibrate", tiny_bundle.folder, video, "--masks", "masks", "--out", "seen")
+    run("calibrate", exported_bundle.folder, video, "--masks", "masks", "--out", "seen")
     proof = ("--clip", video, "--truth", "masks/frames", "--size", 64, "--radius", 4)
     options = ("--int8", "--calibration", "seen", "--max-drop", 100)
     done = run("export", "tiny.safetensors", *options, *proof)
@@ -78,7 +78,7 @@ def test_what_was_recorded_makes_an_int8_bundle(
     readouts = dict.fromkeys(("label_readout", "cluster_readout", "column_total"), "fp32")
     assert precisions == {"encoder": "int8", **readouts}
     fraction = bundle.path_of("encoder").stat().st_size
-    assert fraction < 0.3 * tiny_bundle.path_of("encoder").stat().st_size
+    assert fraction < 0.3 * exported_bundle.path_of("encoder").stat().st_size
     assert bundle.verification["passes"]
     assert {row["precision"] for row in bundle.verification["outputs"]} == {"int8", "fp32"}
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import re
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from subprocess import CompletedProcess
@@ -12,10 +14,13 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from vcedge_runtime.model.bundle import Bundle
+from vcedge_runtime.demo.clip import render_demo_clip
+from vcedge_runtime.model.bundle import DEFAULT_LABEL_MODEL, Bundle, shipped_models
 from vcedge_runtime.tracker import Tracker
 from vcedge_runtime.video.opencv import quiet_opencv
+from vcedge_runtime.video.palette import read_label_png
 
+pytestmark = pytest.mark.slow  # each renders a clip of 480x854
 Run = Callable[..., CompletedProcess[str]]
 OVERLAY = Path("vcedge-out/demo/overlay.mp4")
 
@@ -24,7 +29,7 @@ OVERLAY = Path("vcedge-out/demo/overlay.mp4")
 def demo(tiny_bundle: Bundle) -> list[object]:
     """The command with the tiny model; the clip is rendered at its own size, 480x854."""
     pytest.importorskip("onnxruntime", reason="the graphs run in it; install vcedge[cpu]")
-    model = ["--model", tiny_bundle.folder, "--size", 48, "--threads", 1]
+    model = ["--model", tiny_bundle.folder, "--size", 48, "--threads", 1, "--backend", "cpu"]
     return ["demo", *model, "--frames", 3]
 
 
@@ -52,10 +57,30 @@ def test_the_demo_tracks_and_scores_a_clip_and_writes_the_overlay(
     assert 0.1 < float(said[1]) <= 1
     assert float(said[2]) > 0
     assert overlay_sizes(OVERLAY) == 3 * [(480, 854)]
-    assert [path.name for path in OVERLAY.parent.iterdir()] == [OVERLAY.name]
-    *_, wrote, following = done.stdout.splitlines()
-    assert wrote == f"wrote {OVERLAY}"
-    assert following.startswith("next: vcedge track ")
+    names = ["overlay.mp4", "clip.mp4", "first.png", "first.csv"]
+    assert {path.name for path in OVERLAY.parent.iterdir()} == set(names)
+    wrote = [line for line in done.stdout.splitlines() if line.startswith("wrote ")]
+    assert wrote == [f"wrote {OVERLAY.parent / name}" for name in names]
+
+
+@pytest.mark.skipif(DEFAULT_LABEL_MODEL not in shipped_models(), reason="no model is shipped here")
+def test_the_next_commands_run_as_they_are_printed(run: Run, demo: list[object]) -> None:
+    for again in ([], ["--overwrite"]):
+        done = run(*demo, *again)
+        hints = re.findall(r"^(?:next|or): vcedge (.*)$", done.stdout, re.MULTILINE)
+        for hint in hints:
+            followed = run(*shlex.split(hint))
+            assert (followed.returncode, followed.stderr) == (0, ""), hint
+    assert ["--mask" in hint for hint in hints] == [True, False]
+    assert "--size 48 --threads 1 --backend cpu" in hints[1]
+    assert "tracked 2 points through 3 frames" in followed.stdout
+    # The clip is compressed; its first mask is exact.
+    mask = read_label_png(OVERLAY.parent / "first.png")
+    np.testing.assert_array_equal(mask, render_demo_clip(frames=3).render(0)[1])
+    assert overlay_sizes(OVERLAY.parent / "clip.mp4") == 3 * [(480, 854)]
+    with (OVERLAY.parent / "first.csv").open(newline="") as file:
+        points = {row["name"]: mask[int(row["y"]), int(row["x"])] for row in csv.DictReader(file)}
+    assert points == {"object-1": 1, "object-2": 2}
 
 
 def test_a_folder_that_exists_is_not_written_without_overwrite(

@@ -48,7 +48,7 @@ def predictions(davis: Path, tmp_path: Path) -> Path:
 @pytest.fixture
 def track_options(tiny_bundle: Bundle) -> list[object]:
     pytest.importorskip("onnxruntime", reason="the graphs run in it; install vcedge[cpu]")
-    return ["--model", tiny_bundle.folder, "--size", 48, "--threads", 1]
+    return ["--model", tiny_bundle.folder, "--size", 48, "--threads", 1, "--backend", "cpu"]
 
 
 def shift(mask: Image, pixels: int) -> Image:
@@ -176,7 +176,10 @@ def test_root_leaves_nothing_behind_where_no_folder_is_named(
             "received swim as a sequence of DAVIS; expected some of: boat, dance",
         ),
         (["--root", "DAVIS", "--sequences", "boat,swim"], "received swim as a sequence"),
-        (["--gt", "DAVIS", "--pred", "masks", "--csv", "none/a.csv"], "none/a.csv, which cannot"),
+        (
+            ["--gt", "DAVIS", "--pred", "masks", "--csv", "none/a.csv"],
+            "none/a.csv cannot be written",
+        ),
     ],
 )
 def test_wrong_combinations_and_names_are_refused(

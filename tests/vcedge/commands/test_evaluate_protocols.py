@@ -8,12 +8,14 @@ from collections.abc import Callable
 from pathlib import Path
 from subprocess import CompletedProcess
 
+import click
 import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from vcedge_runtime.model.bundle import Bundle
+from vcedge.commands import evaluate
+from vcedge_runtime.model.bundle import DEFAULT_LABEL_MODEL, Bundle
 from vcedge_runtime.video.palette import read_label_png, write_label_png
 
 Image = NDArray[np.uint8]
@@ -26,7 +28,7 @@ FRAMES, HW, STEP = 4, (64, 96), 2
 @pytest.fixture
 def model(tiny_bundle: Bundle) -> list[object]:
     pytest.importorskip("onnxruntime", reason="the graphs run in it; install vcedge[cpu]")
-    return ["--model", tiny_bundle.folder, "--threads", 1]
+    return ["--model", tiny_bundle.folder, "--threads", 1, "--backend", "cpu"]
 
 
 @pytest.fixture
@@ -66,6 +68,14 @@ def badja(tmp_path: Path, write_clip: Callable[..., None], make_mask: MakeImage)
     joints = {"joint_names": ["paw", "ear"], "sequences": {"cat": rows}}
     (tmp_path / "joints.json").write_text(json.dumps(joints))
     return ["--root", "DAVIS", "--joints", "joints.json"]
+
+
+@pytest.mark.parametrize("protocol", ["badja", "jhmdb"])
+def test_joints_are_followed_by_a_model_that_propagates_labels(protocol: str) -> None:
+    assert isinstance(evaluate.command, click.Group)
+    command = evaluate.command.commands[protocol]
+    (model,) = (option.default for option in command.params if option.name == "model")
+    assert model == DEFAULT_LABEL_MODEL
 
 
 def test_badja_scores_the_tracker_next_to_chained_flow(

@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 import pytest
 
+from vcedge_runtime.installing import how_to_install
 from vcedge_runtime.model.bundle import Bundle
 
 if TYPE_CHECKING:
@@ -51,11 +52,11 @@ def weights(tiny_weights: Weights, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def stale_graphs(tiny_bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+def stale_graphs(exported_bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the exporter write the graphs of another run."""
 
     def export_stale(module: object, lengths: object, path: Path) -> None:
-        shutil.copy(tiny_bundle.folder / path.name, path)
+        shutil.copy(exported_bundle.folder / path.name, path)
 
     monkeypatch.setattr("vcedge_export.bundle.export_onnx", export_stale)
 
@@ -179,7 +180,9 @@ def test_an_exporter_that_is_missing_is_told_before_anything_is_read(
     monkeypatch.setitem(sys.modules, "onnxscript", None)
     line = refuse("export", "none")
     assert line.endswith(
-        'needs onnxscript, which is not installed; run: pip install "vcedge[export]"'
+        "needs onnxscript, which is not installed; "
+        f"run: {how_to_install('export')}; a bundle in FP32, or a shipped name, with --fp16 or "
+        "--int8 needs no PyTorch"
     )
 
 
@@ -206,7 +209,7 @@ def test_truth_masks_are_found_by_the_frames_names_in_a_video_too(
 
 
 def test_half_precision_is_written_into_the_graphs_and_proven(
-    run: Run, weights: Path, truth: tuple[object, ...], tiny_bundle: Bundle
+    run: Run, weights: Path, truth: tuple[object, ...], exported_bundle: Bundle
 ) -> None:
     done = run("export", weights, *SMALL, *truth, "--fp16")
     assert (done.returncode, done.stderr) == (0, "")
@@ -215,7 +218,7 @@ def test_half_precision_is_written_into_the_graphs_and_proven(
     precisions = {name: graph.precision for name, graph in bundle.graphs.items()}
     readouts = dict.fromkeys(("label_readout", "cluster_readout", "column_total"), "fp32")
     assert precisions == {"encoder": "fp16", **readouts}
-    before = tiny_bundle.path_of("encoder").stat().st_size
+    before = exported_bundle.path_of("encoder").stat().st_size
     assert 0.49 < bundle.path_of("encoder").stat().st_size / before < 0.53
     found = bundle.verification
     assert found["passes"]
@@ -242,9 +245,9 @@ def test_int8_that_loses_too_much_is_refused_with_the_dearest_layers(
     monkeypatch.setattr(
         proof,
         "verify_bundle",
-        lambda *args, **kwargs: replace(
-            verify(*args, **kwargs), score_model=0.8, score_exported=0.75
-        ),
+        lambda *args, **kwargs: [
+            replace(each, score_model=0.8, score_exported=0.75) for each in verify(*args, **kwargs)
+        ],
     )
     options = (*SMALL, "--frames", 3, "--int8", "--max-drop", 4)
     line = refuse("export", "base-edge", *options)

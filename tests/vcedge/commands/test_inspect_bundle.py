@@ -12,7 +12,7 @@ from click.testing import CliRunner
 
 from vcedge.commands.inspect_bundle import command
 from vcedge_runtime.errors import BundleError
-from vcedge_runtime.model.bundle import MANIFEST, Bundle
+from vcedge_runtime.model.bundle import DEFAULT_MODEL, MANIFEST, Bundle, shipped_models
 
 
 def inspect(folder: Path, *options: str) -> str:
@@ -40,6 +40,15 @@ def test_composition_weights_and_proof_are_shown(tiny_bundle: Bundle) -> None:
     assert "data   none" in text
     assert "moving texture, 4 frames" in text
     assert "encoder.key" in text
+
+
+@pytest.mark.skipif(DEFAULT_MODEL not in shipped_models(), reason="no model is shipped here")
+def test_the_graphs_of_the_default_model_stand_whole_in_a_terminal_of_80_columns() -> None:
+    found = CliRunner().invoke(command, [DEFAULT_MODEL], env={"COLUMNS": "80"})
+    bundle = Bundle.open(DEFAULT_MODEL)
+    rows = [line.split() for line in found.output.splitlines()]
+    for name, graph in bundle.graphs.items():
+        assert [name, graph.precision, graph.sha256[:12]] in [[*row[:2], *row[-1:]] for row in rows]
 
 
 def test_what_was_not_recorded_is_said_to_be_missing(tiny_bundle: Bundle, tmp_path: Path) -> None:

@@ -10,7 +10,14 @@ import pytest
 from click.testing import CliRunner
 
 from vcedge.commands.models import command, describe_accuracy, describe_verification, megabytes_of
-from vcedge_runtime.model.bundle import Bundle
+from vcedge_runtime.model.bundle import (
+    DEFAULT_LABEL_MODEL,
+    DEFAULT_MODEL,
+    Bundle,
+    shipped_models,
+)
+from vcedge_runtime.model.composition import Composition
+from vcedge_runtime.model.object_composition import ObjectComposition
 
 
 def ship(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
@@ -68,3 +75,12 @@ def test_accuracy_is_told_as_far_as_it_is_known(weights: dict[str, object], text
 def test_a_failed_verification_is_not_told_as_a_missing_one() -> None:
     told = [describe_verification(found) for found in ({}, {"passes": False}, {"passes": True})]
     assert told == ["not verified", "FAILED", "yes"]
+
+
+@pytest.mark.skipif(DEFAULT_MODEL not in shipped_models(), reason="no model is shipped here")
+def test_masks_are_followed_by_srnet_and_points_by_a_model_that_propagates_labels() -> None:
+    said = CliRunner().invoke(command, env={"COLUMNS": "200"}).output
+    assert "srnet-edge follows masks where --model is not given" in said
+    assert "mer-edge follows points where --model is not given" in said
+    assert isinstance(Bundle.open(DEFAULT_MODEL).composition, ObjectComposition)
+    assert isinstance(Bundle.open(DEFAULT_LABEL_MODEL).composition, Composition)

@@ -17,6 +17,7 @@ import pytest
 from numpy.typing import NDArray
 
 from vcedge_runtime.model.bundle import Bundle
+from vcedge_runtime.tracker import Tracker
 from vcedge_runtime.video.opencv import quiet_opencv
 from vcedge_runtime.video.palette import davis_palette, read_label_png, write_label_png
 
@@ -189,11 +190,35 @@ def test_neither_or_both_of_mask_and_points(refuse_untouched: Refuse, make_clip:
     assert mend in refuse_untouched(*clip.arguments, "--points", "joints.csv")
 
 
+@pytest.mark.parametrize(
+    "sizes", [("--fast", "--accurate"), ("--fast", "--size", 64), ("--accurate", "--size", 64)]
+)
+def test_more_than_one_size(run: Run, make_clip: MakeClip, sizes: tuple[object, ...]) -> None:
+    done = run(*make_clip(frames=2).arguments, *sizes, "--out", OUT)
+    assert done.returncode == 2
+    assert "pass one of --size, --fast and --accurate" in done.stderr
+    assert not OUT.exists()
+
+
 def test_points_that_are_not_in_the_frame(refuse_untouched: Refuse, make_clip: MakeClip) -> None:
     clip = make_clip(frames=2)
     Path("joints.csv").write_text("name,x,y\nnose,1000,1\n")
     line = refuse_untouched("track", clip.source, "--points", "joints.csv", "--model", clip.model)
     assert "expected x from 0 to 63" in line
+
+
+def test_what_is_wrong_with_the_input_is_said_before_a_graph_loads(
+    refuse_untouched: Refuse, make_clip: MakeClip, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def load(*_: object, **__: object) -> None:
+        raise AssertionError("a tracker was opened")
+
+    monkeypatch.setattr(Tracker, "open", load)
+    clip = make_clip(frames=2)
+    Path("joints.csv").write_text("name,x,y\nnose,1000,1\n")
+    refuse_untouched("track", clip.source, "--points", "joints.csv", "--model", clip.model)
+    write_label_png(clip.mask, np.zeros_like(clip.labels))
+    refuse_untouched(*clip.arguments)
 
 
 def test_an_empty_mask(refuse_untouched: Refuse, make_clip: MakeClip) -> None:
@@ -280,7 +305,7 @@ def test_a_place_that_cannot_be_written(refuse: Refuse, make_clip: MakeClip) -> 
     line = refuse(*clip.arguments, "--out", clip.mask / "out")
     assert "cannot be written (Not a directory)" in line
     line = refuse(*clip.arguments, "--out", clip.mask)
-    assert "cannot be written (File exists); free the place or choose another --out" in line
+    assert "cannot be written (File exists); free the place or choose another" in line
 
 
 def test_a_folder_without_permission(

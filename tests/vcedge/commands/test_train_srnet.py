@@ -15,6 +15,8 @@ torch = pytest.importorskip("torch", reason="PyTorch trains; install vcedge[trai
 pytest.importorskip("safetensors", reason="weights are safetensors; install vcedge[train]")
 
 from tests.vcedge.commands.conftest import read_steps, write_video  # noqa: E402
+from vcedge.commands import train_running  # noqa: E402
+from vcedge.models.efficientnet_lite import EfficientNetLite  # noqa: E402
 from vcedge.models.srnet import SRNet  # noqa: E402
 from vcedge.models.weights import load_weights, save_weights  # noqa: E402
 
@@ -94,6 +96,51 @@ def test_an_encoder_without_labels_is_what_it_may_begin_with(run: Run, tmp_path:
         rtol=1e-3,
         atol=1e-6,
     )
+
+
+LITE = ("--profile", "srnet-lite", "--stage", "video", "--stills", "stills", "--masked", "masked")
+
+
+@pytest.mark.usefixtures("data", "_in_process")
+def test_the_light_network_begins_with_published_weights_and_keeps_videos_out(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.manual_seed(3)
+    given = EfficientNetLite("efficientnet-lite0")
+    monkeypatch.setattr(train_running, "load_imagenet", lambda variant: given)
+    (tmp_path / "held.txt").write_text("# not for training\na\n\n")
+    varied = ("--lengths", "0.5:3-3,1.0:3-4", "--shrink", 0.5, "--pixels", 20000, "--most", 3)
+    shares = ("--skipped", 0.5, "--zoomed", 0.3, "--absent", 0.3, "--covered", 0.3)
+    shares += ("--twins", 0.3, "--kin", 0.3, "--camera", 0.3, "--absence", 0.3, "--pairs", 1)
+    rates = ("--trunk-rate", 0, "--falls-from", 0.5, "--average", 0.5, "--steps", 2)
+    options = (*SMALL, *LITE, "--hold-out", "held.txt", "--cache", "frames", *varied, *shares)
+    done = run(*options, *rates, "--from", "imagenet", "--out", "one")
+    assert done.returncode == 0, done.stderr
+    assert "2 stills, 1 videos with masks, 9 frames in all" in done.stdout
+    found = load_weights(tmp_path / "one" / "weights.safetensors")
+    assert found.facts["held_out"] == ["a"]
+    assert found.facts["from"] == "imagenet"
+    assert found.facts["clip_frames"] == 4
+    # A trunk at rate 0 is as published, its statistics too.
+    for name, value in found.network.query.trunk.state_dict().items():
+        torch.testing.assert_close(value, given.state_dict()[name], rtol=1e-3, atol=1e-6)
+
+
+@pytest.mark.usefixtures("data", "_in_process")
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--from", "imagenet", "--profile", "srnet-edge"), "no weights are published"),
+        ((*LITE, "--hold-out", "held.txt"), "received c to hold out"),
+        ((*LITE, "--lengths", "1.0:3"), "received lengths '1.0:3'; expected such as"),
+    ],
+)
+def test_what_the_light_network_cannot_begin_with_is_refused(
+    refuse: Refuse, tmp_path: Path, options: tuple[str, ...], message: str
+) -> None:
+    (tmp_path / "held.txt").write_text("c\n")
+    stills = () if "--stills" in options else ("--stills", "stills")
+    assert message in refuse(*SMALL, "--steps", 1, "--cache", "frames", *stills, *options)
 
 
 @pytest.mark.usefixtures("data", "_in_process")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -39,9 +40,9 @@ FRAMES = ("--frames", 3)
 
 
 @pytest.fixture
-def bundle(tiny_bundle: Bundle, tmp_path: Path) -> Bundle:
+def bundle(exported_bundle: Bundle, tmp_path: Path) -> Bundle:
     """A copy that a test may change."""
-    copytree(tiny_bundle.folder, tmp_path / "tiny")
+    copytree(exported_bundle.folder, tmp_path / "tiny")
     return Bundle.open(tmp_path / "tiny")
 
 
@@ -75,6 +76,9 @@ def test_a_bundle_is_its_weights(run: Run, weights: Path, truth: tuple[object, .
     done = run("verify", "new", "--against", weights, *truth, "--json", "found.json")
     assert (done.returncode, done.stderr) == (0, "")
     assert f"exported against {weights}, frames, 4 frames: J&F" in done.stdout
+    verdict = done.stdout.splitlines()[-1]
+    assert verdict.startswith("proven: new is the model (8 of 8 outputs within their bounds, ")
+    assert re.search(r" at \d+\.\d% of its own, J&F 0\.\d{4} for 0\.\d{4}\)$", verdict)
     found = json.loads(Path("found.json").read_text())
     assert found == Bundle.open("new").verification
     assert {path: path.read_bytes() for path in Path("new").iterdir()} == before
@@ -90,26 +94,28 @@ def test_weights_that_were_rounded_are_others(
 
 
 def test_a_bundle_that_is_not_its_source_exits_with_1_and_is_marked(
-    run: Run, tiny_bundle: Bundle, spoiled: Bundle
+    run: Run, exported_bundle: Bundle, spoiled: Bundle
 ) -> None:
-    done = run("verify", spoiled.folder, "--against", tiny_bundle.folder, *FRAMES)
+    done = run("verify", spoiled.folder, "--against", exported_bundle.folder, *FRAMES)
     assert done.returncode == 1
-    assert "is NOT the model" in done.stdout
+    [verdict] = [line for line in done.stdout.splitlines() if "NOT" in line]
+    assert verdict.startswith(f"NOT proven: {spoiled.folder} is NOT the model (7 of 8 outputs")
+    assert "encoder.key at " in verdict
     assert Bundle.open(spoiled.folder).verification["passes"]
-    done = run("verify", spoiled.folder, "--against", tiny_bundle.folder, *FRAMES, "--save")
+    done = run("verify", spoiled.folder, "--against", exported_bundle.folder, *FRAMES, "--save")
     assert done.returncode == 1
     assert not Bundle.open(spoiled.folder).verification["passes"]
 
 
 def test_a_dump_is_what_polygraphy_loads_and_its_command_names_the_worst(
-    run: Run, tiny_bundle: Bundle, spoiled: Bundle
+    run: Run, exported_bundle: Bundle, spoiled: Bundle
 ) -> None:
     import onnx
     from polygraphy.comparator import RunResults
     from polygraphy.json import load_json
 
     done = run(
-        *("verify", spoiled.folder, "--against", tiny_bundle.folder, *FRAMES, "--dump", "dump")
+        *("verify", spoiled.folder, "--against", exported_bundle.folder, *FRAMES, "--dump", "dump")
     )
     assert done.returncode == 1
     inputs = load_json("dump/encoder.inputs.json")
@@ -166,7 +172,7 @@ def device(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeCuda]:
     found = FakeCuda()
     monkeypatch.setitem(sys.modules, "tensorrt", double)
     monkeypatch.setattr(double, "behaviour", double.Behaviour())
-    monkeypatch.setattr(opening, "Cuda", found.share)
+    monkeypatch.setattr(opening, "Cuda", lambda **which: found.share())
     monkeypatch.setattr(tensorrt, "Cuda", found.share)
     monkeypatch.setattr(tensorrt, "find_tensorrt", lambda: "10.3.0")
     yield found
@@ -185,6 +191,10 @@ def test_export_builds_engines_where_there_is_tensorrt_and_proves_them(
     found = Bundle.open("new").verification
     assert found["passes"]
     assert found["tensorrt"]["passes"]
+    # Memory was on the device too, in a loop of its own.
+    assert found["tensorrt"]["score_device"] == pytest.approx(found["score_model"], abs=1e-3)
+    assert "score_device" not in found
+    assert sum(device.copied_in) > 0
     assert len(list(Path("new/engines").glob("encoder.*.plan"))) == 1
     assert (device.users, device.held) == (1, {})
     done = run("export", weights, "--out", "plain", "--no-engines", *options)
@@ -192,6 +202,7 @@ def test_export_builds_engines_where_there_is_tensorrt_and_proves_them(
     # Those that export built are found again.
     again = run("verify", "new", "--against", weights, "--backend", "tensorrt", "--save", *truth)
     assert (again.returncode, "building" in again.stdout) == (0, False)
+    assert "with memory on the device" in again.stdout.splitlines()[-1]
     assert Bundle.open("new").verification == found
     # The proof of the files leaves that of the engines.
     run("verify", "new", "--against", weights, "--save", *truth)

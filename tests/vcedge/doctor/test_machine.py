@@ -14,6 +14,7 @@ import pytest
 
 from vcedge.doctor import probing
 from vcedge.doctor.machine import describe_machine
+from vcedge_runtime.installing import how_to_install
 
 TEGRA = "# R36 (release), REVISION: 4.3, GCID: 38968081, BOARD: generic, EABI: aarch64\n"
 REPORT_WITHOUT_TORCH = (
@@ -124,11 +125,11 @@ def test_a_part_that_is_missing_comes_with_the_line_that_installs_it(
     report = describe_machine(root=tmp_path)
     assert [part.works for part in report.parts] == [False] * 5
     assert [part.install for part in report.parts] == [
-        'pip install "vcedge[cpu]"',
-        'pip install "vcedge[gpu]"',
-        'pip install "vcedge[tensorrt]"',
-        'pip install "vcedge[export]"',
-        'pip install "vcedge[train]"',
+        how_to_install("cpu"),
+        how_to_install("gpu"),
+        how_to_install("tensorrt"),
+        how_to_install("export"),
+        how_to_install("train"),
     ]
     assert report.parts[1].missing[0] == "an NVIDIA GPU with its driver"
     assert report.parts[4].missing == ("torch", "safetensors")
@@ -158,7 +159,7 @@ def test_onnxruntime_for_cpus_has_to_go_before_the_one_for_gpus(
     _put_tool(tools, "nvidia-smi", "echo 'NVIDIA L4, 570.86.15, 23034 MiB'")
     part = describe_machine(root=tmp_path).parts[1]
     assert part.missing == ("ONNX Runtime's CUDAExecutionProvider",)
-    assert part.install == 'pip uninstall -y onnxruntime && pip install "vcedge[gpu]"'
+    assert part.install == f"pip uninstall -y onnxruntime && {how_to_install('gpu')}"
 
 
 @pytest.mark.usefixtures("tools")
@@ -184,7 +185,7 @@ def test_a_tensorrt_that_is_too_old_does_not_work(
     _put_tool(tools, "nvidia-smi", "echo 'NVIDIA L4, 570.86.15, 23034 MiB'")
     report = describe_machine(root=tmp_path)
     assert report.parts[2].missing == ("TensorRT 10.3 or newer",)
-    assert report.parts[2].install == 'pip install "vcedge[tensorrt]"'
+    assert report.parts[2].install == how_to_install("tensorrt")
     assert "known bad: GridSample" in dict(report.rows)["TensorRT"]
 
 

@@ -94,14 +94,14 @@ def masks_of(draw: st.DrawFn, shape: tuple[int, int]) -> Mask:
 pairs = st.sampled_from(SHAPES).flatmap(lambda s: st.tuples(masks_of(s), masks_of(s)))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(pairs)
 def test_both_measures_equal_the_plain_formulas_to_the_last_bit(pair: tuple[Mask, Mask]) -> None:
     assert region_similarity(*pair) == plain_region_similarity(*pair)
     assert boundary_accuracy(*pair) == plain_boundary_accuracy(*pair)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(pairs)
 def test_the_boundary_map_equals_the_plain_one(pair: tuple[Mask, Mask]) -> None:
     assert list(zip(*map(np.ndarray.tolist, np.nonzero(boundary_map(pair[0]))), strict=True)) == (
@@ -109,14 +109,14 @@ def test_the_boundary_map_equals_the_plain_one(pair: tuple[Mask, Mask]) -> None:
     )
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(pairs)
 def test_both_measures_are_symmetric(pair: tuple[Mask, Mask]) -> None:
     assert score_masks(*pair) == score_masks(*reversed(pair))
 
 
 @given(st.sampled_from(SHAPES).flatmap(masks_of))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_a_mask_scores_one_against_itself(mask: Mask) -> None:
     assert score_masks(mask, mask) == (1.0, 1.0)
 

@@ -32,7 +32,7 @@ def clip(seed: int, frames: int, ids: list[int]) -> Labels:
     return blocks.repeat(4, axis=1).repeat(4, axis=2)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     seed=st.integers(0, 2**31),
     frames=st.integers(3, 12),

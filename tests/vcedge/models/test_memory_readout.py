@@ -50,7 +50,7 @@ def test_the_likeness_is_the_negative_squared_distance() -> None:
     )
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(st.integers(1, 29), st.sampled_from([0.3, 0.7]), st.integers(0, 10**6))
 def test_the_threshold_takes_what_a_gathered_top_k_takes(
     top_k: int, scale: float, seed: int

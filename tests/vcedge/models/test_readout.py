@@ -20,11 +20,12 @@ from vcedge_export.onnx import export_onnx
 from vcedge_export.torch_engine import TorchEngine
 from vcedge_runtime.buffers import Buffer
 from vcedge_runtime.engines.base import Engine
-from vcedge_runtime.engines.numpy import NumpyColumnTotal, NumpyLabelReadout
 from vcedge_runtime.engines.onnxruntime import OnnxRuntimeEngine
 from vcedge_runtime.model.bundle import Bundle
+from vcedge_runtime.predictors.oracle import NumpyColumnTotal, NumpyLabelReadout
+from vcedge_runtime.predictors.reader import Source, TileReader
 from vcedge_runtime.propagation.fusion import fuse_joint
-from vcedge_runtime.propagation.reader import Readout, Source, TileReader
+from vcedge_runtime.propagation.readout import Readout
 from vcedge_runtime.sampling.sampling import Sampling
 
 Array = NDArray[np.float32]
@@ -158,7 +159,7 @@ MEMORIES = st.builds(
 
 
 @BOTH
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(memory=MEMORIES)
 def test_tiles_read_what_the_dense_window_reads(
     make_engine: Callable[..., Engine], memory: Memory
@@ -170,7 +171,7 @@ def test_tiles_read_what_the_dense_window_reads(
 
 
 @BOTH
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(memory=MEMORIES)
 def test_each_reference_has_a_softmax_of_its_own(
     make_engine: Callable[..., Engine], memory: Memory
@@ -230,7 +231,7 @@ def weigh(memory: Memory, sampling: Sampling) -> Array:
 
 
 @BOTH
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(memory=MEMORIES, seed=st.integers(0, 99))
 def test_a_second_window_weighs_logits_and_never_adds_a_zero(
     make_engine: Callable[..., Engine], memory: Memory, seed: int
@@ -247,7 +248,7 @@ def test_a_second_window_weighs_logits_and_never_adds_a_zero(
 
 
 @pytest.mark.parametrize("make_columns", [columns_in_torch, columns_in_numpy])
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(memory=MEMORIES, seed=st.integers(0, 99))
 def test_column_totals_are_the_sums_over_the_cells_that_look(
     make_columns: Callable[..., Engine], memory: Memory, seed: int
@@ -294,7 +295,7 @@ def test_the_exported_columns_are_those_of_the_oracle(
 
 
 @BOTH
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(memory=MEMORIES, top_k=st.integers(1, 9))
 def test_top_k_weighs_the_k_largest_alone(
     make_engine: Callable[..., Engine], memory: Memory, top_k: int

@@ -10,13 +10,18 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from vcedge.models.efficientnet_lite import EfficientNetLite
 from vcedge.models.network import KeyNetwork
 from vcedge.models.srnet import SRNET_PROFILES, SRNet
 from vcedge.models.trunk import Trunk
+from vcedge_export.object_model import plan_object_model
+from vcedge_export.plan import ExportOptions
 from vcedge_runtime.errors import TrainingError
 
 # The same sums in batches of other sizes, in networks of up to 30 layers in float32.
 CLOSE = {"rtol": 1e-4, "atol": 1e-4}
+FRAME = {"image": (3, 32, 48), "f4": (24, 8, 12), "f8": (40, 4, 6), "f16": (256, 2, 3)}
+"""Shapes of what a value encoder is offered of a frame."""
 
 
 def make_network(profile: str = "srnet-edge", seed: int = 0) -> SRNet:
@@ -70,8 +75,8 @@ def test_a_query_has_one_cell_per_stride_and_as_many_channels_as_its_profile_say
     assert network.parts == {"profile": profile, "local": "fam", "prototypes": True}
     with torch.inference_mode():
         key, content, frame = network.query(torch.randn(2, 3, 32, 48))
-        lab, masks, others = torch.rand(3, 2, 3, 32, 48)
-        values = network.value(lab, frame.f16, masks, others)
+        image, masks, others = torch.rand(3, 2, 3, 32, 48)
+        values = network.value({"image": image, **frame._asdict()}, masks, others)
     assert key.shape == (2, sizes.key_dim, 2, 3)
     assert content.shape == (2, sizes.value_dim, 2, 3)
     assert [part.shape[-1] for part in frame] == [12, 6, 3]
@@ -122,16 +127,16 @@ def test_an_objects_value_hangs_on_its_own_mask_and_what_the_others_cover(
     network: SRNet,
 ) -> None:
     torch.manual_seed(1)
-    lab, deep = torch.randn(2, 3, 32, 48), torch.randn(2, 256, 2, 3)
+    frame = {name: torch.randn(2, *shape) for name, shape in FRAME.items()}
     masks = torch.softmax(torch.randn(2, 4, 32, 48), 1)[:, 1:]
     others = masks.sum(1, keepdim=True) - masks
     with torch.inference_mode():
-        together = network.value(lab, deep, masks, others)
+        together = network.value(frame, masks, others)
         for k in range(3):
-            alone = network.value(lab, deep, masks[:, [k]], others[:, [k]])
+            alone = network.value(frame, masks[:, [k]], others[:, [k]])
             torch.testing.assert_close(alone, together[:, [k]], **CLOSE)
-        lone = network.value(lab, deep, masks, torch.zeros_like(masks))
-        moved = network.value(lab, deep, masks.flip(3), others)
+        lone = network.value(frame, masks, torch.zeros_like(masks))
+        moved = network.value(frame, masks.flip(3), others)
     assert (lone - together).abs().amax((0, 2, 3, 4)).min() > 0.01
     assert (moved - together).abs().amax((0, 2, 3, 4)).min() > 0.01
 
@@ -141,11 +146,11 @@ def test_the_masks_shape_is_added_at_stride_4_by_one_linear_map(
 ) -> None:
     network = make_network()
     encoder = network.value
-    monkeypatch.setattr(encoder.fuser, "forward", lambda x: x.new_zeros(len(x), 128, 2, 3))
-    lab, deep = torch.randn(1, 3, 32, 48), torch.randn(1, 256, 2, 3)
+    monkeypatch.setattr(encoder, "encode", lambda frame, seen: seen.new_zeros(2, 128, 2, 3))
+    frame = {name: torch.randn(1, *shape) for name, shape in FRAME.items()}
     masks, others = torch.rand(2, 1, 2, 32, 48)
     with torch.inference_mode():
-        found = encoder(lab, deep, masks, others)
+        found = encoder(frame, masks, others)
     weight = encoder.shape.weight.detach().reshape(128, 2, 4, 4)
     for k in range(2):
         sides = torch.stack([masks[0, k], others[0, k]])
@@ -215,7 +220,7 @@ def test_another_srnets_weights_are_taken_over_whole() -> None:
 def test_a_resnet_50_refuses_a_resnet_18() -> None:
     network = make_network("srnet")
     before = copy_state(network)
-    with pytest.raises(TrainingError, match="a ResNet-18 for srnet, whose encoder is a ResNet-50"):
+    with pytest.raises(TrainingError, match="a resnet18 for srnet, whose encoder is a resnet50"):
         network.take_weights(fill(KeyNetwork.from_parts("edge", False, False)))
     changed = [n for n, v in network.state_dict().items() if not torch.equal(v, before[n])]
     assert changed == []
@@ -236,3 +241,53 @@ def test_a_network_of_other_shapes_leaves_what_does_not_fit(
     for name, value in network.state_dict().items():
         fits = name in known and known[name].shape == value.shape
         assert torch.equal(value, known[name] if fits else before[name]), name
+
+
+def test_a_published_trunk_is_taken_over_and_nothing_else() -> None:
+    network = make_network("srnet-lite")
+    before = copy_state(network)
+    torch.manual_seed(5)
+    other = EfficientNetLite("efficientnet-lite0")
+    network.take_weights(other)
+    for name, value in network.state_dict().items():
+        own = name.removeprefix("query.trunk.")
+        expected = other.state_dict()[own] if own != name else before[name]
+        assert torch.equal(value, expected), name
+    with pytest.raises(TrainingError, match=r"an? efficientnet-lite2 for srnet-lite"):
+        network.take_weights(EfficientNetLite("efficientnet-lite2"))
+
+
+def test_features_of_a_light_trunk_are_divided_by_their_spread() -> None:
+    query = make_network("srnet-lite").query
+    image = torch.randn(1, 3, 32, 48)
+    with torch.inference_mode():
+        for found, features in zip(query(image).frame, query.trunk(image), strict=True):
+            torch.testing.assert_close(found, features / 8)
+
+
+def test_values_of_a_light_network_are_made_of_the_querys_features_at_every_stride() -> None:
+    network = make_network("srnet-lite")
+    torch.manual_seed(1)
+    frame = {"f4": torch.randn(1, 24, 8, 12), "f8": torch.randn(1, 40, 4, 6)}
+    frame |= {"f16": torch.randn(1, 112, 2, 3)}
+    masks = torch.softmax(torch.randn(1, 4, 32, 48), 1)[:, 1:]
+    others = masks.sum(1, keepdim=True) - masks
+    with torch.inference_mode():
+        values = network.value(frame, masks, others)
+        alone = network.value(frame, masks[:, [1]], others[:, [1]])
+        torch.testing.assert_close(alone, values[:, [1]], **CLOSE)
+        for name in frame:
+            moved = network.value({**frame, name: frame[name].flip(3)}, masks, others)
+            assert (moved - values).abs().max() > 1e-3, name
+        lone = network.value(frame, masks, torch.zeros_like(masks))
+    assert (lone - values).abs().amax((0, 2, 3, 4)).min() > 0.01
+
+
+def test_the_light_network_takes_at_most_12_gmac_for_a_frame_with_one_object() -> None:
+    model = plan_object_model(make_network("srnet-lite"), ExportOptions())
+    memory = model.composition.memory
+    lengths = {**model.lengths_at((480, 864)), "objects": 1, "labels": 2, "channels": 128}
+    lengths |= {"slots": memory.slots + 1, "references": memory.references}
+    macs = {name: graph.count_macs(lengths) for name, graph in model.modules.items()}
+    local = model.modules["memory_read"].count_macs({**lengths, "references": 1, "slots": 1})
+    assert 10e9 < sum(macs.values()) + local < 12e9

@@ -24,9 +24,9 @@ LENGTHS = {"h": 3, "w": 4, "h8": 6, "w8": 8, "h4": 12, "w4": 16, "H": HEIGHT, "W
 CLOSE = {"rtol": 1e-4, "atol": 1e-4}
 
 
-@pytest.fixture(scope="module")
-def network() -> SRNet:
-    return make_srnet()
+@pytest.fixture(scope="module", params=["srnet-edge", "srnet-lite"])
+def network(request: pytest.FixtureRequest) -> SRNet:
+    return make_srnet(request.param)
 
 
 @pytest.fixture(scope="module")
@@ -78,15 +78,21 @@ def test_the_query_encoder_is_the_networks(
 def test_the_value_encoder_is_the_networks_with_the_sums_of_its_masks(
     network: SRNet, graphs: Mapping[str, GraphModule]
 ) -> None:
-    image, f16 = draw(1, 3, HEIGHT, WIDTH), draw(1, 256, *GRID).relu()
+    graph = graphs["value_encoder"]
+    lengths = {**LENGTHS, "objects": OBJECTS}
+    frame = {
+        tensor.name: draw(*(lengths[d] if isinstance(d, str) else d for d in tensor.shape))
+        for tensor in graph.spec.inputs[:-2]
+    }
+    assert tuple(frame) == network.value.takes
     # One object more than the graph is asked for.
     shares = torch.softmax(draw(OBJECTS + 2, HEIGHT, WIDTH), 0)
     background, masks = shares[:1], shares[1 : 1 + OBJECTS]
     others = shares[1:].sum(0) - masks
-    found = run(graphs["value_encoder"], image, f16, masks, background)
+    found = run(graph, *frame.values(), masks, background)
     value, sums, weights, coverage = found
     with torch.inference_mode():
-        expected = network.value(image, f16, masks[None], others[None])[0]
+        expected = network.value(frame, masks[None], others[None])[0]
         expected_coverage = cover_cells(masks[:, None])
         expected_sums, expected_weights = sum_features(expected, expected_coverage)
     wanted = expected.permute(2, 3, 0, 1)
@@ -161,7 +167,8 @@ def test_the_mixture_the_transformer_and_the_decoder_are_the_networks(
     read, near = draw(OBJECTS, 128, *GRID), draw(OBJECTS, 128, *GRID).flip(1)
     sums, weights = draw(OBJECTS, 2, 128), 1 + draw(OBJECTS, 2).abs()
     positions = draw(*GRID, 128)
-    content, f8, f4 = draw(1, 128, *GRID), draw(1, 128, 6, 8), draw(1, 64, 12, 16)
+    c4, c8, _ = network.query.trunk.widths
+    content, f8, f4 = draw(1, 128, *GRID), draw(1, c8, 6, 8), draw(1, c4, 12, 16)
     local = draw(*GRID, OBJECTS, 128)
     (mixed,) = run(graphs["readout_mix"], read, near, local)
     (features,) = run(graphs["prototype_transformer"], mixed, sums, weights, positions)

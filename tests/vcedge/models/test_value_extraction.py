@@ -118,7 +118,7 @@ def test_the_value_map_is_the_likeness_of_windows(omega: float) -> None:
     np.testing.assert_allclose(found[0].numpy(), expected, atol=1e-4)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(first=st.floats(0, 2), second=st.floats(0, 2), seed=st.integers(0, 99))
 def test_omega_as_printed_changes_nothing(first: float, second: float, seed: int) -> None:
     torch.manual_seed(seed)

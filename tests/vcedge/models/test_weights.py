@@ -13,6 +13,7 @@ from vcedge.models import weights as weights_module
 from vcedge.models.network import KeyNetwork
 from vcedge.models.weights import load_weights, save_weights, shipped_weights
 from vcedge_runtime.errors import BundleError
+from vcedge_runtime.memory.dynamic import DynamicPolicy
 
 FACTS = {"data": ["clips"], "licences": {"clips": "research"}, "steps": 8000, "j_and_f": 0.7}
 
@@ -39,6 +40,16 @@ def test_weights_come_back_in_fp16_with_their_facts(network: KeyNetwork, tmp_pat
         rounded = expected[name].half().float() if value.is_floating_point() else expected[name]
         assert value.dtype == expected[name].dtype
         torch.testing.assert_close(value, rounded, atol=0, rtol=0)
+
+
+def test_a_methods_choices_come_back(network: KeyNetwork, tmp_path: Path) -> None:
+    composition = {"memory": DynamicPolicy(gamma=0.75, position="last"), "size": 320}
+    save_weights(network, tmp_path / "dmp.safetensors", FACTS, composition)
+    loaded = load_weights(tmp_path / "dmp.safetensors")
+    assert loaded.composition == composition
+    assert "composition" not in loaded.facts
+    save_weights(network, tmp_path / "base.safetensors", FACTS)
+    assert load_weights(tmp_path / "base.safetensors").composition == {}
 
 
 def test_a_file_holds_two_bytes_a_weight(network: KeyNetwork, tmp_path: Path) -> None:
@@ -70,6 +81,14 @@ def test_shipped_weights_open_by_name(
         load_weights("absent")
 
 
+def test_where_no_weights_are_installed_it_is_said_where_they_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(weights_module, "SHIPPED", tmp_path)
+    with pytest.raises(BundleError, match=r"no weights 'mer-edge': .* vcedge/weights of a clone"):
+        load_weights("mer-edge")
+
+
 def damaged_files() -> dict[str, tuple[dict[str, torch.Tensor], dict[str, str] | None]]:
     """Name files that safetensors can read and that are no weights of ours."""
     tensors = {
@@ -78,6 +97,8 @@ def damaged_files() -> dict[str, tuple[dict[str, torch.Tensor], dict[str, str] |
     }
     parts = {"profile": "edge", "motion": False, "value_extraction": False}
     facts = {"facts": json.dumps(parts)}
+    unknown = json.dumps({"memory": {"kind": "endless"}})
+    wrong = json.dumps({"memory": {"kind": "dynamic", "short": 0}})
     fewer = {name: value for name, value in tensors.items() if name != "encoder.head.weight"}
 
     def claim(**other: object) -> dict[str, str]:
@@ -85,6 +106,9 @@ def damaged_files() -> dict[str, tuple[dict[str, torch.Tensor], dict[str, str] |
 
     return {
         "no metadata": (tensors, None),
+        "a memory that there is not": (tensors, {**facts, "composition": unknown}),
+        "a memory that cannot be": (tensors, {**facts, "composition": wrong}),
+        "a composition that is a list": (tensors, {**facts, "composition": "[]"}),
         "other metadata": (tensors, {"format": "pt"}),
         "facts that are no JSON": (tensors, {"facts": "edge"}),
         "facts that are a list": (tensors, {"facts": "[]"}),
@@ -120,11 +144,13 @@ def test_an_interrupted_save_leaves_the_former_file(
     save_weights(network, path, FACTS)
     before = path.read_bytes()
 
-    def stop(tensors: object, file: Path, metadata: object) -> None:
-        file.write_bytes(b"half")
+    write = Path.write_bytes
+
+    def stop(file: Path, data: bytes) -> None:
+        write(file, b"half")
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(weights_module, "save_file", stop)
+    monkeypatch.setattr(Path, "write_bytes", stop)
     with pytest.raises(KeyboardInterrupt):
         save_weights(network, path, {})
     assert path.read_bytes() == before

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -115,7 +114,7 @@ def test_the_cache_is_read_again_without_decoding(
     assert again.motion == first.motion
     with pytest.raises(ValueError, match="read-only"):
         again.frames[0] = 0
-    assert not list(cache.glob("*partial*"))
+    assert not list(cache.glob("*.part*"))
 
 
 @pytest.mark.parametrize("changed", ["short side", "frames", "file"])
@@ -204,16 +203,22 @@ def test_two_processes_that_decode_one_video_leave_whole_files(
 ) -> None:
     path, cache = write_video("a.mp4", make_frames(4)), tmp_path / "cache"
     targets: list[str] = []
+    places: list[Path] = []
     replace = Path.replace
 
     def watched(self: Path, target: Path) -> Path:
         targets.append(target.name)
-        assert str(os.getpid()) in self.name
+        places.append(self)
         return replace(self, target)
 
     monkeypatch.setattr(Path, "replace", watched)
     video = load_video(path, cache, 24, 9)
     assert video is not None
+    for file in [*cache.iterdir()]:
+        file.unlink()
+    load_video(path, cache, 24, 9)
+    assert len(set(places)) == 4
+    del targets[2:]
     # Frames that stand in the cache have their motion beside them, both moved there whole.
     motion, frames = targets
     assert motion.endswith(".motion.npy")

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from vcedge.models.affinity import read_values, window_bias
@@ -38,7 +38,6 @@ def test_losses_near_zero_give_finite_weights(losses: tuple[float, ...]) -> None
     assert weights.sum().item() == pytest.approx(1)
 
 
-@settings(deadline=None)
 @given(st.lists(st.floats(0, 1e4), min_size=3, max_size=3))
 def test_weights_are_bounded_and_fall_with_the_loss(losses: list[float]) -> None:
     weights = fusion_weights(torch.tensor(losses)).tolist()

@@ -58,7 +58,7 @@ def test_a_blur_prefers_a_region_to_a_speck() -> None:
     assert found.tolist() == pytest.approx([40.5 / 60, 70.5 / 100])
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(seed=st.integers(0, 999), spread=st.floats(0.05, 0.9))
 def test_the_agreement_is_the_mean_iou_of_the_classes_present(seed: int, spread: float) -> None:
     generator = torch.Generator().manual_seed(seed)
@@ -93,7 +93,7 @@ def test_the_neighbour_is_always_held(target: int, neighbour: int) -> None:
     assert found == [place == neighbour for place in range(3)]
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(seed=st.integers(0, 999), target=st.integers(0, 3), beta=st.floats(0, 1))
 def test_a_wider_gate_holds_no_fewer_frames(seed: int, target: int, beta: float) -> None:
     torch.manual_seed(seed)

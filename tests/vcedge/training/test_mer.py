@@ -46,7 +46,7 @@ def test_weights_are_omega_at_the_beginning_and_two_minus_omega_at_the_end() -> 
         torch.testing.assert_close(_weight_map(seen, share), expected / expected.mean())
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(share=st.floats(0, 1), seed=st.integers(0, 99))
 def test_weights_have_the_mean_1_and_are_never_negative(share: float, seed: int) -> None:
     seen = torch.rand(1, 2, 4, 4, generator=torch.Generator().manual_seed(seed))

@@ -18,7 +18,7 @@ def make_keys(*values: float, channels: int = 2, side: int = BANK_SIDE) -> torch
     return torch.tensor(values)[:, None, None, None].expand(-1, channels, side, side)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(capacity=st.integers(1, 7), batches=st.lists(st.integers(1, 9), min_size=1, max_size=8))
 def test_the_bank_is_first_in_first_out(capacity: int, batches: list[int]) -> None:
     bank, expected, number = NegativeBank(2, capacity), deque[int](maxlen=capacity), 0

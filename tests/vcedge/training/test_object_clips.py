@@ -12,10 +12,10 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader
 
-from vcedge.training import object_clips
-from vcedge.training.deformation import ColourRange
+from vcedge.training.deformation import ColourRange, MotionRange
 from vcedge.training.object_clip_settings import ObjectClipSettings, VideoClipSettings
 from vcedge.training.object_clips import (
+    ClipPlan,
     MixedClips,
     ObjectClip,
     ObjectClips,
@@ -23,7 +23,9 @@ from vcedge.training.object_clips import (
     VideoClips,
 )
 from vcedge.training.object_sources import MaskedVideo, Still
+from vcedge.training.placing import VOID
 from vcedge_runtime.errors import TrainingError
+from vcedge_runtime.frames.colour import IMAGENET_LITE, LAB, InputColour
 
 SIZE = 48
 NO_COLOUR: dict[str, Any] = {"colour": ColourRange(), "frame_colour": ColourRange()}
@@ -44,7 +46,7 @@ def make_still(*discs: tuple[int, int], shift: int = 0) -> Still:
     ids = np.zeros((80, 100), np.uint8)
     for number, middle in enumerate(discs, 1):
         cv2.circle(ids, middle, 14, number, -1)
-    return Still("made", paint(ids, shift), ids)
+    return Still("made", "binary", paint(ids, shift), ids)
 
 
 def make_video(length: int = 40, shift: int = 0) -> MaskedVideo:
@@ -55,16 +57,34 @@ def make_video(length: int = 40, shift: int = 0) -> MaskedVideo:
     return MaskedVideo("made", np.stack([paint(mask, shift) for mask in masks]), masks)
 
 
-def from_stills(stills: list[Still], objects: int = 1, seed: int = 3, **own: Any) -> StillClips:
+def make_plan(objects: int = 1, frames: int = 3, takes: InputColour = LAB) -> ClipPlan:
+    return ClipPlan(lambda _: SIZE, lambda _: objects, lambda _: frames, takes)
+
+
+def from_stills(
+    stills: list[Still],
+    objects: int = 1,
+    seed: int = 3,
+    frames: int = 3,
+    takes: InputColour = LAB,
+    **own: Any,
+) -> StillClips:
     settings = ObjectClipSettings(**own)
-    return StillClips(stills, 100, lambda _: SIZE, lambda _: objects, settings, seed)
+    return StillClips(stills, 100, make_plan(objects, frames, takes), settings, seed)
 
 
 def from_videos(
-    videos: list[MaskedVideo], objects: int = 1, gap: int = 9, seed: int = 3, **own: Any
+    videos: list[MaskedVideo],
+    objects: int = 1,
+    gap: int = 9,
+    seed: int = 3,
+    frames: int = 3,
+    takes: InputColour = LAB,
+    **own: Any,
 ) -> VideoClips:
     settings = VideoClipSettings(**own)
-    return VideoClips(videos, 100, lambda _: SIZE, lambda _: objects, lambda _: gap, settings, seed)
+    plan = make_plan(objects, frames, takes)
+    return VideoClips(videos, 100, plan, lambda _: gap, settings, seed)
 
 
 @pytest.fixture
@@ -90,12 +110,12 @@ def make_clips(
 @pytest.fixture
 def in_bgr(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave out the conversion to Lab."""
-    monkeypatch.setattr(object_clips, "lab_from_bgr", lambda frame: frame.astype(np.float32))
+    monkeypatch.setattr(InputColour, "convert", lambda self, frame: frame.astype(np.float32))
 
 
 def colour_masks(clip: ObjectClip) -> NDArray[np.uint8]:
     """Tell by colour what each pixel shows: (T, S, S), 0-3."""
-    bgr = clip.lab.numpy()[:, None]
+    bgr = clip.images.numpy()[:, None]
     distances = np.abs(bgr - COLOURS[None, :, :, None, None].astype(np.float32)).sum(axis=2)
     return np.asarray(distances.argmin(axis=1), np.uint8)
 
@@ -108,9 +128,9 @@ def test_a_clip_has_the_promised_shapes_types_and_ranges(
         assert len(clips) == 100
         for index in range(10):
             clip = clips[index]
-            assert clip.lab.shape == (3, 3, SIZE, SIZE)
-            assert clip.lab.dtype == torch.float32
-            assert clip.lab.abs().max() < 1.01
+            assert clip.images.shape == (3, 3, SIZE, SIZE)
+            assert clip.images.dtype == torch.float32
+            assert clip.images.abs().max() < 1.01
             assert clip.ids.shape == (3, SIZE, SIZE)
             assert clip.ids.dtype == torch.uint8
             assert clip.ids.max() <= objects
@@ -124,23 +144,23 @@ def test_a_clip_is_a_function_of_seed_and_index(make_clips: Callable[..., Object
     for index in reversed(range(8)):
         for part, expected in zip(backward[index], drawn[index], strict=True):
             assert torch.equal(part, expected)
-    assert not torch.equal(make_clips(objects=2, seed=4)[0].lab, drawn[0].lab)
-    assert not torch.equal(drawn[1].lab, drawn[0].lab)
+    assert not torch.equal(make_clips(objects=2, seed=4)[0].images, drawn[0].images)
+    assert not torch.equal(drawn[1].images, drawn[0].images)
 
 
-def test_size_and_number_of_objects_go_by_the_index(stills: list[Still]) -> None:
-    clips = StillClips(
-        stills, 9, lambda i: 32 + 16 * (i % 3), lambda i: 1 + i % 2, ObjectClipSettings(), 0
-    )
+def test_size_length_and_number_of_objects_go_by_the_index(stills: list[Still]) -> None:
+    plan = ClipPlan(lambda i: 32 + 16 * (i % 3), lambda i: 1 + i % 2, lambda i: 3 + i % 2)
+    clips = StillClips(stills, 9, plan, ObjectClipSettings(), 0)
     drawn = [clips[index] for index in range(4)]
-    assert [clip.lab.shape[-1] for clip in drawn] == [32, 48, 64, 32]
+    assert [clip.images.shape[-1] for clip in drawn] == [32, 48, 64, 32]
     assert [int(clip.objects) for clip in drawn] == [1, 2, 1, 2]
+    assert [len(clip.ids) for clip in drawn] == [3, 4, 3, 4]
 
 
 def test_clips_make_batches(make_clips: Callable[..., ObjectClips]) -> None:
     batch = next(iter(DataLoader(make_clips(), batch_size=4)))
     assert isinstance(batch, ObjectClip)
-    assert batch.lab.shape == (4, 3, 3, SIZE, SIZE)
+    assert batch.images.shape == (4, 3, 3, SIZE, SIZE)
     assert batch.ids.shape == (4, 3, SIZE, SIZE)
     assert batch.objects.tolist() == [1] * 4
 
@@ -210,7 +230,7 @@ def test_a_distractor_behind_leaves_all_ids_as_they_are(stills: list[Still]) -> 
         clip = from_stills(stills, distractor=1.0, **own)[index]
         without = from_stills(stills, distractor=0.0, **own)[index]
         assert torch.equal(clip.ids, without.ids)
-        changed += not torch.equal(clip.lab, without.lab)
+        changed += not torch.equal(clip.images, without.images)
     assert changed > 8
 
 
@@ -300,16 +320,16 @@ def test_a_mixture_takes_each_clip_from_one_of_both(
     assert len(mixed) == 100
     from_other = []
     for index in range(60):
-        lab = mixed[index].lab
-        from_other.append(torch.equal(lab, other[index].lab))
-        assert from_other[-1] or torch.equal(lab, main[index].lab)
+        lab = mixed[index].images
+        from_other.append(torch.equal(lab, other[index].images))
+        assert from_other[-1] or torch.equal(lab, main[index].images)
     assert np.mean(from_other) == pytest.approx(0.3, abs=0.2)
-    assert torch.equal(MixedClips(main, other, 0.3, seed=1)[7].lab, mixed[7].lab)
+    assert torch.equal(MixedClips(main, other, 0.3, seed=1)[7].images, mixed[7].images)
 
 
 def test_a_mixture_of_unequal_lengths_or_shares_is_refused(stills: list[Still]) -> None:
     clips = from_stills(stills)
-    short = StillClips(stills, 5, lambda _: 32, lambda _: 1, ObjectClipSettings(), 0)
+    short = StillClips(stills, 5, make_plan(), ObjectClipSettings(), 0)
     with pytest.raises(TrainingError, match="100 and 5 clips; expected"):
         MixedClips(clips, short, 0.5, seed=0)
     with pytest.raises(TrainingError, match=r"share of 1\.5"):
@@ -318,7 +338,18 @@ def test_a_mixture_of_unequal_lengths_or_shares_is_refused(stills: list[Still]) 
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"frames": 0}, {"attempts": 0}, {"side": (0.0, 1.0)}, {"side": (2.0, 1.0)}, {"behind": -0.1}],
+    [
+        {"attempts": 0},
+        {"side": (0.0, 1.0)},
+        {"side": (2.0, 1.0)},
+        {"behind": -0.1},
+        {"ratio": 0.5},
+        {"absent": 1.1},
+        {"covered": -0.1},
+        {"zoomed": 2.0},
+        {"twins": -1.0},
+        {"kin": 1.5},
+    ],
 )
 def test_settings_out_of_range_are_refused(wrong: dict[str, Any]) -> None:
     for settings in (ObjectClipSettings, VideoClipSettings):
@@ -331,3 +362,100 @@ def test_video_settings_out_of_range_are_refused() -> None:
         VideoClipSettings(near=0)
     with pytest.raises(TrainingError, match="near_share in 0-1"):
         VideoClipSettings(near_share=1.1)
+
+
+# What leaves, grows, is covered or has no known id.
+
+
+@pytest.mark.usefixtures("in_bgr")
+def test_an_object_that_leaves_is_away_from_some_frames_and_the_scenes_own_have_no_id(
+    make_clips: Callable[..., ObjectClips],
+) -> None:
+    clips = make_clips(frames=5, absent=1.0, distractor=0.0, **NO_COLOUR)
+    away, back = 0, 0
+    for index in range(30):
+        seen = (clips[index].ids.numpy() == 1).any(axis=(1, 2))
+        assert seen[0]
+        away += not seen.all()
+        gone = int(np.argmin(seen))
+        back += bool(seen[gone:].any()) and not seen.all()
+    assert away == 30
+    assert 4 < back < 26
+
+
+@pytest.mark.usefixtures("in_bgr")
+def test_a_cover_hides_the_object_in_some_later_frames(
+    make_clips: Callable[..., ObjectClips],
+) -> None:
+    plain, covered = (
+        make_clips(frames=4, covered=share, **ALONE, motion=MotionRange(0, 0, 0, 0, 0, 0))
+        for share in (0.0, 1.0)
+    )
+    hidden = 0
+    for index in range(20):
+        before, after = (clips[index].ids.numpy() == 1 for clips in (plain, covered))
+        np.testing.assert_array_equal(before[0], after[0])
+        assert not (after & ~before).any()
+        hidden += (after.sum(axis=(1, 2)) < 0.7 * before.sum(axis=(1, 2))).any()
+    assert hidden > 8
+
+
+def test_a_zoomed_clip_shows_the_object_in_sizes_that_differ_by_two_and_more(
+    make_clips: Callable[..., ObjectClips],
+) -> None:
+    clips = make_clips(frames=4, zoomed=1.0, **ALONE)
+    ratios = []
+    for index in range(30):
+        areas = (clips[index].ids.numpy() == 1).sum(axis=(1, 2))
+        assert areas.min() > 0
+        ratios.append(areas.max() / areas.min())
+    assert np.median(ratios) > 2
+
+
+def test_void_stays_void_and_is_no_object() -> None:
+    ids = np.full((80, 100), VOID, np.uint8)
+    cv2.circle(ids, (45, 40), 20, 0, -1)
+    cv2.circle(ids, (45, 40), 12, 1, -1)
+    pictures = paint(np.where(ids == VOID, 0, ids).astype(np.uint8))
+    video = MaskedVideo("made", np.stack([pictures] * 5), np.stack([ids] * 5))
+    clips = from_videos([video, make_video()], objects=2, composite=1.0, distractor=1.0)
+    found = [clips[index].ids for index in range(20)]
+    assert any((each == VOID).any() for each in found)
+    assert {int(n) for each in found for n in each.unique()} == {0, 1, 2, VOID}
+
+
+def test_videos_of_one_source_share_their_weight() -> None:
+    videos = [make_video() for _ in range(5)]
+    names = ("table_a", "table_b", "table_c", "table_d", "boat")
+    videos = [MaskedVideo(name, v.frames, v.masks) for name, v in zip(names, videos, strict=True)]
+    clips, rng = from_videos(videos), np.random.default_rng(0)
+    drawn = np.bincount([clips._draw_source(rng) for _ in range(3000)], minlength=5) / 3000
+    # Four of 1/2 and one of 1; three standard deviations.
+    np.testing.assert_allclose(drawn, [1 / 6] * 4 + [1 / 3], atol=0.026)
+
+
+def test_distractors_of_the_same_kind_are_drawn_where_asked_for() -> None:
+    stills = [
+        Still(f"{number}", kind, *paint_disc())
+        for number, kind in enumerate(["horse", "person", "horse", "mug", "mug"])
+    ]
+    clips, rng = from_stills(stills, kin=1.0), np.random.default_rng(0)
+    assert {clips._draw_other(rng, 0, 0)[0].images[0] is stills[2].image for _ in range(9)} == {
+        True
+    }
+    # Where there is no other of the kind, any other.
+    others = {id(clips._draw_other(rng, 0, 1)[0].images[0]) for _ in range(60)}
+    assert others == {id(still.image) for still in stills} - {id(stills[1].image)}
+
+
+def paint_disc() -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    still = make_still((45, 40))
+    return still.image, still.ids
+
+
+def test_a_clip_is_in_the_colour_that_the_network_takes(stills: list[Still]) -> None:
+    rgb, lab = (from_stills(stills, takes=takes, **ALONE)[3] for takes in (IMAGENET_LITE, LAB))
+    assert torch.equal(rgb.ids, lab.ids)
+    levels = (rgb.images * 128 + 127).round().to(torch.uint8).numpy().transpose(0, 2, 3, 1)
+    back = np.stack([LAB.convert(np.ascontiguousarray(frame[..., ::-1])) for frame in levels])
+    np.testing.assert_array_equal(back.transpose(0, 3, 1, 2), lab.images.numpy())

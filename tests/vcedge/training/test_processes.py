@@ -61,7 +61,7 @@ def stills():
     ids = np.zeros((64, 64), np.uint8)
     ids[16:48, 8:40] = 1
     pictures = [np.array(video.frames[0][:64, :64]) for video in videos]
-    return [Still(f"made-{n}", picture, ids) for n, picture in enumerate(pictures)]
+    return [Still(f"made-{n}", "binary", picture, ids) for n, picture in enumerate(pictures)]
 
 
 def begin(method, out):

@@ -60,7 +60,7 @@ def test_every_cell_joins_one_of_the_nine_nearest_seeds() -> None:
     assert ((ids % 4 - xs // 4).abs() <= 1).all()
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(grid=st.sampled_from(GRIDS), seed=st.integers(0, 999), eta=st.floats(0, 2))
 def test_keys_are_enhanced_as_at_run_time(grid: tuple[int, int], seed: int, eta: float) -> None:
     keys = draw_keys(grid, seed, 2)
@@ -74,7 +74,7 @@ def test_keys_are_enhanced_as_at_run_time(grid: tuple[int, int], seed: int, eta:
         np.testing.assert_allclose(to_rows(found[number]), expected, atol=1e-4)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(grid=st.sampled_from(GRIDS), seed=st.integers(0, 999), eta=st.floats(0, 1))
 def test_values_are_mixed_as_at_run_time(grid: tuple[int, int], seed: int, eta: float) -> None:
     keys = draw_keys(grid, seed, 2)

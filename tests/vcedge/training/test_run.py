@@ -8,7 +8,7 @@ import signal
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import pytest
@@ -324,6 +324,20 @@ def test_a_checkpoint_from_before_zoom_was_kept_is_resumed(
     assert run.step == 6
 
 
+def test_a_setting_that_a_checkpoint_did_not_know_is_at_its_default(
+    make_run: MakeRun, finished: Path, tmp_path: Path
+) -> None:
+    state = torch.load(finished / "checkpoint.pt", weights_only=True)
+    for name in ("falls_from", "average"):
+        del state["settings"][name]
+    torch.save(state, tmp_path / "checkpoint.pt")
+    run = make_run(tmp_path)
+    run.resume()
+    assert run.step == 6
+    with pytest.raises(TrainingError, match=r"other settings \(falls_from\)"):
+        make_run(tmp_path, falls_from=0.5).resume()
+
+
 def test_a_run_of_another_method_is_not_resumed(make_run: MakeRun, finished: Path) -> None:
     run = make_run(finished, "dmp")
     with pytest.raises(TrainingError, match=r"other settings \(.*method.*\); resume with the same"):
@@ -363,8 +377,8 @@ def test_a_save_that_is_killed_leaves_the_former_checkpoint(
     run = make_run(tmp_path)
     run.save()
 
-    def stop(state: object, path: Path) -> None:
-        path.write_bytes(b"half")
+    def stop(state: object, file: BinaryIO) -> None:
+        file.write(b"half")
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
@@ -411,3 +425,23 @@ def test_crops_grow_and_the_learning_rate_falls_as_the_settings_say() -> None:
     assert max(shares) == shares[1] == pytest.approx(1, abs=0.01)
     np.testing.assert_allclose(np.diff(shares[1:]), -0.0098)
     assert shares[-1] == pytest.approx(0.03, abs=0.001)
+
+
+def test_the_learning_rate_may_stay_before_it_falls() -> None:
+    settings = RunSettings(steps=100, falls_from=0.6)
+    shares = [settings.learning_rate_share(step) for step in range(100)]
+    assert shares[0] == pytest.approx(0.5)
+    assert shares[1:61] == [1] * 60
+    np.testing.assert_allclose(np.diff(shares[60:]), -0.98 / 40)
+
+
+def test_groups_of_weights_have_their_own_rates(make_run: MakeRun, tmp_path: Path) -> None:
+    run = make_run(tmp_path, learning_rate=1e-2)
+    first, *rest = run.objective.parameters()
+    groups = [(rest, 1.0), ([first], 0.25)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(type(run.objective), "groups", property(lambda self: groups))
+        slow = make_run(tmp_path, learning_rate=1e-2)
+    slow.train(lambda progress: None, stop_at=1)
+    rates = [group["lr"] for group in slow.optimiser.param_groups]
+    assert rates[1] == pytest.approx(0.25 * rates[0])

@@ -9,8 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from vcedge.training.object_clips import ObjectClip
+from vcedge.training.placing import VOID
 from vcedge.training.srnet import (
     SRNetObjective,
+    absence_loss,
     bootstrapped_cross_entropy,
     dice_loss,
     split_objects,
@@ -50,7 +52,7 @@ def make_objective(*, moved: bool = True, **own: Any) -> SRNetObjective:
 def unroll(objective: SRNetObjective, clip: ObjectClip) -> Tensor:
     masks = split_objects(clip.ids[:, 0], int(clip.objects.max()))
     with torch.no_grad():
-        return objective.unroll(clip.lab, masks)
+        return objective.unroll(clip.images, masks)
 
 
 # The losses.
@@ -138,7 +140,7 @@ def test_all_frames_but_the_first_have_logits_of_every_object(objects: int, fram
 
 def test_a_clip_of_a_batch_is_unrolled_as_alone() -> None:
     one, other = make_clip(), make_clip()
-    other = other._replace(lab=other.lab.flip(4), ids=other.ids.flip(3))
+    other = other._replace(images=other.images.flip(4), ids=other.ids.flip(3))
     objective = make_objective()
     both = ObjectClip(*(torch.cat(parts) for parts in zip(one, other, strict=True)))
     together = unroll(objective, both)
@@ -152,9 +154,9 @@ def test_global_memory_ends_before_the_last_frame(local: str) -> None:
     clip = make_clip(frames=4)
     before = unroll(objective, clip)
     for frame in range(4):
-        lab = clip.lab.clone()
+        lab = clip.images.clone()
         lab[:, frame] = lab[:, frame].flip(2, 3)
-        after = unroll(objective, clip._replace(lab=lab))
+        after = unroll(objective, clip._replace(images=lab))
         for seen in range(1, 4):
             # Frame 3 reads frames 0 and 1, and frame 2 only as the local memory.
             reads = {seen, *range(max(1, seen - 1))} | ({seen - 1} if local == "raw" else set())
@@ -188,9 +190,9 @@ def test_local_values_are_mixed_in_as_they_are_read(local: str) -> None:
             objective.network.mix.weight[:, :256] = 0
             objective.network.mix.weight[:, 256:, 0, 0] = torch.eye(128)
     found = unroll(alone, clip)
-    lab = clip.lab.clone()
+    lab = clip.images.clone()
     lab[:, 1] = lab[:, 1].flip(2, 3)
-    changed = unroll(alone, clip._replace(lab=lab))
+    changed = unroll(alone, clip._replace(images=lab))
     without = make_objective(local=local)
     nn.init.zeros_(without.network.mix.weight)
     assert torch.equal(found, unroll(without, clip)) == (local == "off")
@@ -206,9 +208,9 @@ def test_prototypes_are_of_all_frames_the_last_one_included() -> None:
     objective = make_objective(local="off")
     before = unroll(objective, clip)
     assert (before - without).abs().amax((0, 2, 3, 4)).min() > 1e-2
-    lab = clip.lab.clone()
+    lab = clip.images.clone()
     lab[:, 2] = lab[:, 2].flip(2, 3)
-    after = unroll(objective, clip._replace(lab=lab))
+    after = unroll(objective, clip._replace(images=lab))
     # Frame 3 reads no frame 2, whose objects make its prototypes all the same.
     assert (after[:, 2] - before[:, 2]).abs().max() > 1e-4
     assert torch.equal(after[:, 0], before[:, 0])
@@ -252,3 +254,65 @@ def test_the_loss_falls_on_one_clip() -> None:
     # It fell from 2.1 to 0.5 when this was written.
     assert losses[-1] < 0.5 * losses[0]
     assert objective.parts.keys() == {"cross_entropy", "dice"}
+
+
+# What is away, void, long, or skipped.
+
+
+def test_what_is_seen_of_an_absent_object_costs_beside_its_former_area() -> None:
+    first = torch.zeros(1, 3, 16, 16)
+    first[0, 0, :4], first[0, 1, :4] = 1, 1
+    targets = torch.stack([torch.zeros(16, 16), first[0, 1], torch.zeros(16, 16)])[None]
+    shares = torch.zeros(1, 3, 16, 16)
+    assert absence_loss(shares, targets, first) == 0
+    # As much as there was of the one that left; the last was never shown, the second is there.
+    shares[0, :, 8:12] = 1
+    assert absence_loss(shares, targets, first) == pytest.approx(64 / 129)
+    assert absence_loss(shares, first, first) == 0
+
+
+def test_void_costs_nothing_whatever_is_found_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    clip, objective = make_clip(objects=1), make_objective(absence=1.0)
+    ids = clip.ids.clone()
+    ids[:, 1:, 30:] = VOID
+    logits = unroll(objective, clip)
+    other = logits.clone()
+    other[..., 30:, :] = 5
+    found = []
+    for each in (logits, other):
+        monkeypatch.setattr(objective, "unroll", lambda images, masks, each=each: each)
+        found.append(objective.losses(clip._replace(ids=ids), 0.0, objective.network))
+    assert found[0] == found[1]
+    assert set(found[0]) == {"cross_entropy", "dice", "absence"}
+    assert all(loss.isfinite() for loss in found[0].values())
+
+
+def test_frames_that_memory_skips_are_read_by_the_next_frame_alone() -> None:
+    clip = make_clip(frames=4)
+    whole, skipping = (make_objective(skipped=share) for share in (0.0, 1.0))
+    before, after = unroll(whole, clip), unroll(skipping, clip)
+    # Frames 1 and 2 read frames 0 and 1 alike; frame 3 lacks frame 1.
+    assert torch.equal(before[:, :2], after[:, :2])
+    assert (before[:, 2] - after[:, 2]).abs().max() > 1e-3
+
+
+def test_the_trunk_has_its_own_rate_and_nothing_is_trained_twice() -> None:
+    objective = make_objective(trunk_rate=0.2)
+    (rest, whole), (trunk, slow) = objective.groups
+    assert (whole, slow) == (1.0, 0.2)
+    own = {id(parameter) for parameter in objective.network.query.trunk.parameters()}
+    assert {id(parameter) for parameter in trunk} == own
+    assert len(rest) + len(trunk) == len(list(objective.parameters()))
+    assert not own & {id(parameter) for parameter in rest}
+
+
+def test_the_light_profile_learns_from_its_own_colours_and_leaves_its_statistics() -> None:
+    torch.manual_seed(0)
+    objective = SRNetObjective("srnet-lite", SRNetSettings(frozen=True)).train()
+    before = {n: b.clone() for n, b in objective.named_buffers()}
+    loss = objective(make_clip(), 1.0, objective.network)
+    loss.backward()
+    assert loss.isfinite()
+    assert all(torch.equal(buffer, before[name]) for name, buffer in objective.named_buffers())
+    without = [n for n, p in objective.named_parameters() if p.grad is None]
+    assert without == []

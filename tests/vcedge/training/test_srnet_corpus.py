@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import cv2
@@ -35,7 +36,7 @@ def stills() -> list[Still]:
     for x in (30, 60):
         ids = np.zeros((60, 90), np.uint8)
         cv2.circle(ids, (x, 30), 12, 1, -1)
-        made.append(Still(f"made-{x}", paint(ids, light=True), ids))
+        made.append(Still(f"made-{x}", "binary", paint(ids, light=True), ids))
     return made
 
 
@@ -69,6 +70,18 @@ def videos() -> list[MaskedVideo]:
         {"bootstrap": (-0.1, 0.5)},
         {"bootstrap": (0.3, 0.3)},
         {"bootstrap": (0.5, 0.2)},
+        {"most": 0},
+        {"absence": -1.0},
+        {"lengths": ((1.0, 1, 3),)},
+        {"lengths": ((1.0, 4, 3),)},
+        {"lengths": ((0.5, 3, 3),)},
+        {"lengths": ((1.0, 3, 3), (0.5, 3, 3))},
+        {"lengths": ()},
+        {"shrink": 0.0},
+        {"pixels": -1},
+        {"trunk_rate": 1.5},
+        {"skipped": 1.1},
+        {"camera": -0.1},
     ],
 )
 def test_settings_that_cannot_work_are_refused(own: dict[str, Any]) -> None:
@@ -97,7 +110,7 @@ def test_fewer_and_fewer_pixels_count_until_the_hardest_are_left() -> None:
 
 def drawn_from_stills(clip: Any) -> bool:
     """Tell by whether objects are lighter than the ground, as those of the made stills are."""
-    light = clip.lab[:, 0]
+    light = clip.images[:, 0]
     return bool(light[clip.ids > 0].mean() > light[clip.ids == 0].mean())
 
 
@@ -125,7 +138,7 @@ def test_clips_of_a_step_have_as_many_objects_and_one_size(stills: list[Still]) 
     assert all(len(count) == 1 for count in counts)
     assert {1} in counts
     assert {2} in counts
-    sizes = [{clip.lab.shape[-1] for clip in clips_of_step} for clips_of_step in steps]
+    sizes = [{clip.images.shape[-1] for clip in clips_of_step} for clips_of_step in steps]
     assert sizes == [{32}] * 10 + [{48}] * 10
 
 
@@ -144,7 +157,7 @@ def test_a_clip_is_a_function_of_seed_and_index(
         for part, expected in zip(one[index], same[index], strict=True):
             assert torch.equal(part, expected)
     other = SRNetCorpus(settings, stills, videos).draw(RunSettings("srnet-edge", 20, 3, seed=6))
-    assert not torch.equal(other[3].lab[..., :32, :32], one[3].lab[..., :32, :32])
+    assert not torch.equal(other[3].images[..., :32, :32], one[3].images[..., :32, :32])
 
 
 def test_steps_between_frames_grow_as_stcns_and_the_last_ones_are_near(
@@ -153,7 +166,7 @@ def test_steps_between_frames_grow_as_stcns_and_the_last_ones_are_near(
     seen: list[tuple[Callable[[int], int], Any]] = []
 
     def watch(*arguments: Any) -> VideoClips:
-        seen.append((arguments[4], arguments[5]))
+        seen.append((arguments[3], arguments[4]))
         return VideoClips(*arguments)
 
     monkeypatch.setattr(srnet_corpus, "VideoClips", watch)
@@ -192,3 +205,56 @@ def test_a_corpus_without_what_it_draws_from_is_refused(
 def test_videos_alone_are_enough_where_no_stills_are_mixed_in(videos: list[MaskedVideo]) -> None:
     clips = SRNetCorpus(SRNetSettings("video", mixed=0.0), [], videos).draw(RUN)
     assert not any(drawn_from_stills(clips[index]) for index in range(0, 60, 9))
+
+
+# What a step is like.
+
+LONG = RunSettings("srnet-lite", steps=200, batch=3, sizes=((0.5, 192), (1.0, 384)), seed=5)
+VARIED = SRNetSettings(
+    "video",
+    pairs=0.5,
+    most=4,
+    lengths=((0.5, 3, 3), (1.0, 3, 8)),
+    shrink=0.5,
+    pixels=300_000,
+    mixed=0.5,
+)
+
+
+def test_a_steps_size_length_and_objects_vary_within_what_the_run_says() -> None:
+    plans = [VARIED.plan_step(LONG, step) for step in range(200)]
+    early, late = plans[:100], plans[100:]
+    assert {plan.frames for plan in early} == {3}
+    assert {plan.frames for plan in late} == {3, 4, 5, 6, 7, 8}
+    assert {plan.objects for plan in plans} == {1, 2, 3, 4}
+    assert min(plan.size for plan in early) < 120
+    assert max(plan.size for plan in early) == 192
+    assert max(plan.size for plan in late) > 256
+    assert all(plan.size % 16 == 0 for plan in plans)
+    # Rounded to whole cells, of the smallest crop a twentieth.
+    assert max(plan.frames * plan.size**2 for plan in plans) < 1.12 * 300_000
+    assert VARIED.plan_step(LONG, 150) == plans[150]
+
+
+def test_the_clips_of_a_step_are_alike_and_make_a_batch(
+    stills: list[Still], videos: list[MaskedVideo]
+) -> None:
+    clips = SRNetCorpus(VARIED, stills, videos).draw(LONG)
+    for step in (120, 160):
+        plan = VARIED.plan_step(LONG, step)
+        drawn = [clips[3 * step + place] for place in range(3)]
+        shape = (plan.frames, 3, plan.size, plan.size)
+        assert {tuple(clip.images.shape) for clip in drawn} == {shape}
+        assert {int(clip.objects) for clip in drawn} == {plan.objects}
+
+
+def test_a_light_network_gets_rgb(stills: list[Still]) -> None:
+    run = RunSettings("srnet-lite", steps=20, batch=3, sizes=((1.0, 32),))
+    rgb, lab = (
+        SRNetCorpus(SRNetSettings(), stills, []).draw(each)[0].images
+        for each in (run, replace(run, profile="srnet-edge"))
+    )
+    # Grey pictures have equal channels in RGB, and none but the first in Lab.
+    assert (rgb - rgb[:, :1]).abs().max() < 0.1
+    assert lab[:, 1:].abs().max() < 0.1
+    assert rgb.abs().max() > 0.5

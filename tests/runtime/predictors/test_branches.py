@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from vcedge_runtime.engines.numpy import NumpyColumnTotal, NumpyLabelReadout
 from vcedge_runtime.memory.bank import MemoryBank
 from vcedge_runtime.model.spec import GraphSpec, TensorSpec
-from vcedge_runtime.propagation.branches import LabelPropagation, measure_losses
+from vcedge_runtime.predictors.branches import LabelPropagation, measure_losses
+from vcedge_runtime.predictors.oracle import NumpyColumnTotal, NumpyLabelReadout
+from vcedge_runtime.predictors.reader import TileReader
 from vcedge_runtime.propagation.fusion import BidirectionalFusion, JointFusion, weigh_branches
-from vcedge_runtime.propagation.reader import TileReader
 from vcedge_runtime.sampling.regions import (
     RegionSettings,
     cluster_regions,

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from vcedge_runtime.engines.numpy import aggregate_softly
+from vcedge_runtime.predictors.oracle import aggregate_softly
 
 
 def draw_logits(objects: int, spread: float, seed: int) -> NDArray[np.float32]:
@@ -16,7 +16,6 @@ def draw_logits(objects: int, spread: float, seed: int) -> NDArray[np.float32]:
     return (spread * rng.standard_normal((objects, 4, 5))).astype(np.float32)
 
 
-@settings(deadline=None)
 @given(st.integers(0, 6), st.floats(0.1, 300), st.integers(0, 10**6))
 def test_shares_sum_to_one_whatever_the_logits(objects: int, spread: float, seed: int) -> None:
     logits = draw_logits(objects, spread, seed)

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vcedge_runtime.memory.bank import COLOURS, MemoryBank
+from vcedge_runtime.predictors.reader import Source, TileReader
 from vcedge_runtime.propagation.fusion import (
     LEAST_MASS,
     BidirectionalFusion,
@@ -22,7 +23,7 @@ from vcedge_runtime.propagation.fusion import (
     fuse_votes,
     weigh_branches,
 )
-from vcedge_runtime.propagation.reader import EMPTY_LOGIT, Readout, Source, TileReader
+from vcedge_runtime.propagation.readout import EMPTY_LOGIT, Readout
 from vcedge_runtime.sampling.sampling import Sampling
 
 NEIGHBOURHOOD = 5

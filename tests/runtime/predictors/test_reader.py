@@ -11,11 +11,12 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from vcedge_runtime.buffers import Buffer
-from vcedge_runtime.engines.numpy import NumpyColumnTotal, NumpyLabelReadout
 from vcedge_runtime.errors import TrackerError
 from vcedge_runtime.memory.bank import MemoryBank
 from vcedge_runtime.model.spec import GraphSpec, TensorSpec
-from vcedge_runtime.propagation.branches import LabelPropagation
+from vcedge_runtime.predictors.branches import LabelPropagation
+from vcedge_runtime.predictors.oracle import NumpyColumnTotal, NumpyLabelReadout
+from vcedge_runtime.predictors.reader import Source, TileReader
 from vcedge_runtime.propagation.fusion import (
     Fusion,
     JointFusion,
@@ -23,7 +24,6 @@ from vcedge_runtime.propagation.fusion import (
     VoteFusion,
     fuse_joint,
 )
-from vcedge_runtime.propagation.reader import Source, TileReader
 from vcedge_runtime.sampling.sampling import RegionMatches, Sampling
 
 RADIUS = 3
@@ -134,7 +134,7 @@ def test_every_cell_is_read_the_same_however_many_tiles_a_call_takes(
     assert len(engine.calls) == calls
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     st.tuples(st.integers(1, 24), st.integers(1, 24)),
     st.floats(0, 0.05),
@@ -185,7 +185,7 @@ def test_its_bytes_do_not_hang_on_what_is_read() -> None:
     assert reader.nbytes - before == 4 * 4 * 4 * reader.windows.query_index.size
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(
     st.tuples(st.integers(1, 24), st.integers(1, 24)),
     st.integers(1, 14),

@@ -6,36 +6,20 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from vcedge_runtime.buffers import Buffer, HostArray, host_arrays
+from vcedge_runtime.buffers import HostArray
+from vcedge_runtime.engines.base import HostEngine
 from vcedge_runtime.model.spec import GraphSpec
 from vcedge_runtime.propagation.prototypes import SURE
 from vcedge_runtime.sampling.windows import MASKED_LOGIT
 
 
-class _NumpyGraph:
+class _ScaledEngine(HostEngine):
     def __init__(self, spec: GraphSpec, *, temperature: float = 1.0) -> None:
-        self._spec = spec
+        super().__init__(spec)
         self._temperature = np.float32(temperature)
 
-    @property
-    def spec(self) -> GraphSpec:
-        """Names, dtypes and shapes of the graph."""
-        return self._spec
 
-    def run(self, inputs: Mapping[str, Buffer], out: Mapping[str, Buffer]) -> None:
-        """Run once; see ``Engine.run``."""
-        self._spec.check_arrays({**inputs, **out})
-        name = self._spec.name
-        self._compute(host_arrays(name, inputs), host_arrays(name, out))
-
-    def close(self) -> None:
-        """Hold nothing."""
-
-    def _compute(self, inputs: Mapping[str, HostArray], out: Mapping[str, HostArray]) -> None:
-        raise NotImplementedError
-
-
-class NumpyLabelReadout(_NumpyGraph):
+class NumpyLabelReadout(_ScaledEngine):
     """``label_readout`` and, by its spec, ``cluster_readout``; the k largest by sorting."""
 
     def __init__(
@@ -75,7 +59,7 @@ class NumpyLabelReadout(_NumpyGraph):
         return np.where(logits >= threshold[None, :, None], logits, MASKED_LOGIT)
 
 
-class NumpyColumnTotal(_NumpyGraph):
+class NumpyColumnTotal(_ScaledEngine):
     """``column_total``, tile by tile and reference by reference."""
 
     def _compute(self, inputs: Mapping[str, HostArray], out: Mapping[str, HostArray]) -> None:
@@ -91,7 +75,7 @@ class NumpyColumnTotal(_NumpyGraph):
                 out["log_total"][tile, reference] = peak[:, 0] + np.log(total)
 
 
-class NumpyMemoryRead(_NumpyGraph):
+class NumpyMemoryRead(HostEngine):
     """``memory_read``: all distances written out, the k nearest by sorting."""
 
     def __init__(self, spec: GraphSpec, *, top_k: int | None = None) -> None:
@@ -112,7 +96,7 @@ class NumpyMemoryRead(_NumpyGraph):
         out["readout"][...] = found.T.reshape(out["readout"].shape)
 
 
-class NumpySoftAggregation(_NumpyGraph):
+class NumpySoftAggregation(HostEngine):
     """``soft_aggregation``, as ``aggregate_softly``."""
 
     def _compute(self, inputs: Mapping[str, HostArray], out: Mapping[str, HostArray]) -> None:

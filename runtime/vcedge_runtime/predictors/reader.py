@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from vcedge_runtime.buffers import Buffer, Device, share_array
 from vcedge_runtime.engines.base import Engine
 from vcedge_runtime.errors import TrackerError
+from vcedge_runtime.predictors.padding import PaddedEngine
+from vcedge_runtime.propagation.readout import Readout
 from vcedge_runtime.sampling.sampling import RegionMatch, Sampling
 from vcedge_runtime.sampling.windows import MASKED_LOGIT, tile_windows
 
@@ -19,41 +21,8 @@ TILE = 12
 LOGIT_BYTES = 4 * 2**20
 """Bytes of logits of one call (our choice): what stays in a last-level cache."""
 DEVICE_LOGIT_BYTES = 64 * 2**20
-"""The same on a GPU (our choice, not measured): a call costs more there, its memory less."""
-EMPTY_LOGIT = np.float32(-5e3)
-"""A largest logit below this says that there was no key to read."""
-
-
-@dataclass(frozen=True)
-class Readout:
-    """What T tiles of A queries read from each of R references; views, valid until the next read.
-
-    Attributes:
-        tiles: (T,) int64, which tiles were read.
-        peak: (T, R, A) float32, largest logit.
-        total: (T, R, A) float32, sum of exp(logit - peak).
-        values: (T, R, A, V) float32, each reference's by its own softmax.
-    """
-
-    tiles: NDArray[np.int64]
-    peak: NDArray[np.float32]
-    total: NDArray[np.float32]
-    values: NDArray[np.float32]
-
-    @property
-    def empty(self) -> NDArray[np.bool_]:
-        """(T, R, A) bool: no key of the reference may be read."""
-        return self.peak < EMPTY_LOGIT
-
-    @property
-    def lonely(self) -> NDArray[np.bool_]:
-        """(T, A) bool: no key of any reference may be read."""
-        return np.asarray(self.empty.all(axis=1), np.bool_)
-
-    @property
-    def log_total(self) -> NDArray[np.float32]:
-        """(T, R, A) float32: logarithm of the sum of exp(logit); -inf where there is no key."""
-        return np.where(self.empty, -np.inf, self.peak + np.log(self.total)).astype(np.float32)
+"""The same on a GPU (our choice, not measured): a call costs more there, its memory less; every
+call has as many there."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +44,9 @@ class Source:
 
 class TileReader:
     """Reads the readout graphs in pieces of a few tiles, so that their working set stays small.
+
+    On a device every piece is padded to one number of tiles, and to one reference or to the most,
+    so that engines are fastest there and their recordings hold.
 
     Args:
         engines: by graph: ``label_readout``; ``cluster_readout`` where cells have second windows;
@@ -108,6 +80,10 @@ class TileReader:
         usual = LOGIT_BYTES if device is None else DEVICE_LOGIT_BYTES
         self._logit_bytes = usual if logit_bytes is None else logit_bytes
         self.windows = tile_windows(grid_hw, radius, tile)
+        self._lengths: dict[str, tuple[int, ...]] = {}
+        if device is not None:
+            self._lengths["tiles"] = (self._count_together(references),)
+            self._lengths["references"] = (1, references)
         self._distance = share_array(self.windows.distance, device)
         self.macs = 0
         queries = self.windows.query_index.size
@@ -262,16 +238,21 @@ class TileReader:
                 f"this way of reading needs the graph {graph}, which the bundle lacks; "
                 "export it again"
             )
-        return self._engines[graph]
+        engine = self._engines[graph]
+        return PaddedEngine(engine, self._lengths) if self._lengths else engine
 
     def _pieces(
         self, tiles: NDArray[np.int64], references: int
     ) -> Iterator[tuple[slice, NDArray[np.int64]]]:
-        queries, patch = self.windows.distance.shape
-        count = max(1, self._logit_bytes // (4 * queries * patch * references))
+        count = self._lengths["tiles"][0] if self._lengths else self._count_together(references)
         for first in range(0, len(tiles), count):
             piece = slice(first, first + count)
             yield piece, tiles[piece]
+
+    def _count_together(self, references: int) -> int:
+        queries, patch = self.windows.distance.shape
+        tiles = len(self.windows.query_index)
+        return count_together(tiles, queries, patch, references, self._logit_bytes)
 
     def _shifts_back(
         self, tiles: NDArray[np.int64], references: int, sampling: Sampling
@@ -315,6 +296,19 @@ class TileReader:
                 reachable = np.asarray(allowed[np.unique(ids)].any(axis=0))
                 bias[tile, reference, ~reachable[patch]] = MASKED_LOGIT
         return bias
+
+
+def count_together(tiles: int, queries: int, patch: int, references: int, limit: int) -> int:
+    """How many tiles one call reads.
+
+    Args:
+        tiles: how many there are.
+        queries: A, cells of a tile.
+        patch: P, cells that it looks at in a reference.
+        references: R.
+        limit: bytes of the logits of a call, unless those of a single tile are more.
+    """
+    return min(tiles, max(1, limit // (4 * queries * patch * references)))
 
 
 def _take_outer(sampling: Sampling, cells: NDArray[np.int64]) -> NDArray[np.float32]:

@@ -1,0 +1,37 @@
+"""What a composition asks of a model's graphs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from vcedge_runtime.errors import TrackerError
+from vcedge_runtime.model.bundle import Bundle
+from vcedge_runtime.model.composition import Composition
+from vcedge_runtime.model.spec import GraphSpec
+from vcedge_runtime.predictors.labels import takes_flow
+
+
+def require_graphs(bundle: Bundle, specs: Mapping[str, GraphSpec]) -> None:
+    """Refuse a composition that asks for what the model's graphs, by name, do not give.
+
+    Raises:
+        TrackerError: the composition needs another graph, or the encoder's takes no flow.
+    """
+    parts = bundle.composition
+    labels = parts if isinstance(parts, Composition) else None
+    if labels and labels.value_extraction and "value_extraction" not in specs:
+        raise TrackerError(
+            f"model {bundle.name} has no value extraction; leave --values out, or use a model that "
+            "was trained with it"
+        )
+    missing = parts.graphs - set(specs)
+    if missing:
+        raise TrackerError(
+            f"bundle {bundle.folder} gives the graphs {sorted(specs)}; expected also "
+            f"{sorted(missing)}; export the bundle again"
+        )
+    if labels and labels.motion and not takes_flow(specs["encoder"]):
+        raise TrackerError(
+            f"the encoder of model {bundle.name} takes no optical flow; leave --motion out, or use "
+            "a model that was trained with it"
+        )

@@ -1,0 +1,95 @@
+"""Which run-time part an export has: the user's choice, else the method's, else the kind's."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from vcedge.models.weights import load_weights, shipped_weights
+from vcedge.training.dmp import DmpObjective
+from vcedge.training.mer import MerObjective
+from vcedge_export.bundle import facts_as_exported
+from vcedge_export.plan import ExportOptions, Int8Settings
+from vcedge_export.planning import compose, plan_bundle
+from vcedge_runtime.errors import BundleError
+from vcedge_runtime.memory.dynamic import DynamicPolicy
+from vcedge_runtime.memory.references import ReferencePolicy
+from vcedge_runtime.model.bundle import Bundle, shipped_models
+
+MEASURED = {
+    "mer-paper": ReferencePolicy(short=(8, 5, 3, 2, 1)),
+    "dmp-paper": DynamicPolicy(beta=0.2, gamma=0.75),
+}
+"""Memory of the weights that come without a bundle, as their cards say that it was measured."""
+
+
+@pytest.mark.parametrize("name", shipped_weights())
+def test_what_is_exported_is_composed_as_what_is_shipped(name: str) -> None:
+    weights = load_weights(name)
+    composition = compose(weights, ExportOptions())
+    if name in MEASURED:
+        assert composition.memory == MEASURED[name]
+        assert composition.size == 240
+        return
+    shipped = Bundle.open(name)
+    assert composition.to_json() == shipped.composition.to_json()
+    assert facts_as_exported(weights, composition, ExportOptions()) == shipped.weights
+
+
+def test_every_shipped_bundle_and_all_weights_are_compared() -> None:
+    assert set(shipped_weights()) == set(shipped_models()) | set(MEASURED)
+
+
+@pytest.mark.parametrize("objective", [MerObjective, DmpObjective])
+def test_what_training_delivers_is_composed_as_its_method(objective: Any) -> None:
+    shipped = load_weights(f"{objective.name}-edge")
+    assert objective.composition == shipped.composition
+    assert objective("edge").composition == shipped.composition
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"size": 320},
+        {"memory": "references"},
+        {"memory": DynamicPolicy()},
+        {"temperature": 1.0},
+        {"edges": False},
+        {"alignment": "none"},
+        {"int8": Int8Settings()},
+    ],
+    ids=str,
+)
+def test_what_was_not_measured_claims_no_accuracy(options: dict[str, Any]) -> None:
+    weights, chosen = load_weights("dmp-edge"), ExportOptions(**options)
+    facts = facts_as_exported(weights, compose(weights, chosen), chosen)
+    assert {**facts, "accuracy": weights.facts["accuracy"]} == weights.facts
+    assert "accuracy" not in facts
+
+
+@pytest.mark.parametrize("options", [{"size": 480}, {"memory": "dynamic"}, {"fp16": True}], ids=str)
+def test_what_was_measured_keeps_its_claim(options: dict[str, Any]) -> None:
+    """A kind without settings is the method's own where that is of it."""
+    weights, chosen = load_weights("dmp-edge"), ExportOptions(**options)
+    composition = compose(weights, chosen)
+    assert facts_as_exported(weights, composition, chosen) == weights.facts
+
+
+def test_the_users_choice_comes_before_the_methods() -> None:
+    weights = load_weights("dmp-edge")
+    own = ReferencePolicy(short=(3, 1))
+    assert compose(weights, ExportOptions(memory=own)).memory == own
+    assert compose(weights, ExportOptions(memory="references")).memory == ReferencePolicy()
+
+
+def test_a_composition_of_another_kind_of_model_is_refused() -> None:
+    weights = replace(load_weights("srnet-edge"), composition={"fusion": "vote"})
+    with pytest.raises(BundleError, match="received fusion for a model that segments"):
+        compose(weights, ExportOptions())
+
+
+def test_a_bundle_is_planned_as_it_is_composed() -> None:
+    model = plan_bundle(load_weights("dmp-edge"), Bundle.open("dmp-edge"))
+    assert model.composition == Bundle.open("dmp-edge").composition

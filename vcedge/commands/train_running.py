@@ -1,0 +1,172 @@
+"""Runs a training from its request: joins processes, begins or resumes, shows, delivers."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from rich.console import Console
+
+from vcedge.commands.progress import progress_bar
+from vcedge.commands.train_options import Request, write_sizes
+from vcedge.models.efficientnet_lite import LITE_VARIANTS, load_imagenet
+from vcedge.models.srnet import SRNET_PROFILES
+from vcedge.models.weights import load_weights, save_weights
+from vcedge.training.objective import Objective
+from vcedge.training.processes import join_processes
+from vcedge.training.run import Corpus, Progress, ScalarWriter, TrainingRun
+from vcedge_runtime.errors import MissingExtraError, OutputError, TrainingError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+IMAGENET = "imagenet"
+"""What ``--from`` calls the published weights of a query encoder's trunk."""
+Method = TypeVar("Method", bound=Objective)
+
+
+def load_start(request: Request) -> nn.Module | None:
+    """What a run begins with; None where it begins with random weights.
+
+    Raises:
+        BundleError: no such weights.
+        MissingExtraError: the package with the published weights is not installed.
+        TrainingError: the profile's encoder has no published weights.
+    """
+    if request.start != IMAGENET:
+        return load_weights(request.start).network if request.start else None
+    profile = SRNET_PROFILES.get(request.run.profile)
+    if profile is None or profile.encoder not in LITE_VARIANTS:
+        raise TrainingError(
+            f"received --from {IMAGENET} for {request.run.profile}, of whose encoder no weights "
+            "are published; pass --profile srnet-lite, or weights of the same profile"
+        )
+    return load_imagenet(profile.encoder)
+
+
+def train_network(
+    request: Request,
+    make_objective: Callable[[str], Method],
+    open_corpus: Callable[[Console, Method], tuple[Corpus, dict[str, Any]]],
+) -> None:
+    """Train a network and write its weights to ``OUT/weights.safetensors``.
+
+    Args:
+        request: of the command line.
+        make_objective: from a profile to the method.
+        open_corpus: what the clips are drawn from, and what the weights' file says of it.
+    """
+    import torch
+
+    with ExitStack() as stack:
+        processes, device = stack.enter_context(join_processes(_usable_device(request.device)))
+        console = Console(quiet=not processes.first)
+        _make_folders(request.out, request.cache)
+        start = load_start(request)
+        torch.manual_seed(request.run.seed)
+        objective = make_objective(request.run.profile)
+        corpus, facts = open_corpus(console, objective)
+        run = TrainingRun(request.run, objective, corpus, request.out, device, processes)
+        if start is not None:
+            run.start_from(start)
+        _begin_or_resume(run, request.resume)
+        scalars = _open_tensorboard(run, request, stack) if request.tensorboard else None
+        try:
+            _train(console, run, scalars)
+        except KeyboardInterrupt:
+            run.save()
+            console.print(f"stopped at step {run.step}; go on with --resume")
+            raise
+        if processes.first:
+            _deliver(console, run, request, facts)
+
+
+def _deliver(console: Console, run: TrainingRun, request: Request, corpus: dict[str, Any]) -> None:
+    facts = {
+        "model": run.objective.name,
+        "steps": run.step,
+        "batch": request.run.batch,
+        "sizes": write_sizes(request.run.sizes),
+        "seed": request.run.seed,
+        "hours": round(run.seconds / 3600, 2),
+        **corpus,
+        # Where a file lay is the user's own business.
+        "from": request.start and Path(request.start).name,
+    }
+    path = request.out / "weights.safetensors"
+    save_weights(run.delivered, path, facts, run.objective.composition)
+    console.out(f"wrote {path} ({path.stat().st_size / 1e6:.1f} MB)", highlight=False)
+    console.out(f"next: vcedge export {shlex.quote(str(path))}", highlight=False)
+
+
+def _open_tensorboard(run: TrainingRun, request: Request, stack: ExitStack) -> ScalarWriter | None:
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError as exc:
+        raise MissingExtraError(
+            "TensorBoard is not installed; run: pip install tensorboard, or leave --tensorboard out"
+        ) from exc
+    if not run.processes.first:
+        return None
+    # What a killed run wrote after its checkpoint is written again.
+    writer: ScalarWriter = stack.enter_context(
+        SummaryWriter(request.out / "tensorboard", purge_step=run.step + 1)
+    )
+    return writer
+
+
+def _usable_device(device: str) -> str:
+    import torch
+
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as exc:
+        reason = str(exc).splitlines()[0]
+        raise TrainingError(
+            f"received --device {device}, which PyTorch cannot use here ({reason}); pass cpu or "
+            "leave it out"
+        ) from exc
+    return device
+
+
+def _make_folders(*folders: Path) -> None:
+    for folder in folders:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as exc:
+            raise OutputError(
+                f"received {folder}, which cannot be made ({exc.strerror}); expected a folder of "
+                "your own; choose another --out or --cache"
+            ) from exc
+
+
+def _begin_or_resume(run: TrainingRun, resume: bool) -> None:
+    if resume and not run.checkpoint_path.exists():
+        raise TrainingError(
+            f"received --resume, but {run.checkpoint_path} does not exist; leave --resume out to "
+            "begin a run, or pass the --out of the one to go on with"
+        )
+    if resume:
+        run.resume()
+    elif run.checkpoint_path.exists():
+        raise TrainingError(
+            f"{run.checkpoint_path} exists; pass --resume to go on with it or choose another --out"
+        )
+
+
+def _train(console: Console, run: TrainingRun, scalars: ScalarWriter | None) -> None:
+    with progress_bar(console, "images/s") as progress:
+        task = progress.add_task("train", total=run.settings.steps, completed=run.step, speed=0.0)
+
+        def report(state: Progress) -> None:
+            progress.update(
+                task,
+                completed=state.step,
+                speed=state.images_per_second,
+                description=f"loss {state.loss:.4f}",
+            )
+
+        run.train(report, scalars=scalars)
