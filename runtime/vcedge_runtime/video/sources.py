@@ -85,11 +85,5 @@ def _open_path(path: Path, depth_range: DepthRange | str | None) -> Source:
         return ImageSource([path], str(path), depth_range)
     if re.search(r"[*?\[]", str(path)):
         found = Path(path.anchor).glob(str(path.relative_to(path.anchor)))
-    if isinstance(spec, str) and _STREAM.match(text):
-        return VideoSource(text, hide_secrets(text), live=not text.lower().startswith("http"))
-    return _open_path(path, depth_range)
-
-
-def hide_secrets(text: str) -> str:
-    """Take users and passwords out of an address or a pipeline, for a terminal or a log."""
-    return _USER_OPTION.sub("...", _LOGIN.sub(r"\1", text))
+        return open_pictures(found, path, "a glob that matches no image", depth_range)
+    raise SourceError(f"received {path}, which does not exist; {_EXPECTED}")
