@@ -128,7 +128,7 @@ class VideoDecoder:
         self.close()
         raise SourceError("it holds no video that can be decoded")
 
-    def _read_packets(self) -> Iterator[Packet]:
+    def _read_packets(self) -> Iterator[Packet[Any]]:
         """Yield packets; the last one, empty, drains the decoder. Damaged ones are passed over."""
         failures = 0
         packets = self._container.demux(self._stream)
@@ -149,7 +149,7 @@ class VideoDecoder:
             yield packet
         yield self._av.Packet()
 
-    def _note_packet(self, packet: Packet) -> None:
+    def _note_packet(self, packet: Packet[Any]) -> None:
         """Remember when what is sent to the decoder is shown, and an AVI's placeholders."""
         if not packet.size or packet.is_discard or packet.pts is None:
             return
@@ -159,7 +159,7 @@ class VideoDecoder:
                 heapq.heappush(self._sent, (time, True))
             self._next_time = packet.dts + 1
 
-    def _decode(self, packet: Packet) -> list[VideoFrame]:
+    def _decode(self, packet: Packet[Any]) -> list[VideoFrame]:
         try:
             frames: list[VideoFrame] = self._stream.decode(packet if packet.size else None)
         except self._av.EOFError:
@@ -221,7 +221,7 @@ def _import_av() -> ModuleType:
 
 
 def _image_of(frame: VideoFrame) -> NDArray[np.uint8]:
-    image: NDArray[np.uint8] = frame.to_ndarray(format="bgr24")
+    image = np.asarray(frame.to_ndarray(format="bgr24"), np.uint8)
     turns = round(frame.rotation / 90)
     return np.ascontiguousarray(np.rot90(image, turns)) if turns else image
 

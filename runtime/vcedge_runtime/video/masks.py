@@ -135,9 +135,8 @@ def _binarize(data: bytes, name: str) -> NDArray[np.uint8]:
     image = decode_image(data, cv2.IMREAD_UNCHANGED)
     if image is None:
         raise MaskError(f"received {name}, which is no readable image; expected a PNG or JPEG")
-    if image.dtype == np.uint16:
-        image = image >> 8
-    bright = np.atleast_3d(apply_alpha(np.asarray(image, np.uint8))).max(axis=2) > 127
+    shown = np.asarray(image if image.dtype == np.uint8 else image // 256, np.uint8)
+    bright = np.atleast_3d(apply_alpha(shown)).max(axis=2) > 127
     return np.asarray(bright, np.uint8)
 
 

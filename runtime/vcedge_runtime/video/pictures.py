@@ -193,7 +193,7 @@ def _choose_range(first: Path, wanted: DepthRange | str | None) -> DepthRange | 
         image = None
     if image is None or image.dtype == np.uint8:
         return None
-    low, high = (int(value) for value in np.percentile(image, (0.1, 99.9)))
+    low, high = np.percentile(image.astype(np.float32), (0.1, 99.9)).astype(int).tolist()
     return (low, max(high, low + 1))
 
 

@@ -86,4 +86,4 @@ def _open_path(path: Path, depth_range: DepthRange | str | None) -> Source:
     if re.search(r"[*?\[]", str(path)):
         found = Path(path.anchor).glob(str(path.relative_to(path.anchor)))
         return open_pictures(found, path, "a glob that matches no image", depth_range)
-    raise SourceError(f"received {path}, which does not exist; {_EXPECTED}")
+    raise SourceError(f"received {hide_secrets(str(path))}, which does not exist; {_EXPECTED}")
