@@ -22,6 +22,7 @@ from vcedge_calibration.samples import Recording, find_recording, graphs_of, sav
 from vcedge_runtime.errors import BundleError, MaskError, OutputError, SourceError
 from vcedge_runtime.model.bundle import Bundle, sha256_of
 from vcedge_runtime.video.masks import read_mask
+from vcedge_runtime.video.pictures import list_masks
 from vcedge_runtime.video.sources import Source, open_source
 
 ELLIPSE = 0.25
@@ -109,7 +110,7 @@ def find_first_mask(masks: Path, name: str) -> Path:
     single = masks / f"{name}.png"
     if single.is_file():
         return single
-    found = sorted((masks / name).glob("*.png"))
+    found = list_masks(masks / name)
     if not found:
         raise MaskError(
             f"{masks} holds no mask of {name}; expected {name}.png, or a folder {name} with PNGs"

@@ -28,6 +28,7 @@ from vcedge_runtime.files import write_whole
 from vcedge_runtime.session import SessionReport, track_frames
 from vcedge_runtime.tracker import Tracker
 from vcedge_runtime.video.masks import read_mask
+from vcedge_runtime.video.pictures import list_masks
 from vcedge_runtime.video.prefetch import prefetch
 from vcedge_runtime.video.sinks import MaskFolder, prepare_output
 from vcedge_runtime.video.sources import open_source
@@ -293,7 +294,7 @@ def _track_all(
     with tracker:
         for name, (frames, folder) in places.items():
             with open_source(frames) as video, MaskFolder(folder) as sink:
-                first = read_mask(min(annotations[name].glob("*.png")), frame_hw=video.frame_hw)
+                first = read_mask(list_masks(annotations[name])[0], frame_hw=video.frame_hw)
                 report = SessionReport()
                 with session_bar(console, video.length) as on_frame:
                     track_frames(tracker, prefetch(video), first, [sink], report, on_frame)

@@ -52,13 +52,35 @@ GROUPS = {
         *("mask", "points", "out", "model", "fast", "accurate", "size", "backend"),
     ),
     "Input and output": (
-        *("binarize", "resize_mask", "frames", "overwrite", "masks", "overlay", "log"),
+        *("binarize", "resize_mask", "depth_range", "frames", "overwrite"),
+        *("masks", "overlay", "log"),
     ),
     "Engines": ("threads", "cuda_graphs"),
     RESEARCH: tuple(reversed(OVERRIDES)),
 }
 REPEATED = (*OVERRIDES, "threads", "backend", "cuda_graphs")
 """Options that ``bench`` has too, with the same meaning."""
+
+
+NAMED = 3
+"""Files that are named of those that are left out."""
+
+
+class DepthRangeType(click.ParamType):  # type: ignore[type-arg]
+    """``auto``, or two values: 2800,3400."""
+
+    name = "LOW,HIGH|auto"
+
+    def convert(
+        self, value: str, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[int, int] | str:
+        """Refuse what is neither."""
+        if value == "auto":
+            return value
+        low, _, high = value.partition(",")
+        if not (low.isdecimal() and high.isdecimal() and int(low) < int(high) < 2**16):
+            self.fail(f"received {value!r}; expected auto, or two values such as 2800,3400")
+        return int(low), int(high)
 
 
 @click.command(name="track", cls=GroupedCommand, groups=GROUPS)
@@ -75,6 +97,12 @@ REPEATED = (*OVERRIDES, "threads", "backend", "cuda_graphs")
 @click.option("--overwrite", is_flag=True, help="Replace what an earlier run wrote to --out.")
 @click.option("--binarize", is_flag=True, help="Everything bright in the mask is object 1.")
 @click.option("--resize-mask", is_flag=True, help="Bring a mask of another size to the frame's.")
+@click.option(
+    "--depth-range",
+    type=DepthRangeType(),
+    help="Of images of 16 bits, the values that become black and white, or auto: those of the "
+    "first image. By default values are divided by 256.",
+)
 @click.option("--frames", type=click.IntRange(min=1), help="Stop after this many frames.")
 @click.option("--masks/--no-masks", default=True, help="A palette PNG per frame.")
 @click.option("--overlay/--no-overlay", default=True, help="An MP4 with the objects drawn in.")
@@ -88,6 +116,7 @@ def command(
     overwrite: bool,
     binarize: bool,
     resize_mask: bool,
+    depth_range: tuple[int, int] | str | None,
     frames: int | None,
     masks: bool,
     overlay: bool,
@@ -107,7 +136,8 @@ def command(
     folder = out or default_output(source)
     _refuse_own_output(source, folder)
     with ExitStack() as opened_inputs:
-        video = opened_inputs.enter_context(open_source(source))
+        video = opened_inputs.enter_context(open_source(source, depth_range=depth_range))
+        _warn_left_out(console, video)
         read_first = partial(read_mask, binarize=binarize, resize=resize_mask)
         first = read_points(points, frame_hw=video.frame_hw) if points else None
         drawn = read_first(mask, frame_hw=video.frame_hw) if mask else None
@@ -216,6 +246,11 @@ def summarise(
         f"memory {tracker.memory_bytes / 1e6:.1f} MB",
         highlight=False,
     )
+    if video.lost:
+        console.out(
+            f"{video.lost} frames could not be decoded: they keep their numbers, and have no mask",
+            highlight=False,
+        )
     for line in sightings.describe():
         console.out(line, highlight=False)
     for path in (folder / name for name in (MASKS_NAME, OVERLAY_NAME, OBJECTS_NAME, POINTS_NAME)):
@@ -224,6 +259,13 @@ def summarise(
         if files:
             size = sum(file.stat().st_size for file in files)
             console.out(f"wrote {path} ({count}{size / 1e6:.2f} MB)", highlight=False)
+
+
+def _warn_left_out(console: Console, video: Source) -> None:
+    if video.left_out:
+        named, more = ", ".join(video.left_out[:NAMED]), len(video.left_out) - NAMED
+        rest = f" and {more} more" if more > 0 else ""
+        _warn(console, f"{video.label} holds files that are no frames: {named}{rest}")
 
 
 def _warn_unverified(console: Console, bundle: Bundle) -> None:

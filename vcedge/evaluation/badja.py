@@ -23,6 +23,7 @@ from vcedge.evaluation.pck import PckPool, PckScore, normalised_distances
 from vcedge.evaluation.tracking import PointTracker, follow_points
 from vcedge_runtime.errors import EvaluationError, MaskError
 from vcedge_runtime.video.palette import read_label_png
+from vcedge_runtime.video.pictures import list_masks
 from vcedge_runtime.video.sources import open_source
 
 THRESHOLDS = (0.1, 0.2)
@@ -177,7 +178,7 @@ def _area_roots(root: Path, truth: AnnotatedJoints) -> NDArray[np.float64]:
             f"received {root}, which has no masks of {truth.name}; expected"
             f" Annotations/480p/{truth.name}/00000.png and so on"
         )
-    masks = sorted(folders[truth.name].glob("*.png"))
+    masks = list_masks(folders[truth.name])
     if len(masks) <= truth.frames[-1]:
         raise EvaluationError(
             f"received {len(masks)} masks of {truth.name}; expected one a frame, up to frame"

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from vcedge.evaluation.davis_sequence import drop_first_and_last, too_few_frames
 from vcedge_runtime.errors import EvaluationError
+from vcedge_runtime.video.pictures import list_masks
 
 
 @dataclass(frozen=True)
@@ -91,10 +92,10 @@ def find_mask_folders(root: Path) -> dict[str, Path]:
     """
     for place in (root / "Annotations" / "480p", root / "Annotations", root):
         folders = sorted(place.iterdir()) if place.is_dir() else []
-        found = {folder.name: folder for folder in folders if _list_masks(folder)}
+        found = {folder.name: folder for folder in folders if list_masks(folder)}
         if found:
             return found
-    if _list_masks(root):
+    if list_masks(root):
         return {root.resolve().name: root}
     raise EvaluationError(
         f"received {root}, which {'holds no masks' if root.is_dir() else 'is no folder'}; expected"
@@ -121,8 +122,8 @@ def find_frames(root: Path, name: str) -> Path:
 
 
 def _pair_sequence(name: str, truth: Path, predicted: Path) -> SequenceFiles:
-    masks = _list_masks(truth)
-    guesses = {path.stem: path for path in _list_masks(predicted)}
+    masks = list_masks(truth)
+    guesses = {path.stem: path for path in list_masks(predicted)}
     scored = list(drop_first_and_last(masks))
     if not scored:
         raise too_few_frames(name)
@@ -134,14 +135,6 @@ def _pair_sequence(name: str, truth: Path, predicted: Path) -> SequenceFiles:
             " truth but the first and last; track the sequence to its end"
         )
     return SequenceFiles(name, masks[0], tuple((path, guesses[path.stem]) for path in scored))
-
-
-def _list_masks(folder: Path) -> list[Path]:
-    """List the PNG of a folder by name, without hidden ones."""
-    if not folder.is_dir():
-        return []
-    masks = (p for p in folder.iterdir() if p.suffix.lower() == ".png")
-    return sorted(p for p in masks if not p.name.startswith("."))
 
 
 def _read_sequence_list(path: Path, truth_root: Path) -> list[str]:

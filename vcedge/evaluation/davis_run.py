@@ -13,6 +13,7 @@ from vcedge_runtime.session import SessionReport, track_frames
 from vcedge_runtime.tracker import Tracker
 from vcedge_runtime.video.masks import read_mask
 from vcedge_runtime.video.palette import read_label_png
+from vcedge_runtime.video.pictures import list_masks
 from vcedge_runtime.video.sinks import MaskList
 from vcedge_runtime.video.sources import open_source
 
@@ -54,7 +55,7 @@ def track_and_score(
     reports: list[SessionReport] = []
     held = 0
     for name in names:
-        truth = sorted(folders[name].glob("*.png"))
+        truth = list_masks(folders[name])
         found, report = MaskList(), SessionReport()
         with open_source(find_frames(root, name)) as video:
             first = read_mask(truth[0], frame_hw=video.frame_hw)

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from vcedge.evaluation.tracking import MaskTracker
 from vcedge_runtime.errors import EvaluationError, MaskError
 from vcedge_runtime.video.palette import read_label_png, write_label_png
+from vcedge_runtime.video.pictures import list_masks
 from vcedge_runtime.video.sources import open_source
 
 MAX_ID = 255
@@ -171,7 +172,7 @@ def find_first_masks(root: Path, video: ListedVideo) -> dict[str, NDArray[np.uin
     """
     missing = {each.object_id for each in video.objects}
     begins = {}
-    for path in sorted((root / "Annotations" / video.name).glob("*.png")):
+    for path in list_masks(root / "Annotations" / video.name):
         labels = read_annotation(path)
         new = missing & set(np.unique(labels).tolist())
         if new:

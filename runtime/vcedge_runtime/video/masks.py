@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import cv2
@@ -10,9 +11,19 @@ from numpy.typing import NDArray
 
 from vcedge_runtime.errors import MaskError
 from vcedge_runtime.video.opencv import decode_image
-from vcedge_runtime.video.palette import decode_labels, holds_palette, read_mask_file
+from vcedge_runtime.video.palette import (
+    apply_alpha,
+    decode_labels,
+    holds_palette,
+    read_mask_file,
+)
 
 MAX_ID = 255
+VOID = 255
+"""Marks pixels of a file with other ids that belong to nobody (DAVIS, PASCAL VOC)."""
+_SAME_ASPECT = 0.05
+"""Logarithm of what two aspect ratios may differ by to be the same (our choice)."""
+_JPEG = b"\xff\xd8"
 _WHITE = 250
 """From here on a gray value is taken for white, so that a JPEG's white counts."""
 _MANY = 32
@@ -28,7 +39,8 @@ def read_mask(
 
     Args:
         path: a palette PNG (indices are ids) or a gray image (gray values are ids). Where 0 and
-            255 are the only values, 255 is read as object 1.
+            255 are the only values, 255 is read as object 1; beside other ids it is void, and
+            background. Where a picture is of one colour, its transparency shows the object.
         frame_hw: height and width of the frame.
         binarize: everything bright (a channel over 127; in a palette PNG, every id) becomes
             object 1.
@@ -38,8 +50,8 @@ def read_mask(
         (H, W) uint8 object ids, 0 the background, gaps kept; owned by the caller.
 
     Raises:
-        MaskError: the mask is missing, unreadable, in colour, anti-aliased, of more than 255 ids,
-            of another size, or without an object.
+        MaskError: the mask is missing, unreadable, in colour, anti-aliased, a JPEG of ids, of
+            another size, turned, or without an object.
     """
     data = read_mask_file(path)
     ids = _binarize(data, str(path)) if binarize else _read_ids(data, str(path))
@@ -84,15 +96,20 @@ def check_mask(mask: NDArray[np.generic], frame_hw: tuple[int, int]) -> NDArray[
 def _read_ids(data: bytes, name: str) -> NDArray[np.uint8]:
     ids = decode_labels(data, name)
     values = np.flatnonzero(np.bincount(ids.ravel(), minlength=256))
-    if values[-1] == MAX_ID and values.size <= 2:
-        return np.asarray(ids == MAX_ID, np.uint8)
+    if values[-1] == VOID and values.size <= 2:
+        return np.asarray(ids == VOID, np.uint8)
+    if data.startswith(_JPEG) and values[-1] > 0:
+        raise MaskError(
+            f"received {name}, a JPEG, which does not keep ids ({values.size} gray values); "
+            "expected a PNG; save it as one, or pass --binarize for one bright object"
+        )
     if not holds_palette(data) and _looks_shaded(ids, values):
         raise MaskError(
             f"received {name}, an anti-aliased or shaded image ({values.size} gray values); "
             "expected one value per object; pass --binarize for one bright object, "
             "or save a palette PNG"
         )
-    return ids
+    return np.where(ids == VOID, np.uint8(0), ids)
 
 
 def _looks_shaded(ids: NDArray[np.uint8], values: NDArray[np.intp]) -> bool:
@@ -115,13 +132,16 @@ def _looks_shaded(ids: NDArray[np.uint8], values: NDArray[np.intp]) -> bool:
 def _binarize(data: bytes, name: str) -> NDArray[np.uint8]:
     if holds_palette(data):
         return np.asarray(decode_labels(data, name) > 0, np.uint8)
-    image = decode_image(data, cv2.IMREAD_COLOR)
+    image = decode_image(data, cv2.IMREAD_UNCHANGED)
     if image is None:
         raise MaskError(f"received {name}, which is no readable image; expected a PNG or JPEG")
-    return np.asarray(image.max(axis=2) > 127, np.uint8)
+    shown = np.asarray(image if image.dtype == np.uint8 else image // 256, np.uint8)
+    bright = np.atleast_3d(apply_alpha(shown)).max(axis=2) > 127
+    return np.asarray(bright, np.uint8)
 
 
 def _resize_ids(ids: NDArray[np.uint8], frame_hw: tuple[int, int], name: str) -> NDArray[np.uint8]:
+    _require_upright(ids, frame_hw, name)
     height, width = frame_hw
     resized = cv2.resize(ids, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
     lost = np.setdiff1d(ids, resized)
@@ -137,9 +157,24 @@ def _require_size(
     ids: NDArray[np.generic], frame_hw: tuple[int, int], name: str, offer: str
 ) -> None:
     if ids.shape != tuple(frame_hw):
+        _require_upright(ids, frame_hw, name)
         raise MaskError(
             f"received {name} of {_size(ids.shape)} (height x width); expected {_size(frame_hw)} "
             f"like the frame; resize it{offer}"
+        )
+
+
+def _require_upright(ids: NDArray[np.generic], frame_hw: tuple[int, int], name: str) -> None:
+    """Refuse a mask that fits the frame once it is turned: no resize makes it right."""
+    if ids.ndim != 2 or 0 in ids.shape:
+        return
+    straight = abs(math.log(ids.shape[1] / ids.shape[0] * frame_hw[0] / frame_hw[1]))
+    turned = abs(math.log(ids.shape[0] / ids.shape[1] * frame_hw[0] / frame_hw[1]))
+    if turned < _SAME_ASPECT < straight:
+        raise MaskError(
+            f"received {name} of {_size(ids.shape)} (height x width), which lies on its side; "
+            f"expected {_size(frame_hw)} like the frame as players show it; turn the mask, or draw "
+            "it on a frame of this video"
         )
 
 

@@ -5,12 +5,16 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BytesIO
 from threading import Lock
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
+MOST_PIXELS = 2**27
+"""Of a picture (our choice): a file of a few kilobytes may announce gigabytes."""
 _SILENT = 0
 
 
@@ -59,10 +63,24 @@ def decode_image(data: bytes, flags: int) -> NDArray[np.generic] | None:
         flags: one of ``cv2.IMREAD_*``.
 
     Returns:
-        (H, W) or (H, W, C) BGR, uint8 unless the flags allow more; None where OpenCV cannot read.
+        (H, W) or (H, W, C) BGR, uint8 unless the flags allow more; None where OpenCV cannot read,
+        or where it has more than ``MOST_PIXELS``.
     """
+    if _count_pixels(data) > MOST_PIXELS:
+        return None
     with quiet_opencv():
         try:
             return cv2.imdecode(np.frombuffer(data, np.uint8), flags)
         except cv2.error:
             return None
+
+
+def _count_pixels(data: bytes) -> int:
+    """Pixels of an image by its header; 0 where Pillow does not know it, and OpenCV may."""
+    try:
+        with Image.open(BytesIO(data)) as picture:
+            return picture.width * picture.height
+    except Image.DecompressionBombError:
+        return MOST_PIXELS + 1
+    except (OSError, ValueError, SyntaxError):
+        return 0

@@ -100,6 +100,29 @@ def decode_labels(data: bytes, name: str) -> NDArray[np.uint8]:
     return labels
 
 
+def apply_alpha(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Make a mask's transparency background, and the object where its colour does not tell it.
+
+    Where what is seen is of one colour that is no id, black, white or no gray at all, the picture
+    was drawn by transparency alone (our choice).
+
+    Args:
+        image: (H, W) or (H, W, C) uint8; with 2 or 4 channels, the last one is opacity.
+
+    Returns:
+        The same without opacity; (H, W, 1) becomes (H, W).
+    """
+    if image.ndim == 2 or image.shape[2] in (1, 3):
+        return image[..., 0] if image.ndim == 3 and image.shape[2] == 1 else image
+    colour, seen = image[..., :-1].copy(), image[..., -1] > 127
+    if not seen.all():
+        shown = np.unique(colour[seen], axis=0)
+        colour[~seen] = 0
+        if len(shown) == 1 and (np.ptp(shown) or not 0 < shown[0, 0] < 255):
+            colour[seen] = 255
+    return colour[..., 0] if colour.shape[2] == 1 else colour
+
+
 def encode_label_png(labels: NDArray[np.uint8]) -> bytes:
     """Encode object ids as a palette PNG of 8 bits in the colours of DAVIS.
 
@@ -201,6 +224,9 @@ def _decode_gray(data: bytes, name: str) -> NDArray[np.uint8]:
 
 def _gray_channel(image: NDArray[np.generic], name: str) -> NDArray[np.generic]:
     """Take one of three equal channels."""
+    image = apply_alpha(np.asarray(image, np.uint8))
+    if image.ndim == 2:
+        return image
     blue, green, red = image[..., 0], image[..., 1], image[..., 2]
     if np.array_equal(blue, green) and np.array_equal(green, red):
         return blue

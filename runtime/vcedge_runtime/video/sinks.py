@@ -212,6 +212,8 @@ class OverlayVideo(Sink):
 class ObjectLog(Sink):
     """One line of JSON per frame: its index, its name, and the objects seen in it.
 
+    A frame that could not be decoded has a line that says so, before that of the next one.
+
     Args:
         path: the log; it stands there once the sink is closed.
 
@@ -224,13 +226,17 @@ class ObjectLog(Sink):
 
     def write(self, frame: Frame, labels: NDArray[np.uint8], scores: Mapping[int, float]) -> None:
         """Write the frame's line."""
+        for lost in range(frame.index - frame.lost, frame.index):
+            self._write_line({"frame": lost, "decoded": False})
         objects = describe_objects(labels, scores)
-        line = {"frame": frame.index, "name": frame.name, "objects": objects}
-        self._text.write(json.dumps(line, separators=(",", ":")) + "\n")
+        self._write_line({"frame": frame.index, "name": frame.name, "objects": objects})
 
     def close(self) -> None:
         """Finish the log and give it its name; where no line was written, there is none."""
         self._text.close()
+
+    def _write_line(self, line: Mapping[str, object]) -> None:
+        self._text.write(json.dumps(line, separators=(",", ":")) + "\n")
 
 
 def describe_objects(labels: NDArray[np.uint8], scores: Mapping[int, float]) -> list[ObjectRecord]:

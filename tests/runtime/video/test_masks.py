@@ -8,10 +8,11 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
+from PIL import Image
 
 from vcedge_runtime.errors import MaskError
 from vcedge_runtime.video.masks import check_mask, read_mask
@@ -49,17 +50,20 @@ def test_ids_of_a_palette_png_keep_their_gaps(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read_mask(tmp_path / "m.png", frame_hw=HW), labels)
 
 
-def test_a_void_border_of_255_between_gray_ids_is_no_anti_aliasing(tmp_path: Path) -> None:
+def test_a_void_border_of_255_between_ids_is_background(tmp_path: Path) -> None:
     labels = draw_disk(7)
     labels[:, 28:32] = 255
     labels[:10, :20] = 2
-    np.testing.assert_array_equal(read_mask(save(tmp_path, labels), frame_hw=HW), labels)
+    expected = np.where(labels == 255, 0, labels)
+    np.testing.assert_array_equal(read_mask(save(tmp_path, labels), frame_hw=HW), expected)
+    write_label_png(tmp_path / "palette.png", labels)
+    np.testing.assert_array_equal(read_mask(tmp_path / "palette.png", frame_hw=HW), expected)
 
 
-def test_all_255_ids_at_once_are_read(tmp_path: Path) -> None:
+def test_all_254_ids_at_once_are_read(tmp_path: Path) -> None:
     labels = np.kron(np.arange(256, dtype=np.uint8).reshape(16, 16), np.ones((5, 5), np.uint8))
     mask = read_mask(save(tmp_path, labels), frame_hw=(80, 80))
-    np.testing.assert_array_equal(mask, labels)
+    np.testing.assert_array_equal(mask, np.where(labels == 255, 0, labels))
 
 
 @pytest.mark.parametrize("sigma", [0.5, 1.0, 3.0])
@@ -141,6 +145,7 @@ def test_resizing_takes_the_nearest_pixel(tmp_path: Path) -> None:
 def test_resizing_to_any_size_invents_no_id(
     tmp_path_factory: pytest.TempPathFactory, frame_hw: tuple[int, int]
 ) -> None:
+    assume(frame_hw[0] <= frame_hw[1])  # a mask on its side is refused
     path = tmp_path_factory.mktemp("masks") / "m.png"
     labels = draw_disk(5)
     labels[:, 40:] = 77
@@ -213,3 +218,50 @@ def test_an_array_of_another_shape_is_refused(shape: tuple[int, ...]) -> None:
 def test_an_array_without_an_object_is_refused() -> None:
     with pytest.raises(MaskError, match="without an object"):
         check_mask(np.zeros(HW, np.uint8), HW)
+
+
+@pytest.mark.parametrize("colour", [(0, 0, 0), (255, 255, 255), (0, 0, 255)])
+@pytest.mark.parametrize("binarize", [False, True])
+def test_transparency_shows_the_object_where_the_colour_does_not(
+    tmp_path: Path, colour: tuple[int, int, int], binarize: bool
+) -> None:
+    image = np.full((*HW, 4), 255, np.uint8)
+    image[..., :3] = colour
+    image[..., 3] = draw_disk()
+    mask = read_mask(save(tmp_path, image), frame_hw=HW, binarize=binarize)
+    np.testing.assert_array_equal(mask, draw_disk(1))
+
+
+def test_transparency_shows_the_object_in_a_gray_picture_with_alpha(tmp_path: Path) -> None:
+    path = tmp_path / "la.png"
+    alpha = Image.fromarray(draw_disk())
+    Image.merge("LA", [Image.new("L", HW[::-1], 255), alpha]).save(path)
+    np.testing.assert_array_equal(read_mask(path, frame_hw=HW), draw_disk(1))
+
+
+def test_ids_beside_transparent_background_stay_ids(tmp_path: Path) -> None:
+    labels = draw_disk(2)
+    labels[:5, :5] = 1
+    image = np.dstack([np.where(labels > 0, labels, 77)] * 3 + [255 * (labels > 0)])
+    mask = read_mask(save(tmp_path, image.astype(np.uint8)), frame_hw=HW)
+    np.testing.assert_array_equal(mask, labels)
+
+
+def test_opaque_pictures_are_read_by_their_colour(tmp_path: Path) -> None:
+    image = np.dstack([draw_disk()] * 3 + [np.full(HW, 255, np.uint8)])
+    np.testing.assert_array_equal(read_mask(save(tmp_path, image), frame_hw=HW), draw_disk(1))
+
+
+def test_ids_in_a_jpeg_are_refused(tmp_path: Path) -> None:
+    labels = draw_disk(2)
+    labels[:16, :16] = 1
+    with pytest.raises(MaskError, match="JPEG, which does not keep ids"):
+        read_mask(save(tmp_path, labels, ".jpg"), frame_hw=HW)
+
+
+@pytest.mark.parametrize("resize", [False, True])
+@pytest.mark.parametrize("scale", [1, 2])
+def test_a_mask_on_its_side_is_said_to_be_so(tmp_path: Path, resize: bool, scale: int) -> None:
+    path = save(tmp_path, np.kron(draw_disk().T, np.ones((scale, scale), np.uint8)))
+    with pytest.raises(MaskError, match=r"lies on its side.*turn the mask"):
+        read_mask(path, frame_hw=HW, resize=resize)

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from vcedge_runtime.errors import SourceError
-from vcedge_runtime.video import sources
+from vcedge_runtime.video import pictures, videos
 from vcedge_runtime.video.prefetch import prefetch
-from vcedge_runtime.video.sources import Frame, VideoSource, hide_secrets, open_source
+from vcedge_runtime.video.sources import Frame, hide_secrets, open_source
 
 HW = (48, 64)
 
@@ -136,16 +136,15 @@ def test_a_truncated_mp4_gives_what_is_left_and_reports_the_end(tmp_path: Path) 
     with open_source(cut_file(path, 0.5)) as source:
         frames = list(source)
     assert 20 <= len(frames) <= 31
-    assert source.ended_early == (
-        f"decoded {len(frames)} of 60 frames: the file is truncated or damaged"
-    )
+    assert source.ended_early is not None
+    assert "the file is cut off" in source.ended_early
 
 
 def test_a_truncated_avi_gives_what_is_left_and_reports_the_end(tmp_path: Path) -> None:
     with open_source(cut_file(write_avi(tmp_path / "clip.avi", 60), 0.5)) as source:
         frames = list(source)
     assert 10 <= len(frames) <= 31  # the index at the file's end is a good part of it
-    assert f"decoded {len(frames)} of 60 frames" in str(source.ended_early)
+    assert "the file is cut off" in str(source.ended_early)
 
 
 def test_ffmpeg_is_silent_about_a_truncated_video(
@@ -157,22 +156,9 @@ def test_ffmpeg_is_silent_about_a_truncated_video(
     assert capfd.readouterr().err == ""
 
 
-@pytest.mark.parametrize(
-    ("announced", "decoded", "early"),
-    [(60, 60, False), (60, 58, False), (60, 57, True), (1000, 980, False), (1000, 979, True)],
-)
-def test_an_end_is_early_when_more_than_two_frames_and_two_percent_are_missing(
-    tmp_path: Path, announced: int, decoded: int, early: bool
-) -> None:
-    with open_source(write_avi(tmp_path / "clip.avi", 1)) as source:
-        assert isinstance(source, VideoSource)
-        source.length = announced
-        assert (source._missing_frames(decoded) is not None) == early
-
-
 def test_a_video_without_its_index_cannot_be_opened(tmp_path: Path) -> None:
     path = cut_file(encode(tmp_path / "clip.mp4", 30), 0.5)
-    with pytest.raises(SourceError, match=r"clip\.mp4.*cannot be opened.*truncated"):
+    with pytest.raises(SourceError, match=r"clip\.mp4.*cannot be opened.*invalid data"):
         open_source(path)
 
 
@@ -214,12 +200,11 @@ class ChangingCapture:
         self.sizes.clear()
 
 
-def test_a_size_that_changes_in_mid_video_ends_it_after_the_good_frames(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_camera_whose_frames_change_size_ends_after_the_good_ones(
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(cv2, "VideoCapture", ChangingCapture)
-    (tmp_path / "clip.mp4").touch()
-    with open_source(tmp_path / "clip.mp4") as source:
+    with open_source(0) as source:
         good, error = read_until_error(prefetch(source))
     assert [frame.index for frame in good] == [0, 1]
     assert "frame 00002 of 96x128" in error
@@ -228,23 +213,21 @@ def test_a_size_that_changes_in_mid_video_ends_it_after_the_good_frames(
     assert source.length is None
 
 
-def test_a_real_video_that_changes_size_gives_frames_of_one_size_or_an_error(
-    tmp_path: Path,
-) -> None:
+def test_a_video_that_changes_size_ends_after_the_good_frames(tmp_path: Path) -> None:
     first = encode(tmp_path / "a.ts", 5, format="mpegts")
     second = encode(tmp_path / "b.ts", 5, (96, 128), format="mpegts")
     path = tmp_path / "both.ts"
     path.write_bytes(first.read_bytes() + second.read_bytes())
     with open_source(path) as source:
         good, error = read_until_error(source)
-    assert {frame.image.shape[:2] for frame in good} == {HW}
-    assert len(good) == 10 or (len(good) == 5 and "96x128" in error)  # OpenCV may scale
+    assert [frame.image.shape[:2] for frame in good] == [HW] * 5
+    assert "96x128" in error
 
 
 @pytest.mark.parametrize("channels", [None, 1, 4])
 def test_gray_and_alpha_from_a_camera_become_bgr(channels: int | None) -> None:
     shape = HW if channels is None else (*HW, channels)
-    image = sources._bgr_from_image(np.full(shape, 9, np.uint8))
+    image = videos._bgr_from_image(np.full(shape, 9, np.uint8))
     assert image.shape == (*HW, 3)
     assert (image == 9).all()
 
@@ -262,13 +245,13 @@ def test_a_folder_is_read_in_the_order_people_count(tmp_path: Path) -> None:
 @given(st.lists(st.integers(0, 10**6), unique=True))
 def test_numbers_in_names_sort_by_value(numbers: list[int]) -> None:
     paths = [Path(f"in/frame{number}.png") for number in numbers]
-    ordered = sorted(paths, key=sources._natural_key)
+    ordered = sorted(paths, key=pictures._natural_key)
     assert ordered == [Path(f"in/frame{number}.png") for number in sorted(numbers)]
 
 
 def test_any_names_can_be_sorted() -> None:
     names = ["1a", "a1", "", "01", "1", "A1", "²", "a-1"]
-    assert len(sorted(map(Path, names), key=sources._natural_key)) == len(names)
+    assert len(sorted(map(Path, names), key=pictures._natural_key)) == len(names)
 
 
 def test_other_and_hidden_files_in_a_folder_are_passed_over(tmp_path: Path) -> None:
@@ -277,6 +260,7 @@ def test_other_and_hidden_files_in_a_folder_are_passed_over(tmp_path: Path) -> N
     (folder / "._a.png").touch()
     with open_source(folder) as source:
         assert [frame.name for frame in source] == ["a", "b"]
+        assert source.left_out == ("notes.txt",)
 
 
 def test_gray_images_and_those_with_alpha_become_bgr(tmp_path: Path) -> None:

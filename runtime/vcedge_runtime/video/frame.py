@@ -1,0 +1,76 @@
+"""What a source is: frames in their order, all of one size."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vcedge_runtime.closing import Closing
+from vcedge_runtime.errors import SourceError
+
+
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """One frame of a source.
+
+    Attributes:
+        index: its place in the source, from 0; a frame that cannot be decoded keeps its place.
+        name: what its outputs are called: an image's stem, or five digits of a video's index.
+        image: (H, W, 3) uint8, BGR, 0-255; the receiver's own.
+        lost: how many frames right before it could not be decoded.
+    """
+
+    index: int
+    name: str
+    image: NDArray[np.uint8]
+    lost: int = 0
+
+
+class Source(Closing):
+    """Frames in their order, all of one size; iterate over it, and close it by ``with``.
+
+    Attributes:
+        label: what the terminal calls it.
+        fps: frames a second; None where nothing says.
+        frame_hw: height and width of every frame.
+        length: the announced number of frames, an estimate; None where nothing says, or for a live
+            source.
+        live: whether frames are lost that are not read in time.
+        lost: frames that could not be decoded so far.
+        left_out: names of files in a folder that are no frames of it.
+        ended_early: after the last frame, why there should be more; None otherwise.
+    """
+
+    label: str
+    fps: float | None = None
+    frame_hw: tuple[int, int]
+    length: int | None = None
+    live: bool = False
+    lost: int = 0
+    left_out: tuple[str, ...] = ()
+    ended_early: str | None = None
+
+    @abstractmethod
+    def __iter__(self) -> Iterator[Frame]:
+        """Yield the frames from the first on; a live source goes on where it is.
+
+        Raises:
+            SourceError: a frame cannot be read, or has another size than the first. The frames
+                before it are good.
+        """
+
+    @abstractmethod
+    def close(self) -> None:
+        """Give the file or device back; closing twice does no harm."""
+
+    def _require_size(self, image: NDArray[np.uint8], name: str) -> None:
+        (height, width), (first_height, first_width) = image.shape[:2], self.frame_hw
+        if (height, width) != self.frame_hw:
+            raise SourceError(
+                f"received frame {name} of {height}x{width} (height x width) in {self.label}; "
+                f"expected {first_height}x{first_width} like the first; bring them to one size"
+            )

@@ -1,0 +1,215 @@
+"""Frames from pictures: one a file, or the pages of one file."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from vcedge_runtime.errors import SourceError
+from vcedge_runtime.video.frame import Frame, Source
+from vcedge_runtime.video.opencv import decode_image
+
+IMAGE_SUFFIXES = frozenset(
+    {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm"}
+)
+DepthRange = tuple[int, int]
+"""Values of a picture of 16 bits that become black and white."""
+
+
+class ImageSource(Source):
+    """Frames from image files; gray ones and those with alpha become BGR, EXIF turns are applied.
+
+    Args:
+        paths: the images in their order, at least one, each of one page.
+        label: what the terminal and errors call them.
+        depth_range: see ``open_source``.
+        left_out: names of files that are none of them.
+
+    Raises:
+        SourceError: two images have one stem, or the first cannot be decoded.
+    """
+
+    def __init__(
+        self,
+        paths: Sequence[Path],
+        label: str,
+        depth_range: DepthRange | str | None = None,
+        left_out: Sequence[str] = (),
+    ) -> None:
+        _require_distinct_stems(paths)
+        self.label = label
+        self.length = len(paths)
+        self.left_out = tuple(left_out)
+        self._paths = paths
+        self._range = _choose_range(paths[0], depth_range)
+        first = read_picture(paths[0], self._range)
+        self.frame_hw = (first.shape[0], first.shape[1])
+
+    def __iter__(self) -> Iterator[Frame]:
+        """Yield the images, from the first each time."""
+        for index, path in enumerate(self._paths):
+            if count_pages(path) > 1:
+                raise SourceError(
+                    f"received image {path} of {count_pages(path)} pages among others; expected "
+                    "pictures of one page; name that file alone, or take it out"
+                )
+            image = read_picture(path, self._range)
+            self._require_size(image, path.name)
+            yield Frame(index, path.stem, image)
+
+    def close(self) -> None:
+        """Do nothing: no file stays open between two images."""
+
+
+class PageSource(Source):
+    """Frames that are the pages of one file: an animated WebP or PNG, a TIFF.
+
+    Args:
+        path: the file.
+
+    Raises:
+        SourceError: it cannot be decoded.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.label = str(path)
+        self._path = path
+        self.length = count_pages(path)
+        first = next(iter(self)).image
+        self.frame_hw = (first.shape[0], first.shape[1])
+
+    def __iter__(self) -> Iterator[Frame]:
+        """Yield the pages, from the first each time."""
+        try:
+            with Image.open(self._path) as picture:
+                for index in range(self.length or 0):
+                    picture.seek(index)
+                    image = np.asarray(picture.convert("RGB"))[..., ::-1]
+                    name = f"{index:05d}"
+                    if index:
+                        self._require_size(image, name)
+                    yield Frame(index, name, np.ascontiguousarray(image))
+        except (OSError, ValueError, EOFError, SyntaxError, Image.DecompressionBombError) as exc:
+            raise SourceError(
+                f"received image {self._path}, of which a page cannot be decoded ({exc}); expected "
+                "a sound image"
+            ) from exc
+
+    def close(self) -> None:
+        """Do nothing: the file is open while it is read alone."""
+
+
+def open_pictures(
+    found: Iterable[Path], path: Path, otherwise: str, depth_range: DepthRange | str | None
+) -> Source:
+    """Open the pictures among some files, in the order that people count in.
+
+    Args:
+        found: files of a folder, or what a glob finds; only regular files are taken.
+        path: the folder or glob.
+        otherwise: what it is where there is none.
+        depth_range: see ``open_source``.
+
+    Raises:
+        SourceError: there is none, or they cannot be listed.
+    """
+    try:
+        files = [file for file in found if file.is_file() and not file.name.startswith(".")]
+    except OSError as exc:
+        raise SourceError(f"received {path}, which cannot be listed: {exc.strerror}") from exc
+    paths = choose_pictures(files, IMAGE_SUFFIXES)
+    if not paths:
+        suffixes = " ".join(sorted(IMAGE_SUFFIXES))
+        raise SourceError(f"received {path}, {otherwise}; expected files of {suffixes}")
+    left_out = sorted(file.name for file in files if file.suffix.lower() not in IMAGE_SUFFIXES)
+    return ImageSource(paths, str(path), depth_range, left_out)
+
+
+def list_masks(folder: Path) -> list[Path]:
+    """List the PNG of a folder in the order that people count in; none where it is no folder.
+
+    Hidden files are none of them, such as those that macOS leaves beside each file.
+    """
+    return choose_pictures(folder.iterdir(), {".png"}) if folder.is_dir() else []
+
+
+def choose_pictures(files: Iterable[Path], suffixes: Collection[str]) -> list[Path]:
+    """Choose regular files by their suffixes, in lower case, as people count: 2 before 10."""
+    chosen = (p for p in files if p.suffix.lower() in suffixes and not p.name.startswith("."))
+    return sorted((path for path in chosen if path.is_file()), key=_natural_key)
+
+
+def count_pages(path: Path) -> int:
+    """Count the pages of a picture; 1 where nobody knows."""
+    try:
+        with Image.open(path) as picture:
+            return int(getattr(picture, "n_frames", 1))
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return 1
+
+
+def read_picture(path: Path, depth_range: DepthRange | None = None) -> NDArray[np.uint8]:
+    """Read a picture.
+
+    Args:
+        path: the file.
+        depth_range: values of 16 bits that become black and white; None divides them by 256.
+
+    Returns:
+        (H, W, 3) uint8, BGR, 0-255; the caller's own.
+
+    Raises:
+        SourceError: it cannot be read or decoded.
+    """
+    flags = cv2.IMREAD_COLOR if depth_range is None else cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH
+    try:
+        image = decode_image(path.read_bytes(), flags)
+    except OSError as exc:
+        raise SourceError(f"received image {path}, which cannot be read: {exc.strerror}") from exc
+    if image is None:
+        raise SourceError(
+            f"received image {path}, which cannot be decoded; expected a sound image; remove it"
+        )
+    if depth_range is None or image.dtype == np.uint8:
+        return np.asarray(image, np.uint8)
+    low, high = depth_range
+    stretched = (image.astype(np.float32) - low) * np.float32(255 / (high - low))
+    return np.asarray(np.rint(stretched.clip(0, 255)), np.uint8)
+
+
+def _choose_range(first: Path, wanted: DepthRange | str | None) -> DepthRange | None:
+    """The range that is wanted; ``auto`` is that of the first picture, for all of them."""
+    if not isinstance(wanted, str):
+        return wanted
+    try:
+        image = decode_image(first.read_bytes(), cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
+    except OSError:
+        image = None
+    if image is None or image.dtype == np.uint8:
+        return None
+    low, high = np.percentile(image.astype(np.float32), (0.1, 99.9)).astype(int).tolist()
+    return (low, max(high, low + 1))
+
+
+def _natural_key(path: Path) -> tuple[list[tuple[int, str]], str]:
+    """Sort numbers by value: each run of digits, then each run of other characters."""
+    runs = re.findall(r"([0-9]+)|([^0-9]+)", str(path))
+    return [(int(digits or -1), text.lower()) for digits, text in runs], str(path)
+
+
+def _require_distinct_stems(paths: Sequence[Path]) -> None:
+    """Refuse images whose masks would get one name."""
+    seen: dict[str, Path] = {}
+    for path in paths:
+        if path.stem in seen:
+            raise SourceError(
+                f"received both {seen[path.stem]} and {path}; expected stems that differ, because "
+                "masks are named by them; rename one or narrow the glob"
+            )
+        seen[path.stem] = path
