@@ -145,7 +145,9 @@ def main() -> None:
     rows: list[Row] = []
     with ExitStack() as stack:
         trackers = [
-            stack.enter_context(Tracker.open(b, size=arguments.size, threads=arguments.threads))
+            stack.enter_context(
+                Tracker.open(b, size=arguments.size, threads=arguments.threads, backend="cpu")
+            )
             for b in bundles
         ]
         for objects, recipes in wanted.items():

@@ -79,7 +79,7 @@ def sample_memory(arguments: argparse.Namespace, folder: Path) -> list[Sample]:
     samples = []
     with (
         open_source(arguments.source) as video,
-        Tracker.open(arguments.model, size=arguments.size) as tracker,
+        Tracker.open(arguments.model, size=arguments.size, backend="cpu") as tracker,
         ExitStack() as stack,
     ):
         sinks: list[Sink] = [

@@ -74,7 +74,7 @@ def measure(
     """Track the clip with some parts exchanged."""
     with (
         open_source(arguments.source) as video,
-        Tracker.open(bundle, size=arguments.size, overrides=parts) as tracker,
+        Tracker.open(bundle, size=arguments.size, overrides=parts, backend="cpu") as tracker,
     ):
         mask = read_mask(arguments.mask, frame_hw=video.frame_hw)
         counts = {"count": arguments.frames, "warm_up": arguments.warm_up}

@@ -116,7 +116,8 @@ def main() -> None:
     ceilings = measure_ceilings(arguments.threads or machine.cores)
     for size in wanted:
         edges = {"edges": False} if arguments.no_edges else None
-        with Tracker.open(bundle, size=size, overrides=edges, threads=arguments.threads) as tracker:
+        options = {"overrides": edges, "threads": arguments.threads, "backend": "cpu"}
+        with Tracker.open(bundle, size=size, **options) as tracker:
             points[size] = score_size(arguments.root, names, tracker)
     columns = ("size", "J&F", "J", "F", "frames/s", "median ms", "p90", "MB", *names)
     table = make_table(columns, lay_out(points, default), markdown=True)

@@ -31,6 +31,7 @@ EXTRAS = {
     "onnx": "export",
     "onnxscript": "export",
     "onnxruntime": "cpu",
+    "polygraphy": "export",
 }
 """What to install when a package is missing."""
 

@@ -13,7 +13,7 @@ from vcedge_export.onnx import export_onnx
 from vcedge_export.plan import ExportedModel, ExportOptions
 from vcedge_export.planning import compose, open_modules, plan_export
 from vcedge_export.verify import TruthClip
-from vcedge_export.writing import Draft, OnStage, ignore_stage, write_bundle
+from vcedge_export.writing import OnStage, UnprovenBundle, ignore_stage, write_bundle
 from vcedge_runtime.frames.resizing import working_size
 from vcedge_runtime.model.bundle import Bundle, GraphFile, sha256_of
 from vcedge_runtime.model.composition import Composition
@@ -48,12 +48,12 @@ def export_bundle(
         BundleError: the options cannot be.
     """
 
-    def draft(partial: Path) -> Draft:
+    def draft(partial: Path) -> UnprovenBundle:
         model = plan_export(weights, options)
         facts = facts_as_exported(weights, model.composition, options)
         bundle = _write_graphs(model, partial, folder.name, facts, on_stage)
         whole = replace(bundle, composition=model.whole)
-        return Draft(bundle, whole, lambda: open_modules(model))
+        return UnprovenBundle(bundle, whole, lambda: open_modules(model))
 
     return write_bundle(folder, draft, clip, options, on_stage)
 

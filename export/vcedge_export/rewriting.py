@@ -11,7 +11,7 @@ from vcedge_export.plan import ExportOptions
 from vcedge_export.precision import open_engines
 from vcedge_export.proof import switch_on
 from vcedge_export.verify import TruthClip
-from vcedge_export.writing import Draft, OnStage, ignore_stage, write_bundle
+from vcedge_export.writing import OnStage, UnprovenBundle, ignore_stage, write_bundle
 from vcedge_runtime.errors import ExportError
 from vcedge_runtime.model.bundle import Bundle
 from vcedge_runtime.model.composition import Composition
@@ -59,13 +59,15 @@ def rewrite_bundle(
     if options.int8 or composition != source.composition:
         facts.pop("accuracy", None)
 
-    def draft(partial: Path) -> Draft:
+    def draft(partial: Path) -> UnprovenBundle:
         for name, graph in source.graphs.items():
             shutil.copyfile(source.path_of(name), partial / graph.file)
         bundle = Bundle(
             partial, folder.name, source.profile, composition, source.graphs, weights=facts
         )
-        return Draft(bundle, switch_on(bundle), lambda: open_engines(source, source.graphs))
+        return UnprovenBundle(
+            bundle, switch_on(bundle), lambda: open_engines(source, source.graphs)
+        )
 
     return write_bundle(folder, draft, clip, options, on_stage)
 

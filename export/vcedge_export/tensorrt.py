@@ -51,6 +51,7 @@ def open_whole(
         EngineError: a graph cannot be loaded, or there is no device.
     """
     spans = partial(find_spans, bundle.composition)
-    return open_engines(
+    opened = open_engines(
         bundle, bundle.graphs, backend, spans=spans, tell=tell, on_progress=on_progress
     )
+    return opened.engines, opened.device

@@ -31,7 +31,7 @@ def ignore_stage(stage: str, done: int = 0, total: int = 0) -> None:
 
 
 @dataclass(frozen=True)
-class Draft:
+class UnprovenBundle:
     """A bundle in FP32 that is not proven yet.
 
     Attributes:
@@ -47,7 +47,7 @@ class Draft:
 
 def write_bundle(
     folder: Path,
-    draft: Callable[[Path], Draft],
+    draft: Callable[[Path], UnprovenBundle],
     clip: TruthClip,
     options: ExportOptions,
     on_stage: OnStage = ignore_stage,
@@ -96,7 +96,7 @@ def write_bundle(
 def _prove_engines(
     bundle: Bundle,
     whole: Bundle,
-    made: Draft,
+    made: UnprovenBundle,
     clip: TruthClip,
     options: ExportOptions,
     on_stage: OnStage,

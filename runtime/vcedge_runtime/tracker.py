@@ -35,6 +35,8 @@ Given = ParamSpec("Given")
 Found = TypeVar("Found")
 
 MAX_OBJECTS = 255
+MOST_THREADS = 1024
+"""Of an engine; a back-end refuses more in its own way."""
 
 
 @dataclass(frozen=True)
@@ -94,6 +96,7 @@ class Tracker(Closing):
         engines: an engine for each graph; closed by the tracker.
         size: working size, the short side in pixels; the bundle's default when None.
         device: where the engines want what lives longer than a run; None on the host.
+        backend: what runs the engines, for those who ask.
 
     Attributes:
         bundle: as given.
@@ -113,8 +116,10 @@ class Tracker(Closing):
         *,
         size: int | None = None,
         device: Device | None = None,
+        backend: str = "",
     ) -> None:
         self.bundle = bundle
+        self.backend = backend
         self.size = _check_size(bundle, size)
         require_graphs(bundle, {name: engine.spec for name, engine in engines.items()})
         self.engines: Mapping[str, Engine] = dict(engines)
@@ -164,15 +169,17 @@ class Tracker(Closing):
                 "or an opened bundle"
             )
         workers = _as_whole(threads)
-        if workers is None or workers < 0:
-            raise TrackerError(f"received {show(threads)} threads; expected 0 or more")
+        if workers is None or not 0 <= workers <= MOST_THREADS:
+            raise TrackerError(
+                f"received {show(threads)} threads; expected 0 to {MOST_THREADS}, a whole number"
+            )
         bundle = model if isinstance(model, Bundle) else Bundle.open(model)
         parts = bundle.composition.exchange(**_check_overrides(overrides))
         bundle = replace(bundle, composition=parts)
         require_graphs(bundle, {name: graph.spec for name, graph in bundle.graphs.items()})
         _check_size(bundle, size)
         names = [name for name in bundle.graphs if name in parts.graphs]
-        engines, device = open_engines(
+        opened = open_engines(
             bundle,
             names,
             backend,
@@ -182,7 +189,9 @@ class Tracker(Closing):
             tell=tell,
             on_progress=on_progress,
         )
-        return cls(bundle, engines, size=size, device=device)
+        return cls(
+            opened.bundle, opened.engines, size=size, device=opened.device, backend=opened.backend
+        )
 
     @_alone
     def close(self) -> None:
@@ -265,7 +274,7 @@ class Tracker(Closing):
         """
         self._require_open()
         check_frame(frame)
-        known = check_points(points, MAX_OBJECTS)
+        known = check_points(points, MAX_OBJECTS, frame.shape[:2])
         frame_hw, work_hw = self._sizes(frame)
         predictor = open_point_predictor(
             self.bundle, self.engines, work_hw, tuple(known), self.device
@@ -277,7 +286,8 @@ class Tracker(Closing):
     def step(self, frame: NDArray[np.uint8]) -> StepResult:
         """Follow the objects or the points into the next frame.
 
-        Where it fails, the last frame stays the last, and the next one may be stepped.
+        Where a graph or memory fails, the last frame stays the last, and the next one may be
+        stepped.
 
         Args:
             frame: (H, W, 3) uint8, BGR, of the first frame's size.

@@ -27,14 +27,13 @@ from vcedge.commands.bench_tables import (
     predictions_to_json,
 )
 from vcedge.commands.grouped import RESEARCH, GroupedCommand
-from vcedge.commands.options import OVERRIDES, composed, lower_precision, opened
+from vcedge.commands.options import OVERRIDES, composed, opened
 from vcedge.commands.tables import make_fact_list, make_table, open_console
 from vcedge.doctor.machine import MachineReport, describe_machine
 from vcedge_runtime.demo.clip import DemoClip, render_demo_clip
-from vcedge_runtime.engines.choosing import choose_backend
-from vcedge_runtime.engines.opening import AUTO
 from vcedge_runtime.errors import MaskError, OutputError, TrackerError
 from vcedge_runtime.files import write_whole
+from vcedge_runtime.frames.resizing import LARGEST_SIZE
 from vcedge_runtime.model.bundle import DEFAULT_MODEL, Bundle
 from vcedge_runtime.tracker import Tracker
 from vcedge_runtime.video.masks import read_mask
@@ -170,8 +169,6 @@ def command(
     bundle = Bundle.open(model)
     bundle = replace(bundle, composition=bundle.composition.exchange(**overrides))
     _require_possible(bundle, sizes, report)
-    if backend["backend"] == AUTO:
-        bundle = lower_precision(bundle, backend["tell"])
     wanted, machine = sorted({*sizes, bundle.composition.size}), describe_machine()
     with TemporaryDirectory() as folder, _limited_opencv(threads):
         scratch = Path(folder)
@@ -188,9 +185,8 @@ def command(
                 out=scratch,
             )
             engines = partial(Tracker.open, bundle, threads=threads, **backend)
-            profiles = _profile_sizes(engines, wanted, tracked)
-    ran = choose_backend(bundle).backend if backend["backend"] == AUTO else backend["backend"]
-    found = Measurement(bundle, ran, clip.label, warm_up, machine, ceilings, profiles)
+            ran, profiles = _profile_sizes(engines, wanted, tracked)
+    found = Measurement(ran.bundle, ran.backend, clip.label, warm_up, machine, ceilings, profiles)
     _print(found, markdown)
     if report is not None:
         write_whole(report, (json.dumps(found.to_json(), indent=1) + "\n").encode())
@@ -207,8 +203,11 @@ class _Clip:
 def _require_possible(bundle: Bundle, sizes: Iterable[int], report: Path | None) -> None:
     """Refuse before minutes of measuring what would fail after them."""
     least = 2 * bundle.composition.stride
-    if any(size < least for size in sizes):
-        raise TrackerError(f"received a working size of {min(sizes)}; expected at least {least}")
+    wrong = [size for size in sizes if not least <= size <= LARGEST_SIZE]
+    if wrong:
+        raise TrackerError(
+            f"received a working size of {wrong[0]}; expected {least} to {LARGEST_SIZE}"
+        )
     if report is not None and not report.parent.is_dir():
         raise OutputError(f"received --json {report}, whose folder does not exist; make it first")
 
@@ -243,15 +242,19 @@ def _open_demo_clip(clip: DemoClip, scratch: Path) -> _Clip:
 
 def _profile_sizes(
     open_tracker: Callable[..., Tracker], sizes: Iterable[int], profile: Callable[..., Profile]
-) -> dict[int, Profile]:
-    """Profile a tracker of each working size, with the power it draws where that can be told."""
+) -> tuple[Tracker, dict[int, Profile]]:
+    """Profile a tracker of each working size, with the power it draws where that can be told.
+
+    Returns:
+        The last tracker, closed, which knows what ran; and the profiles by size.
+    """
     profiles = {}
     with open_power_meter() or nullcontext() as power:
         for size in sizes:
             click.echo(f"tracking at working size {size}", err=True)
             with open_tracker(size=size) as tracker:
                 profiles[size] = profile(tracker, power=power)
-    return profiles
+    return tracker, profiles
 
 
 @contextmanager

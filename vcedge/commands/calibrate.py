@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shlex
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
@@ -43,7 +44,9 @@ ELLIPSE = 0.25
     "--samples", type=click.IntRange(min=1), default=24, show_default=True, help="Of each graph."
 )
 @click.option("--size", type=click.IntRange(min=16), help="Working size; the bundle's by default.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Of what is kept.")
+@click.option(
+    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of what is kept."
+)
 @click.option("--out", type=click.Path(path_type=Path), help="The recording's folder.")
 def command(
     bundle: str,
@@ -75,7 +78,8 @@ def command(
         seed=seed,
     )
     folder = out or Path("vcedge-out") / "calibration" / f"{opened.name}-{recording.key}"
-    next_step = f"next: vcedge export {opened.name} --int8 --calibration {folder}"
+    step = ["vcedge", "export", str(bundle), "--int8", "--calibration", str(folder)]
+    next_step = f"next: {shlex.join(step)}"
     console = open_console()
     if find_recording(folder) == recording.key:
         console.out(f"{folder} holds this recording already", highlight=False)

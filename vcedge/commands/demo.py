@@ -47,7 +47,7 @@ REPEATED = ("size", "fast", "accurate", "backend", "threads", "cuda_graphs", "ov
 @opened
 @click.option("--frames", type=click.IntRange(min=3), default=60, show_default=True)
 @click.option("--objects", type=click.IntRange(1, len(CAST)), default=2, show_default=True)
-@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
 @click.option(
     "--out",
     type=click.Path(path_type=Path),

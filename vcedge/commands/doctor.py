@@ -46,7 +46,7 @@ def try_model(model: str) -> tuple[bool, str]:
     mask[16:48, 24:72] = 1
     try:
         bundle = Bundle.open(model)
-        with Tracker.open(bundle, size=64, threads=1) as tracker:
+        with Tracker.open(bundle, size=64, threads=1, backend="cpu") as tracker:
             tracker.start(frame, mask)
             found = tracker.step(frame).mask
     except VcedgeError as exc:

@@ -13,6 +13,7 @@ from rich.table import Table
 
 from vcedge.commands.models import describe_accuracy, describe_verification, megabytes_of
 from vcedge.commands.tables import make_fact_list, make_table, open_console
+from vcedge_runtime.errors import BundleError
 from vcedge_runtime.memory.references import ReferencePolicy
 from vcedge_runtime.model.bundle import DEFAULT_MODEL, MANIFEST, Bundle
 from vcedge_runtime.model.composition import KINDS, Composition, Part, kind_of
@@ -145,6 +146,16 @@ def _plain_facts(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
 def _verification_facts(found: Mapping[str, Any]) -> list[tuple[str, str]]:
     if not found:
         return []
+    try:
+        return _describe_proof(found)
+    except (KeyError, TypeError, ValueError, AttributeError) as exc:
+        raise BundleError(
+            f"the proof in bundle.json is damaged ({exc}); run vcedge verify --save, or export "
+            "again"
+        ) from exc
+
+
+def _describe_proof(found: Mapping[str, Any]) -> list[tuple[str, str]]:
     mean, lowest = found["mask_iou"]
     return [
         ("passes", describe_verification(found)),

@@ -10,14 +10,13 @@ from typing import Any, TypeVar, cast
 import click
 
 from vcedge.commands.progress import current_builds
-from vcedge_runtime.engines.choosing import choose_backend, find_half
 from vcedge_runtime.engines.opening import AUTO, BACKENDS
 from vcedge_runtime.errors import BundleError
 from vcedge_runtime.frames.resizing import LARGEST_SIZE
 from vcedge_runtime.model.bundle import DEFAULT_LABEL_MODEL, DEFAULT_MODEL, Bundle
 from vcedge_runtime.model.composition import KINDS, part_from_text
 from vcedge_runtime.model.object_composition import LOCALS
-from vcedge_runtime.tracker import Tracker
+from vcedge_runtime.tracker import MOST_THREADS, Tracker
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -55,26 +54,28 @@ FAST_SHARE = 256 / 480
 """Of the model's own working size (our choice, of those that were measured)."""
 THREADS = click.option(
     "--threads",
-    type=click.IntRange(min=0),
+    type=click.IntRange(min=0, max=MOST_THREADS),
     default=0,
     show_default=True,
     help="Threads of an engine; 0 lets it choose.",
 )
 
 
-def _backend_option(default: str) -> Callable[[Any], Any]:
-    return click.option(
-        "--backend",
-        type=click.Choice(BACKENDS),
-        default=default,
-        show_default=True,
-        help="What runs the graphs: ONNX Runtime on the CPU or in CUDA, TensorRT, or with auto the "
-        "fastest of those that are here.",
-    )
-
-
-BACKEND = _backend_option("cpu")
-BACKEND_OF_MACHINE = _backend_option(AUTO)
+_BACKEND_HELP = "What runs the graphs: ONNX Runtime on the CPU or in CUDA, or TensorRT"
+BACKEND = click.option(
+    "--backend",
+    type=click.Choice([name for name in BACKENDS if name != AUTO]),
+    default="cpu",
+    show_default=True,
+    help=f"{_BACKEND_HELP}.",
+)
+BACKEND_OF_MACHINE = click.option(
+    "--backend",
+    type=click.Choice(BACKENDS),
+    default=AUTO,
+    show_default=True,
+    help=f"{_BACKEND_HELP}; with auto, the fastest of those that are here.",
+)
 CUDA_GRAPHS = click.option(
     "--cuda-graphs/--no-cuda-graphs",
     default=None,
@@ -209,27 +210,9 @@ def open_tracker(
 ) -> Tracker:
     """Open a tracker by what ``tracked``, ``composed``, ``sized`` and ``opened`` give."""
     bundle = model if isinstance(model, Bundle) else Bundle.open(model)
-    if engines.get("backend") == AUTO:
-        bundle = lower_precision(bundle, engines["tell"])
     if fast:
         size = max(2 * bundle.composition.stride, round(FAST_SHARE * bundle.composition.size))
     return Tracker.open(bundle, size=size, overrides=overrides, **engines)
-
-
-def lower_precision(bundle: Bundle, tell: Callable[[str], None]) -> Bundle:
-    """The model in FP16, where ``auto`` chooses a GPU for it and it is there; the model otherwise.
-
-    Args:
-        bundle: the model.
-        tell: told where it is another bundle.
-    """
-    if choose_backend(bundle).backend == "cpu":
-        return bundle
-    half = find_half(bundle)
-    if half is None:
-        return bundle
-    tell(f"the model is taken in FP16, from {half.folder}")
-    return half
 
 
 def opened(function: Command) -> Command:

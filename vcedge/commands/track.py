@@ -44,6 +44,7 @@ from vcedge_runtime.video.sinks import (
     OverlayVideo,
     Sink,
     prepare_output,
+    require_free,
 )
 from vcedge_runtime.video.sources import Source, hide_secrets, open_source
 
@@ -141,7 +142,8 @@ def command(
         read_first = partial(read_mask, binarize=binarize, resize=resize_mask)
         first = read_points(points, frame_hw=video.frame_hw) if points else None
         drawn = read_first(mask, frame_hw=video.frame_hw) if mask else None
-        # What is wrong with the input is said before a graph loads.
+        # What is wrong with the input, or with the output's place, is said before a graph loads.
+        require_free(folder, overwrite=overwrite)
         if points:
             require_points(bundle)
         tracker = opened_inputs.enter_context(open_tracker(bundle, **chosen))

@@ -68,7 +68,7 @@ _OPTIONS = (
     click.option(
         "--batch", type=click.IntRange(min=1), default=RunSettings.batch, show_default=True
     ),
-    click.option("--seed", type=int, default=0, show_default=True),
+    click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True),
     click.option(
         "--falls-from",
         type=click.FloatRange(0, 1, max_open=True),

@@ -22,7 +22,7 @@ JETSON_CUDA = "pip has no onnxruntime-gpu for Jetson; track on TensorRT"
 
 
 @dataclass(frozen=True)
-class Part:
+class Ability:
     """Whether some commands work here.
 
     Attributes:
@@ -59,7 +59,7 @@ class BackEnds:
     jetson: bool
 
 
-def check_parts(found: BackEnds) -> tuple[Part, ...]:
+def check_parts(found: BackEnds) -> tuple[Ability, ...]:
     """Check every command, and the back-ends for a GPU behind the first."""
     track, *others = (
         _check_commands(commands, extra, needs, found) for commands, extra, needs in COMMANDS
@@ -67,16 +67,16 @@ def check_parts(found: BackEnds) -> tuple[Part, ...]:
     return (track, _check_cuda(found), _check_tensorrt(found), *others)
 
 
-def _check_commands(commands: str, extra: str, needs: tuple[str, ...], found: BackEnds) -> Part:
+def _check_commands(commands: str, extra: str, needs: tuple[str, ...], found: BackEnds) -> Ability:
     missing = tuple(
         name
         for name in needs
         if not (found.providers if name == "onnxruntime" else find_version(name))
     )
-    return Part(commands, missing, how_to_install(extra) if missing else "")
+    return Ability(commands, missing, how_to_install(extra) if missing else "")
 
 
-def _check_cuda(found: BackEnds) -> Part:
+def _check_cuda(found: BackEnds) -> Ability:
     install = how_to_install("gpu")
     if found.providers:
         # The two packages write into one folder; the one for CPUs has to go first.
@@ -85,10 +85,12 @@ def _check_cuda(found: BackEnds) -> Part:
         install = JETSON_CUDA
     listed = CUDA_PROVIDER in found.providers
     package = () if listed else (f"ONNX Runtime's {CUDA_PROVIDER}",)
-    return Part("track --backend cuda", (*_lacking_gpu(found), *package), "" if listed else install)
+    return Ability(
+        "track --backend cuda", (*_lacking_gpu(found), *package), "" if listed else install
+    )
 
 
-def _check_tensorrt(found: BackEnds) -> Part:
+def _check_tensorrt(found: BackEnds) -> Ability:
     install = JETSON_TENSORRT if found.jetson else how_to_install("tensorrt")
     package: tuple[str, ...] = ()
     if found.tensorrt is None:
@@ -96,7 +98,7 @@ def _check_tensorrt(found: BackEnds) -> Part:
     elif parse_version(found.tensorrt) < LEAST_TENSORRT:
         package = (f"TensorRT {'.'.join(map(str, LEAST_TENSORRT))} or newer",)
     missing = (*_lacking_gpu(found), *package)
-    return Part("track --backend tensorrt", missing, install if package else "")
+    return Ability("track --backend tensorrt", missing, install if package else "")
 
 
 def _lacking_gpu(found: BackEnds) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from vcedge.doctor.availability import BackEnds, Part, check_parts
+from vcedge.doctor.availability import Ability, BackEnds, check_parts
 from vcedge.doctor.clocks import Clock, describe_clocks, read_clocks
 from vcedge.doctor.nvidia import (
     ask_driver_cuda,
@@ -79,7 +79,7 @@ class MachineReport:
     jetpack: str | None
     power_mode: str | None
     clocks: tuple[Clock, ...]
-    parts: tuple[Part, ...]
+    parts: tuple[Ability, ...]
 
     @property
     def line(self) -> str:

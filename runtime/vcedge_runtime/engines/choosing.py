@@ -31,18 +31,27 @@ class Choice:
 
 
 def choose_backend(bundle: Bundle) -> Choice:
-    """Choose TensorRT where it and a GPU are, else ONNX Runtime in CUDA, else on the CPU.
+    """Choose TensorRT where it and a GPU are, else ONNX Runtime in CUDA, else on the CPU."""
+    return rank_backends(bundle)[0]
+
+
+def rank_backends(bundle: Bundle) -> list[Choice]:
+    """What can run a model here, the fastest first: TensorRT, ONNX Runtime in CUDA, on the CPU.
 
     Nothing of the model is loaded. What is missing or broken speaks for the next, and never ends
     in an error.
 
     Args:
         bundle: the model.
+
+    Returns:
+        Choices, of which the CPU is the last.
     """
     if any(g.precision == "int8" and not g.has_half_scales for g in bundle.graphs.values()):
-        return Choice("cpu", "ONNX Runtime runs the graphs on the CPU, for which their INT8 is")
+        return [Choice("cpu", "ONNX Runtime runs the graphs on the CPU, for which their INT8 is")]
     told = {"tensorrt": "TensorRT runs the graphs", "cuda": "ONNX Runtime runs the graphs in CUDA"}
     against: list[str] = []
+    found: list[Choice] = []
     checks: dict[str, Callable[[], None]] = {"tensorrt": _try_tensorrt, "cuda": _try_cuda}
     for backend, check in checks.items():
         try:
@@ -52,9 +61,9 @@ def choose_backend(bundle: Bundle) -> Choice:
             against.append(" ".join(str(exc).split()) or type(exc).__name__)
         else:
             why = f", since {against[0]}" if against else ", since it and a GPU are here"
-            return Choice(backend, told[backend] + why)
-    why = " and ".join(dict.fromkeys(against))
-    return Choice("cpu", f"ONNX Runtime runs the graphs on the CPU, since {why}")
+            found.append(Choice(backend, told[backend] + why))
+    why = f", since {' and '.join(dict.fromkeys(against))}" if not found else ""
+    return [*found, Choice("cpu", f"ONNX Runtime runs the graphs on the CPU{why}")]
 
 
 def find_half(bundle: Bundle) -> Bundle | None:

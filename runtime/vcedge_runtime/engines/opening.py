@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack, closing
+from typing import NamedTuple
 
 from vcedge_runtime.buffers import Device
 from vcedge_runtime.engines.base import Engine
-from vcedge_runtime.engines.choosing import choose_backend
+from vcedge_runtime.engines.choosing import find_half, rank_backends
 from vcedge_runtime.engines.cudart import Cuda, cuda_of_tensorrt
 from vcedge_runtime.engines.onnxruntime import (
     CUDA,
@@ -21,10 +22,26 @@ from vcedge_runtime.installing import how_to_install
 from vcedge_runtime.model.bundle import Bundle
 
 AUTO = "auto"
-"""The back-end that ``choose_backend`` chooses."""
+"""The back-end that is the fastest of those that are here."""
 BACKENDS = (AUTO, "cpu", "cuda", "tensorrt")
 """What can run the graphs: ONNX Runtime on the CPU or in CUDA, or TensorRT."""
-Opened = tuple[Mapping[str, Engine], Device | None]
+_Graphs = tuple[Mapping[str, Engine], Device | None]
+
+
+class Opened(NamedTuple):
+    """Graphs of a model, opened.
+
+    Attributes:
+        engines: by graph; the caller closes them.
+        device: where they want arrays that live longer than a run; None on the host.
+        bundle: whose graphs they are: the one that was asked for, or its FP16.
+        backend: what runs them, none of ``BACKENDS`` but ``auto``.
+    """
+
+    engines: Mapping[str, Engine]
+    device: Device | None
+    bundle: Bundle
+    backend: str
 
 
 def open_engines(
@@ -40,6 +57,9 @@ def open_engines(
 ) -> Opened:
     """Open graphs of a bundle.
 
+    ``auto`` takes the fastest back-end that is here and loads; on a GPU, the model in FP16 where it
+    stands beside its own, see ``find_half``.
+
     Args:
         bundle: whose graphs.
         names: which of them.
@@ -51,10 +71,6 @@ def open_engines(
         tell: told in words what takes long, and what ``auto`` chose and why.
         on_progress: told how far the build of an engine is.
 
-    Returns:
-        Engines by graph, which the caller closes, and where they want arrays that live longer than
-        a run: None on the host.
-
     Raises:
         TrackerError: there is no such back-end, or it knows no CUDA graphs.
         MissingExtraError: it is not installed.
@@ -62,39 +78,45 @@ def open_engines(
     """
     names = list(names)
 
-    def open_with(backend: str) -> Opened:
+    def open_with(backend: str, bundle: Bundle) -> Opened:
         if backend == "cpu":
-            return _open_on_cpu(bundle, names, threads, cuda_graphs)
-        if backend == "cuda":
-            return _open_in_cuda(bundle, names, cuda_graphs)
-        return _open_tensorrt(bundle, names, spans, cuda_graphs, tell, on_progress)
+            opened = _open_on_cpu(bundle, names, threads, cuda_graphs)
+        elif backend == "cuda":
+            opened = _open_in_cuda(bundle, names, cuda_graphs)
+        else:
+            opened = _open_tensorrt(bundle, names, spans, cuda_graphs, tell, on_progress)
+        return Opened(*opened, bundle, backend)
 
     if backend not in BACKENDS:
         raise TrackerError(f"received back-end {backend!r}; expected one of {BACKENDS}")
     if backend != AUTO:
-        return open_with(backend)
-    choice = choose_backend(bundle)
-    if choice.backend == "cpu":
-        opened = open_with("cpu")
+        return open_with(backend, bundle)
+    *on_gpu, last = rank_backends(bundle)
+    half = find_half(bundle) if on_gpu else None
+    for choice in on_gpu:
         tell(choice.reason)
+        try:
+            opened = open_with(choice.backend, half or bundle)
+        except VcedgeError as exc:
+            tell(f"WARNING: {exc}")
+            continue
+        if half is not None:
+            tell(f"the model is taken in FP16, from {half.folder}")
         return opened
-    tell(choice.reason)
-    try:
-        return open_with(choice.backend)
-    except VcedgeError as exc:
-        tell(f"WARNING: {exc}; ONNX Runtime runs the graphs on the CPU")
-        return open_with("cpu")
+    opened = open_with(last.backend, bundle)
+    tell(last.reason)
+    return opened
 
 
 def _open_on_cpu(
     bundle: Bundle, names: Iterable[str], threads: int, cuda_graphs: bool | None
-) -> Opened:
+) -> _Graphs:
     if cuda_graphs is not None:
         raise TrackerError("received cuda_graphs for the CPU; choose another back-end")
     return {name: engine_from_bundle(bundle, name, threads=threads) for name in names}, None
 
 
-def _open_in_cuda(bundle: Bundle, names: Iterable[str], cuda_graphs: bool | None) -> Opened:
+def _open_in_cuda(bundle: Bundle, names: Iterable[str], cuda_graphs: bool | None) -> _Graphs:
     require_provider(CUDA)
     with closing(Cuda(generation=cuda_of_onnxruntime())) as cuda, ExitStack() as opened:
         engines = dict[str, Engine]()
@@ -113,7 +135,7 @@ def _open_tensorrt(
     cuda_graphs: bool | None,
     tell: Callable[[str], None],
     on_progress: Callable[[BuildProgress], None],
-) -> Opened:
+) -> _Graphs:
     try:
         from vcedge_runtime.engines.tensorrt import engines_from_bundle
         from vcedge_runtime.engines.tensorrt_build import BuildSettings

@@ -162,7 +162,7 @@ def build_plan(
     if plan is None:
         raise EngineError(
             f"TensorRT {trt.__version__} cannot build {spec.name}: {LOG.take()}; a lower "
-            "--size or workspace needs less memory"
+            "--size or workspace needs less memory, --backend cuda or cpu runs without it"
         )
     timings = config.get_timing_cache()
     return Built(bytes(plan), b"" if timings is None else bytes(timings.serialize()))

@@ -48,20 +48,22 @@ class Predictor(Protocol):
     def readout_macs(self) -> int:
         """Multiply-accumulates of the readouts of all frames so far."""
 
-    def start(self, lab: NDArray[np.float32], mask: NDArray[np.uint8], objects: list[int]) -> None:
+    def start(
+        self, image: NDArray[np.float32], mask: NDArray[np.uint8], objects: list[int]
+    ) -> None:
         """Take the first frame and its mask.
 
         Args:
-            lab: (H, W, 3) float32 normalised Lab, in the working size.
+            image: (H, W, 3) float32, the encoder's colours, as ``prepare_frame`` gives it.
             mask: (H', W') uint8 object ids, in the frame's own pixels.
             objects: ids that are followed.
         """
 
-    def step(self, lab: NDArray[np.float32], timings: Timings) -> None:
+    def step(self, image: NDArray[np.float32], timings: Timings) -> None:
         """Take the next frame.
 
         Args:
-            lab: (H, W, 3) float32 normalised Lab, in the working size.
+            image: (H, W, 3) float32, the encoder's colours, as ``prepare_frame`` gives it.
             timings: takes each stage's milliseconds.
         """
 
@@ -91,14 +93,14 @@ class PointPredictor(Predictor, Protocol):
 
     def start_points(
         self,
-        lab: NDArray[np.float32],
+        image: NDArray[np.float32],
         points: Mapping[str, tuple[float, float]],
         frame_hw: tuple[int, int],
     ) -> None:
         """Take the first frame and where its points are.
 
         Args:
-            lab: (H, W, 3) float32 normalised Lab, in the working size.
+            image: (H, W, 3) float32, the encoder's colours, as ``prepare_frame`` gives it.
             points: x and y of each, in the frame's own pixels.
             frame_hw: height and width of the frame.
         """

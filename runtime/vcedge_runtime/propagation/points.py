@@ -42,13 +42,14 @@ class PointEstimate:
 
 
 def check_points(
-    points: Mapping[str, tuple[float, float]], most: int
+    points: Mapping[str, tuple[float, float]], most: int, frame_hw: tuple[int, int]
 ) -> dict[str, tuple[float, float]]:
     """Check points that were handed over, and give them as plain floats.
 
     Args:
         points: x and y of each, by name.
         most: how many there may be.
+        frame_hw: height and width of the frame that they lie in.
 
     Raises:
         TrackerError: there is none, or too many, or one that is nowhere or none.
@@ -65,7 +66,20 @@ def check_points(
             f"received {received}; expected 1 to {most} points by name, each with a finite x and y "
             "in the frame's pixels"
         )
+    outside = [name for name, place in found.items() if not lies_within(place, frame_hw)]
+    if outside:
+        x, y = found[outside[0]]
+        raise TrackerError(
+            f"received point {outside[0]} at {x:g}, {y:g}; expected x from 0 to {frame_hw[1] - 1} "
+            f"and y from 0 to {frame_hw[0] - 1}, inside the frame"
+        )
     return found
+
+
+def lies_within(place: tuple[float, float], frame_hw: tuple[int, int]) -> bool:
+    """Whether x and y, whole numbers being pixel centres, lie in a frame."""
+    x, y = place
+    return -0.5 <= x <= frame_hw[1] - 0.5 and -0.5 <= y <= frame_hw[0] - 0.5
 
 
 def labels_from_points(

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from vcedge_runtime.closing import Closing
 from vcedge_runtime.errors import MaskError
 from vcedge_runtime.files import GrowingText
-from vcedge_runtime.propagation.points import PointEstimate
+from vcedge_runtime.propagation.points import PointEstimate, lies_within
 from vcedge_runtime.video.palette import davis_palette
 from vcedge_runtime.video.sources import Frame
 
@@ -143,7 +143,7 @@ def _read_position(x: str, y: str, frame_hw: tuple[int, int], where: str) -> tup
         raise MaskError(
             f"received the position {x!r}, {y!r} in {where}; expected two numbers of pixels"
         ) from exc
-    if not (-0.5 <= across <= width - 0.5 and -0.5 <= down <= height - 0.5):
+    if not lies_within((across, down), frame_hw):
         raise MaskError(
             f"received the position {x}, {y} in {where}; expected x from 0 to {width - 1} and y"
             f" from 0 to {height - 1}, inside the first frame; mend or drop the point"

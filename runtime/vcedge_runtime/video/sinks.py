@@ -48,6 +48,23 @@ class ObjectRecord(TypedDict):
     rle: Rle
 
 
+def require_free(folder: str | Path, *, overwrite: bool = False) -> None:
+    """Refuse an output folder that holds something, unless it may be overwritten; change nothing.
+
+    Raises:
+        OutputError: it does, or it cannot be listed.
+    """
+    folder = Path(folder)
+    try:
+        if folder.is_dir() and any(folder.iterdir()) and not overwrite:
+            raise OutputError(
+                f"received an existing folder {folder}, which is not empty; "
+                "pass --overwrite or choose another --out"
+            )
+    except OSError as exc:
+        raise unwritable(folder, exc) from exc
+
+
 def prepare_output(folder: str | Path, *, overwrite: bool = False) -> Path:
     """Make the folder that a run writes into.
 
@@ -64,9 +81,9 @@ def prepare_output(folder: str | Path, *, overwrite: bool = False) -> Path:
             written.
     """
     folder = Path(folder)
+    require_free(folder, overwrite=overwrite)
     try:
-        if folder.is_dir() and any(folder.iterdir()):
-            _clear_results(folder, overwrite)
+        _clear_results(folder)
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as exc:
         raise unwritable(folder, exc) from exc
@@ -273,13 +290,8 @@ def _describe_object(
     }
 
 
-def _clear_results(folder: Path, overwrite: bool) -> None:
+def _clear_results(folder: Path) -> None:
     """Remove what an earlier run wrote, and nothing else."""
-    if not overwrite:
-        raise OutputError(
-            f"received an existing folder {folder}, which is not empty; "
-            "pass --overwrite or choose another --out"
-        )
     finals = [folder / name for name in (OVERLAY_NAME, OBJECTS_NAME, POINTS_NAME)]
     drafts = [draft for path in finals for draft in list_drafts(path)]
     for path in (*finals, *drafts, *(folder / MASKS_NAME).glob("*.png")):

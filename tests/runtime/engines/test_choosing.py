@@ -145,9 +145,10 @@ def open_auto(bundle: Bundle, told: list[str]) -> opening.Opened:
 def test_auto_says_once_what_it_chose(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
     install(monkeypatch)
     told: list[str] = []
-    engines, device = open_auto(bundle, told)
-    assert device is None
-    assert list(engines) == ["label_readout"]
+    opened = open_auto(bundle, told)
+    assert opened.device is None
+    assert list(opened.engines) == ["label_readout"]
+    assert (opened.bundle, opened.backend) == (bundle, "cpu")
     assert told == [choose_backend(bundle).reason]
 
 
@@ -157,11 +158,51 @@ def test_auto_goes_on_on_the_cpu_where_what_it_chose_cannot_load(
     install(monkeypatch, providers=WITH_CUDA)
     told: list[str] = []
     # ONNX Runtime here lists the provider and, as where cuDNN is missing, runs on the CPU.
-    engines, device = open_auto(bundle, told)
-    assert device is None
-    assert engines["label_readout"].spec.name == "label_readout"
+    opened = open_auto(bundle, told)
+    assert opened.device is None
+    assert opened.backend == "cpu"
+    assert opened.engines["label_readout"].spec.name == "label_readout"
     assert told[0].startswith("ONNX Runtime runs the graphs in CUDA")
     assert told[1].startswith("WARNING: ONNX Runtime")
+
+
+def test_auto_tries_every_back_end_that_is_here_and_the_cpu_last(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install(monkeypatch, tensorrt="10.3.0", providers=WITH_CUDA)
+    tried: list[str] = []
+
+    def fail(*given: Any) -> Any:
+        tried.append("tensorrt" if len(given) > 3 else "cuda")
+        raise EngineError("cannot be loaded")
+
+    monkeypatch.setattr(opening, "_open_tensorrt", fail)
+    monkeypatch.setattr(opening, "_open_in_cuda", fail)
+    told: list[str] = []
+    assert open_auto(bundle, told).backend == "cpu"
+    assert tried == ["tensorrt", "cuda"]
+    assert told[-1] == "ONNX Runtime runs the graphs on the CPU"
+
+
+@pytest.mark.parametrize("works", [False, True])
+def test_a_gpu_is_given_the_model_in_fp16_and_the_cpu_its_own(
+    half: Bundle, monkeypatch: pytest.MonkeyPatch, works: bool
+) -> None:
+    install(monkeypatch, tensorrt="10.3.0")
+    seen: list[str] = []
+
+    def open_here(bundle: Bundle, *_: Any) -> Any:
+        seen.append(bundle.precision)
+        if not works:
+            raise EngineError("cannot be loaded")
+        return {}, None
+
+    monkeypatch.setattr(opening, "_open_tensorrt", open_here)
+    told: list[str] = []
+    opened = open_auto(half, told)
+    assert seen == ["fp16"]
+    assert opened.bundle.precision == ("fp16" if works else "fp32")
+    assert any("taken in FP16" in text for text in told) is works
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import click
@@ -10,10 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from vcedge.cli import app
-from vcedge.commands import options
 from vcedge.commands.options import composed, opened
-from vcedge_runtime.engines.choosing import Choice
-from vcedge_runtime.model.bundle import Bundle
 
 
 @pytest.mark.parametrize("path", [["track"], ["demo"], ["bench"], ["eval", "davis"]])
@@ -25,18 +21,17 @@ def test_what_runs_the_graphs_is_chosen_where_no_back_end_is_named(path: list[st
     assert backend == "auto"
 
 
-@pytest.mark.parametrize("backend", ["cpu", "cuda"])
-@pytest.mark.parametrize("there", [False, True])
-def test_a_model_in_fp16_is_taken_where_it_is_there_and_a_gpu_runs_it(
-    tiny_bundle: Bundle, monkeypatch: pytest.MonkeyPatch, backend: str, there: bool
-) -> None:
-    half = replace(tiny_bundle, folder=tiny_bundle.folder.with_name("tiny-fp16"))
-    monkeypatch.setattr(options, "choose_backend", lambda bundle: Choice(backend, "so"))
-    monkeypatch.setattr(options, "find_half", lambda bundle: half if there else None)
-    told: list[str] = []
-    taken = options.lower_precision(tiny_bundle, told.append)
-    assert (taken is half) is (there and backend == "cuda")
-    assert (told == [f"the model is taken in FP16, from {half.folder}"]) is (taken is half)
+def test_a_proof_is_of_a_back_end_that_is_named() -> None:
+    said = CliRunner().invoke(app, ["verify", "none", "--backend", "auto"])
+    assert said.exit_code == 2
+    assert "'auto' is not one of 'cpu', 'cuda', 'tensorrt'" in said.output
+
+
+@pytest.mark.parametrize("count", [1025, 10**12])
+def test_more_threads_than_an_engine_takes_are_refused(count: int) -> None:
+    said = CliRunner().invoke(app, ["track", "none.mp4", "--mask", "m.png", "--threads", count])
+    assert said.exit_code == 2
+    assert "0<=x<=1024" in said.output
 
 
 @click.command()
