@@ -22,7 +22,7 @@ COMMANDS = {
     "export": ("export", "Write a bundle: ONNX graphs that are proven to be the model."),
     "verify": ("verify", "Compare a bundle with the model that it came from."),
     "calibrate": ("calibrate", "Record what an INT8 export needs, while video is tracked."),
-    "train": ("train_methods", "Train an encoder on unlabelled video."),
+    "train": ("train_methods", "Train a model, on unlabelled video or on masks."),
 }
 """Each command's module in ``vcedge.commands``, which holds it under the name ``command``."""
 EXTRAS = {

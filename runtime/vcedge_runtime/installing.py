@@ -45,7 +45,7 @@ def _find_source() -> Path | str | None:
     except (PackageNotFoundError, ValueError, AttributeError):
         return None
     if vcs:
-        return f"{vcs['vcs']}+{url}@{vcs['commit_id']}"
+        return f"{vcs.get('vcs', 'git')}+{url}@{vcs.get('commit_id', 'main')}"
     if urlsplit(url).scheme != "file":
         return url or None
     path = Path(url2pathname(urlsplit(url).path))

@@ -36,9 +36,6 @@ def command() -> None:
     """
 
 
-command.add_command(srnet)
-
-
 @command.command()
 @takes_request(sorted(PROFILES))
 @VIDEOS
@@ -114,6 +111,9 @@ def dmp(
         plain = 0.0 if request.start else DmpSettings.plain
     settings = DmpSettings(plain=plain, beta=beta, gamma=gamma)
     _run_on_videos(request, lambda profile: DmpObjective(profile, settings), folders, max_frames)
+
+
+command.add_command(srnet)
 
 
 def _run_on_videos(

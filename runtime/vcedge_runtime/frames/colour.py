@@ -13,6 +13,7 @@ from vcedge_runtime.settings import Bounds, check_settings
 
 SPACES = ("lab", "rgb")
 """What colours are written in: CIE Lab, L 0-100 and a, b about -127 to 127; or RGB, each 0-255."""
+CHANNELS = Bounds(3, 3)
 Mean = Annotated[float, Bounds(-1000, 1000)]
 Scale = Annotated[float, Bounds(0.01, 1000)]
 
@@ -28,8 +29,8 @@ class InputColour:
     """
 
     space: Annotated[str, SPACES] = "lab"
-    mean: tuple[Mean, Mean, Mean] = (50.0, 0.0, 0.0)
-    scale: tuple[Scale, Scale, Scale] = (50.0, 127.0, 127.0)
+    mean: Annotated[tuple[Mean, ...], CHANNELS] = (50.0, 0.0, 0.0)
+    scale: Annotated[tuple[Scale, ...], CHANNELS] = (50.0, 127.0, 127.0)
 
     def __post_init__(self) -> None:
         check_settings(self)

@@ -17,10 +17,10 @@ from vcedge_runtime.frames.motion import FlowEstimator
 from vcedge_runtime.memory.bank import MemoryBank
 from vcedge_runtime.memory.references import ReferencePolicy
 from vcedge_runtime.model.composition import Composition
-from vcedge_runtime.model.spec import GraphSpec
 from vcedge_runtime.predictors.branches import LabelPropagation
 from vcedge_runtime.predictors.protocol import everything_or_nothing
 from vcedge_runtime.predictors.reader import TileReader
+from vcedge_runtime.predictors.requirements import takes_flow
 from vcedge_runtime.propagation.fusion import BidirectionalFusion, Fusion
 from vcedge_runtime.propagation.labels import (
     Decision,
@@ -387,11 +387,6 @@ class LabelPredictor:
 def count_channels(objects: int) -> int:
     """Label channels that are allocated for some objects: the background's and spare ones too."""
     return -(-(objects + 2) // LABEL_STEP) * LABEL_STEP
-
-
-def takes_flow(encoder: GraphSpec) -> bool:
-    """Tell whether an encoder wants encoded optical flow beside the frame."""
-    return any(tensor.name == "flow" for tensor in encoder.inputs)
 
 
 def _enhancement(fusion: Fusion) -> tuple[float, float] | None:

@@ -8,7 +8,6 @@ from vcedge_runtime.errors import TrackerError
 from vcedge_runtime.model.bundle import Bundle
 from vcedge_runtime.model.composition import Composition
 from vcedge_runtime.model.spec import GraphSpec
-from vcedge_runtime.predictors.labels import takes_flow
 
 
 def require_graphs(bundle: Bundle, specs: Mapping[str, GraphSpec]) -> None:
@@ -35,3 +34,8 @@ def require_graphs(bundle: Bundle, specs: Mapping[str, GraphSpec]) -> None:
             f"the encoder of model {bundle.name} takes no optical flow; leave --motion out, or use "
             "a model that was trained with it"
         )
+
+
+def takes_flow(encoder: GraphSpec) -> bool:
+    """Tell whether an encoder wants encoded optical flow beside the frame."""
+    return any(tensor.name == "flow" for tensor in encoder.inputs)

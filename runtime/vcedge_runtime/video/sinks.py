@@ -83,7 +83,8 @@ def prepare_output(folder: str | Path, *, overwrite: bool = False) -> Path:
     folder = Path(folder)
     require_free(folder, overwrite=overwrite)
     try:
-        _clear_results(folder)
+        if folder.is_dir():
+            _clear_results(folder)
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as exc:
         raise unwritable(folder, exc) from exc

@@ -37,5 +37,5 @@ def test_models_that_propagate_labels_take_lab() -> None:
 
 @pytest.mark.parametrize("wrong", [{"space": "hsv"}, {"scale": [1, 2]}])
 def test_an_unknown_colour_is_refused(wrong: dict[str, Any]) -> None:
-    with pytest.raises(BundleError, match="expected a space of"):
+    with pytest.raises(BundleError, match="for InputColour; expected"):
         ObjectComposition.from_json({**PLAIN.to_json(), "colour": wrong})

@@ -178,9 +178,9 @@ def test_a_working_size_of_numpy_is_a_plain_one(tiny_bundle: Bundle) -> None:
         assert tracker.size == 48
 
 
-@pytest.mark.parametrize("threads", [-1, 1.5, "2", None])
+@pytest.mark.parametrize("threads", [-1, 1025, 1.5, "2", None])
 def test_threads_that_cannot_be_are_refused(tiny_bundle: Bundle, threads: Any) -> None:
-    with pytest.raises(TrackerError, match="threads; expected 0 or more"):
+    with pytest.raises(TrackerError, match="threads; expected 0 to 1024"):
         Tracker.open(tiny_bundle, threads=threads)
 
 

@@ -39,7 +39,7 @@ def test_a_recording_is_made_once_and_known_again(
     folders = list(Path("vcedge-out/calibration").iterdir())
     assert len(folders) == 1
     assert done.stdout.splitlines()[-1] == (
-        f"next: vcedge export tiny --int8 --calibration {folders[0]}"
+        f"next: vcedge export {tiny_bundle.folder} --int8 --calibration {folders[0]}"
     )
     samples = load_samples(folders[0])
     assert samples["encoder"][0]["image"].shape == (1, 3, 64, 96)

@@ -310,7 +310,7 @@ def test_a_password_stands_in_no_line(
 ) -> None:
     clip = make_clip("clip.mp4", frames=3)
     opened = track.open_source
-    monkeypatch.setattr(track, "open_source", lambda source: opened(clip.source))
+    monkeypatch.setattr(track, "open_source", lambda source, **_: opened(clip.source))
     source = "https://user:secret@host/clip.mp4"
     done = run("track", source, *clip.arguments[2:])
     assert done.returncode == 0

@@ -14,8 +14,9 @@ from vcedge.models.efficientnet_lite import EfficientNetLite
 from vcedge.models.network import KeyNetwork
 from vcedge.models.srnet import SRNET_PROFILES, SRNet
 from vcedge.models.trunk import Trunk
-from vcedge_export.object_model import plan_object_model
+from vcedge.models.weights import Weights
 from vcedge_export.plan import ExportOptions
+from vcedge_export.planning import plan_export
 from vcedge_runtime.errors import TrainingError
 
 # The same sums in batches of other sizes, in networks of up to 30 layers in float32.
@@ -284,7 +285,7 @@ def test_values_of_a_light_network_are_made_of_the_querys_features_at_every_stri
 
 
 def test_the_light_network_takes_at_most_12_gmac_for_a_frame_with_one_object() -> None:
-    model = plan_object_model(make_network("srnet-lite"), ExportOptions())
+    model = plan_export(Weights(make_network("srnet-lite"), {}), ExportOptions())
     memory = model.composition.memory
     lengths = {**model.lengths_at((480, 864)), "objects": 1, "labels": 2, "channels": 128}
     lengths |= {"slots": memory.slots + 1, "references": memory.references}
