@@ -17,7 +17,7 @@ from vcedge_runtime.predictors.labels import VALUE_REFERENCES
 from vcedge_runtime.sampling.alignment import AlignmentSettings
 
 DEFAULT_SIZES = {"edge": 480, "paper": 240}
-"""Default working size of a profile; the table of accuracy and speed in docs/results.md is the reason."""
+"""Default working size of a profile; docs/results.md has the reason."""
 
 
 def plan_label_model(

@@ -13,7 +13,7 @@ from vcedge_runtime.buffers import Device
 from vcedge_runtime.engines.base import Engine
 from vcedge_runtime.model.bundle import Bundle
 from vcedge_runtime.model.composition import Composition
-from vcedge_runtime.predictors.labels import takes_flow
+from vcedge_runtime.predictors.requirements import takes_flow
 
 OpenEngines = Callable[[], Mapping[str, Engine]]
 OpenOnDevice = Callable[[], tuple[Mapping[str, Engine], Device | None]]

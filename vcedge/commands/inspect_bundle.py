@@ -18,7 +18,7 @@ from vcedge_runtime.memory.references import ReferencePolicy
 from vcedge_runtime.model.bundle import DEFAULT_MODEL, MANIFEST, Bundle
 from vcedge_runtime.model.composition import KINDS, Composition, Part, kind_of
 from vcedge_runtime.model.object_composition import ObjectComposition
-from vcedge_runtime.predictors.labels import takes_flow
+from vcedge_runtime.predictors.requirements import takes_flow
 
 
 @click.command(name="inspect")
