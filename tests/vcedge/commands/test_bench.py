@@ -189,8 +189,9 @@ def test_a_mask_of_another_size_is_refused(
 def test_what_would_fail_after_minutes_is_refused_at_once(
     tiny_bundle: Bundle, clip: SimpleNamespace, tmp_path: Path
 ) -> None:
-    with pytest.raises(TrackerError, match="working size of 8; expected at least 16"):
-        run_bench(tiny_bundle, *clip.options, "--sizes", "8,64")
+    for size in (8, 100_000):
+        with pytest.raises(TrackerError, match=f"working size of {size}; expected 16 to 4096"):
+            run_bench(tiny_bundle, *clip.options, "--sizes", f"{size},64")
     with pytest.raises(OutputError, match="folder does not exist"):
         run_bench(tiny_bundle, *clip.options, "--json", str(tmp_path / "none" / "bench.json"))
 
