@@ -123,7 +123,7 @@ class _RememberingEngine(_SharedEngine):
             array[...] = self._outputs[name]
 
 
-class _ComparingEngine(ForwardingEngine):
+class _ComparingEngine(_SharedEngine):
     """Runs the exported graph, and the model on the same inputs."""
 
     def __init__(
@@ -150,9 +150,6 @@ class _ComparingEngine(ForwardingEngine):
     def results(self) -> list[OutputDifference]:
         found = [difference.result() for difference in self._outputs.values()]
         return [result for result in found if result is not None]
-
-    def close(self) -> None:
-        """Stay open for the next tracker: ``verify_bundle`` closes the graph."""
 
 
 def verify_bundle(
