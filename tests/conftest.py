@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,6 +16,7 @@ import pytest
 from hypothesis import settings
 from numpy.typing import NDArray
 
+from tests.tracing import TracedOnce
 from vcedge_runtime.model.bundle import Bundle
 
 if TYPE_CHECKING:
@@ -171,11 +172,26 @@ def tiny_bundle() -> Bundle:
 
 
 @pytest.fixture(scope="session")
+def traced_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Let an export take a graph that an earlier one traced of the same network."""
+    pytest.importorskip("onnxscript", reason="it exports the model")
+    from vcedge_export import bundle
+
+    own = tmp_path_factory.getbasetemp()
+    shared = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(bundle, "export_onnx", TracedOnce(bundle.export_onnx, shared / "traced"))
+        yield
+
+
+@pytest.fixture(scope="session")
 def exported_bundle(
-    tiny_weights: Weights, tiny_clip: TruthClip, tmp_path_factory: pytest.TempPathFactory
+    tiny_weights: Weights,
+    tiny_clip: TruthClip,
+    traced_once: None,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Bundle:
     """A bundle of ``tiny_weights``, for small frames; tests must not change its folder."""
-    pytest.importorskip("onnxscript", reason="it exports the tiny model")
     from vcedge_export.bundle import export_bundle
     from vcedge_export.plan import ExportOptions
 
@@ -185,16 +201,18 @@ def exported_bundle(
 
 
 @pytest.fixture(scope="session")
-def mer_bundle(tiny_clip: TruthClip, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+def mer_bundle(
+    tiny_clip: TruthClip, traced_once: None, tmp_path_factory: pytest.TempPathFactory
+) -> Bundle:
     """MER's whole composition, not trained, for small frames; tests must not change its folder."""
-    pytest.importorskip("onnxscript", reason="it exports the tiny model")
     from vcedge_export.bundle import export_bundle
     from vcedge_export.plan import ExportOptions
 
     folder: Path = tmp_path_factory.mktemp("bundles") / "mer"
     weights = make_weights(motion=True, value_extraction=True)
     parts = {"sampler": "clusters", "fusion": "vote"}
-    return export_bundle(weights, folder, tiny_clip, ExportOptions(size=64, radius=4, **parts))
+    options = ExportOptions(size=64, radius=4, overrides=parts)
+    return export_bundle(weights, folder, tiny_clip, options)
 
 
 @pytest.fixture(scope="session")
@@ -208,12 +226,11 @@ def srnet_bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 
 
 @pytest.fixture(scope="session")
-def exported_srnet_bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+def exported_srnet_bundle(traced_once: None, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     """The shipped SRNet, exported and proven on 60 small frames; tests must not change its folder.
 
     Untrained masks would hang on the last bit of a logit.
     """
-    pytest.importorskip("onnxscript", reason="it exports the model")
     from vcedge.models.weights import load_weights
     from vcedge_export.bundle import export_bundle
     from vcedge_export.plan import ExportOptions
@@ -228,9 +245,10 @@ def exported_srnet_bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 
 
 @pytest.fixture(scope="session")
-def lite_bundle(tiny_clip: TruthClip, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+def lite_bundle(
+    tiny_clip: TruthClip, traced_once: None, tmp_path_factory: pytest.TempPathFactory
+) -> Bundle:
     """``srnet-lite``, not trained, exported for small frames; tests must not change its folder."""
-    pytest.importorskip("onnxscript", reason="it exports the model")
     from vcedge.models.weights import Weights
     from vcedge_export.bundle import export_bundle
     from vcedge_export.plan import ExportOptions

@@ -25,6 +25,8 @@ pytest.importorskip("torch", reason="PyTorch exports; install vcedge[export]")
 pytest.importorskip("onnxscript", reason="onnxscript exports; install vcedge[export]")
 pytest.importorskip("onnxruntime", reason="ONNX Runtime verifies; install vcedge[export]")
 
+pytestmark = pytest.mark.usefixtures("traced_once")
+
 Run = Callable[..., CompletedProcess[str]]
 Refuse = Callable[..., str]
 SMALL = ("--size", 64, "--radius", 4, "--out", "bundle")

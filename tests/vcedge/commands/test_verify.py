@@ -21,8 +21,8 @@ import pytest
 from tests.runtime.engines import tensorrt_double as double
 from tests.runtime.engines.conftest import MODULES
 from tests.runtime.engines.fake_cuda import FakeCuda
-from vcedge_runtime.engines import opening
-from vcedge_runtime.errors import MissingExtraError
+from vcedge_runtime.engines import choosing, opening
+from vcedge_runtime.errors import EngineError
 from vcedge_runtime.model.bundle import Bundle, sha256_of
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 pytest.importorskip("torch", reason="PyTorch proves; install vcedge[export]")
 pytest.importorskip("onnxscript", reason="onnxscript exports; install vcedge[export]")
 
-from vcedge_export import tensorrt
+pytestmark = pytest.mark.usefixtures("traced_once")
 
 Run = Callable[..., CompletedProcess[str]]
 POLYGRAPHY = "import sys; from polygraphy.tools import main; sys.exit(main())\n"
@@ -173,8 +173,7 @@ def device(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeCuda]:
     monkeypatch.setitem(sys.modules, "tensorrt", double)
     monkeypatch.setattr(double, "behaviour", double.Behaviour())
     monkeypatch.setattr(opening, "Cuda", lambda **which: found.share())
-    monkeypatch.setattr(tensorrt, "Cuda", found.share)
-    monkeypatch.setattr(tensorrt, "find_tensorrt", lambda: "10.3.0")
+    monkeypatch.setattr(choosing, "Cuda", lambda **which: found.share())
     yield found
     for name in MODULES:
         sys.modules.pop(name, None)
@@ -224,24 +223,17 @@ def test_an_engine_that_is_not_the_model_fails(
     assert "is NOT the model" in done.stdout
 
 
-def test_without_a_gpu_no_engine_is_built(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tensorrt, "find_tensorrt", lambda: None)
-    assert not tensorrt.can_build()
-    monkeypatch.setattr(tensorrt, "find_tensorrt", lambda: "10.3.0")
-
-    def fail() -> None:
-        raise MissingExtraError("CUDA's run time is not installed")
-
-    monkeypatch.setattr(tensorrt, "Cuda", fail)
-    assert not tensorrt.can_build()
-
-
 def test_engines_that_cannot_be_built_are_refused_at_once(
     refuse: Refuse, weights: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tensorrt, "find_tensorrt", lambda: None)
+    def lack(**which: object) -> None:
+        raise EngineError("CUDA's cudaStreamCreate failed")
+
+    monkeypatch.setitem(sys.modules, "tensorrt", double)
+    monkeypatch.setattr(choosing, "Cuda", lack)
     line = refuse("export", weights, "--engines", "--out", "new")
-    assert "TensorRT or a GPU is missing; `vcedge doctor`" in line
+    assert "received --engines, but no GPU answers (CUDA's cudaStreamCreate failed)" in line
+    assert "`vcedge doctor`" in line
     assert not Path("new").exists()
 
 
