@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import sys
+from importlib.util import find_spec
 from typing import Any
 
 import click
@@ -28,7 +29,7 @@ COMMANDS = {
 EXTRAS = {
     "torch": "train",
     "safetensors": "train",
-    "onnx": "export",
+    "onnx": "rewrite",
     "onnxscript": "export",
     "onnxruntime": "cpu",
     "polygraphy": "export",
@@ -94,7 +95,9 @@ def _missing_extra(command: str, error: ModuleNotFoundError) -> Exception:
     package = (error.name or "").split(".")[0]
     if package not in EXTRAS:
         return error
-    extra = "export" if command in ("export", "verify") else EXTRAS[package]
+    extra = EXTRAS[package]
+    if command in ("export", "verify") and (extra == "train" or find_spec("torch")):
+        extra = "export"
     return MissingExtraError(
         f"`vcedge {command}` needs {package}, which is not installed; run: {how_to_install(extra)}"
     )

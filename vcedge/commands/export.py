@@ -206,7 +206,7 @@ def _builds_engines(wanted: bool | None) -> bool:
 
 def _require_exporter() -> None:
     """Look for what PyTorch's exporter imports when it is called, before minutes are spent."""
-    for package in ("torch", "onnxscript"):
+    for package in ("torch", "onnx", "onnxscript"):
         if find_spec(package) is None:
             raise MissingExtraError(
                 f"`vcedge export` of weights needs {package}, which is not installed; "

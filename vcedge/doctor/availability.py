@@ -10,8 +10,13 @@ from vcedge.doctor.probing import find_version
 from vcedge_runtime.installing import LEAST_TENSORRT, how_to_install
 
 COMMANDS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
-    ("track, demo, bench, eval", "cpu", ("onnxruntime",)),
-    ("export", "export", ("torch", "onnx", "onnxscript", "onnxruntime", "safetensors")),
+    ("track, demo, bench, eval, calibrate", "cpu", ("onnxruntime",)),
+    ("export, verify: from a bundle", "rewrite", ("onnx",)),
+    (
+        "export, verify: from weights",
+        "export",
+        ("torch", "onnx", "onnxscript", "onnxruntime", "safetensors"),
+    ),
     ("train", "train", ("torch", "safetensors")),
 )
 """Commands, the extra that installs what they need, and what that is."""
