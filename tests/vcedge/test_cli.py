@@ -226,7 +226,6 @@ def test_a_module_of_ours_that_is_missing_is_a_defect(monkeypatch: pytest.Monkey
 @pytest.mark.parametrize(
     ("arguments", "package", "extra"),
     [
-        (["export"], "onnx", "export"),
         (["train", "base", "--videos", "."], "torch", "train"),
         (["train", "base", "--videos", "."], "safetensors", "train"),
     ],
