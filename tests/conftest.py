@@ -172,23 +172,24 @@ def tiny_bundle() -> Bundle:
 
 
 @pytest.fixture(scope="session")
-def traced_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+def traced_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TracedOnce]:
     """Let an export take a graph that an earlier one traced of the same network."""
     pytest.importorskip("onnxscript", reason="it exports the model")
     from vcedge_export import bundle
 
     own = tmp_path_factory.getbasetemp()
     shared = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+    traced = TracedOnce(bundle.export_onnx, shared / "traced")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(bundle, "export_onnx", TracedOnce(bundle.export_onnx, shared / "traced"))
-        yield
+        patch.setattr(bundle, "export_onnx", traced)
+        yield traced
 
 
 @pytest.fixture(scope="session")
 def exported_bundle(
     tiny_weights: Weights,
     tiny_clip: TruthClip,
-    traced_once: None,
+    traced_once: TracedOnce,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Bundle:
     """A bundle of ``tiny_weights``, for small frames; tests must not change its folder."""
@@ -202,7 +203,7 @@ def exported_bundle(
 
 @pytest.fixture(scope="session")
 def mer_bundle(
-    tiny_clip: TruthClip, traced_once: None, tmp_path_factory: pytest.TempPathFactory
+    tiny_clip: TruthClip, traced_once: TracedOnce, tmp_path_factory: pytest.TempPathFactory
 ) -> Bundle:
     """MER's whole composition, not trained, for small frames; tests must not change its folder."""
     from vcedge_export.bundle import export_bundle
@@ -226,7 +227,9 @@ def srnet_bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 
 
 @pytest.fixture(scope="session")
-def exported_srnet_bundle(traced_once: None, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+def exported_srnet_bundle(
+    traced_once: TracedOnce, tmp_path_factory: pytest.TempPathFactory
+) -> Bundle:
     """The shipped SRNet, exported and proven on 60 small frames; tests must not change its folder.
 
     Untrained masks would hang on the last bit of a logit.
@@ -246,7 +249,7 @@ def exported_srnet_bundle(traced_once: None, tmp_path_factory: pytest.TempPathFa
 
 @pytest.fixture(scope="session")
 def lite_bundle(
-    tiny_clip: TruthClip, traced_once: None, tmp_path_factory: pytest.TempPathFactory
+    tiny_clip: TruthClip, traced_once: TracedOnce, tmp_path_factory: pytest.TempPathFactory
 ) -> Bundle:
     """``srnet-lite``, not trained, exported for small frames; tests must not change its folder."""
     from vcedge.models.weights import Weights

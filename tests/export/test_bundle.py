@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import make_weights
+from tests.tracing import TracedOnce
 from vcedge.models.encoder import PROFILES
 from vcedge.models.weights import Weights
 from vcedge_export import bundle as bundle_module
@@ -27,7 +28,7 @@ Export = Callable[..., Bundle]
 
 
 @pytest.fixture
-def quick_export(traced_once: None, tiny_weights: Weights, tiny_clip: TruthClip) -> Export:
+def quick_export(traced_once: TracedOnce, tiny_weights: Weights, tiny_clip: TruthClip) -> Export:
     """Export the tiny network."""
 
     def export(folder: Path, **options: object) -> Bundle:
