@@ -36,9 +36,15 @@ settings.register_profile("vcedge", deadline=None)
 settings.load_profile("vcedge")
 
 TESTS = Path(__file__).parent
-SLOW_FOLDERS = frozenset({"benchmarks", "contract", "export", "vcedge/training"})
-EXPORTING = frozenset({"mer_bundle", "exported_bundle", "exported_srnet_bundle", "lite_bundle"})
-"""Fixtures that export a model for many tests."""
+SLOW_PLACES = (
+    *("benchmarks", "contract", "export", "hardware", "vcedge/training"),
+    "runtime/engines/test_tensorrt_tracking.py",
+    *(f"vcedge/commands/test_{name}.py" for name in ("calibrate", "export_bundle")),
+    *(f"vcedge/commands/test_{name}.py" for name in ("train", "train_srnet")),
+)
+"""Folders and files of tests that export, train or run scripts."""
+SLOW_FIXTURES = frozenset({"traced_once", "wheel"})
+"""On which those stand that export a model, or build vcedge itself."""
 
 collect_ignore = [] if find_spec("torch") else ["export", "vcedge/models", "vcedge/training"]
 
@@ -60,8 +66,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def _is_slow(item: pytest.Item) -> bool:
     """Whether a test exports, trains or runs scripts; other slow ones say so themselves."""
-    folder = item.path.parent.relative_to(TESTS).as_posix()
-    return folder in SLOW_FOLDERS or not EXPORTING.isdisjoint(getattr(item, "fixturenames", ()))
+    place = item.path.relative_to(TESTS)
+    if any(place.is_relative_to(slow) for slow in SLOW_PLACES):
+        return True
+    return not SLOW_FIXTURES.isdisjoint(getattr(item, "fixturenames", ()))
 
 
 def _multiply_examples(items: list[pytest.Item], more: float) -> None:

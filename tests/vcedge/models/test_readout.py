@@ -378,6 +378,7 @@ def test_what_is_not_read_has_no_weight_at_all() -> None:
     np.testing.assert_array_equal(memory.readout(engine_in_torch()), expected)
 
 
+@pytest.mark.slow
 def test_the_exported_graph_weighs_the_k_largest_alone(tmp_path: Path) -> None:
     module = LabelReadout(KEY_DIM, top_k=6)
     seen: list[dict[str, Buffer]] = []
