@@ -143,6 +143,14 @@ def test_a_dump_is_what_polygraphy_loads_and_its_command_names_the_worst(
     assert len(reduced.graph.node) <= 3
 
 
+def test_where_no_weights_are_installed_they_are_not_called_unknown(
+    refuse: Refuse, bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vcedge.models.weights.SHIPPED", tmp_path / "none")
+    line = refuse("verify", bundle.folder)
+    assert "without --against; weights for training are not installed with vcedge" in line
+
+
 def test_a_source_that_is_unknown_or_another_model_is_refused(
     refuse: Refuse, bundle: Bundle
 ) -> None:
