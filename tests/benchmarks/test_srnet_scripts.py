@@ -23,11 +23,13 @@ def test_every_graph_is_counted_and_timed(run_script: RunScript, srnet_bundle: B
     assert set(rows) == {*srnet_bundle.graphs, "memory_read (local)"}
     assert sum(row["parameters"] for row in rows.values()) == pytest.approx(7.16e6, rel=0.01)
     cells = 6 * 8
-    # Five references of the local memory's one, keys of 64 and values of 128 channels.
-    read = rows["memory_read"]["gmac"]
-    assert read["1"] == pytest.approx(5 * cells**2 * (64 + 128) / 1e9)
-    assert read["3"] == pytest.approx(5 * cells**2 * (64 + 3 * 128) / 1e9)
-    assert rows["memory_read (local)"]["gmac"]["1"] == pytest.approx(read["1"] / 5)
+    # Five references of the local memory's one, keys of 64 channels; of the 20 nearest and 8 more,
+    # values of 128. 8 cells stand in where memory is too small.
+    read, local = (rows[f"memory_read{which}"]["gmac"] for which in ("", " (local)"))
+    for objects in ("1", "3"):
+        values = 28 * int(objects) * 128
+        assert read[objects] == pytest.approx(cells * ((5 * cells + 8) * 64 + values) / 1e9)
+        assert local[objects] == pytest.approx(cells * ((cells + 8) * 64 + values) / 1e9)
     # The frame is encoded once, each object by itself.
     assert rows["query_encoder"]["gmac"]["3"] == rows["query_encoder"]["gmac"]["1"]
     assert rows["value_encoder"]["gmac"]["3"] == pytest.approx(

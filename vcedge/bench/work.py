@@ -11,6 +11,8 @@ from typing import Any
 from vcedge_runtime.buffers import Buffer
 from vcedge_runtime.engines.base import Engine, ForwardingEngine
 from vcedge_runtime.model.bundle import Bundle, GraphFile
+from vcedge_runtime.model.composition import Composition
+from vcedge_runtime.model.object_composition import ObjectComposition
 from vcedge_runtime.model.spec import GraphSpec, TensorSpec, bind_lengths
 
 BYTES_OF = {"fp32": 4, "fp16": 2, "int8": 1}
@@ -44,14 +46,20 @@ class MeteredEngine(ForwardingEngine):
     Args:
         engine: what runs; closed by whoever opened it.
         graph: the same graph in its bundle, which says what a pixel costs.
-        stride: pixels per key cell.
+        composition: of the bundle.
         weights: how many weights it has.
     """
 
-    def __init__(self, engine: Engine, graph: GraphFile, stride: int, weights: float) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        graph: GraphFile,
+        composition: Composition | ObjectComposition,
+        weights: float,
+    ) -> None:
         super().__init__(engine)
         self._graph = graph
-        self._stride = stride
+        self._composition = composition
         self._weights = weights
         self._runs, self._seconds, self._values = 0, 0.0, 0.0
         self._macs: float | None = 0.0
@@ -62,7 +70,7 @@ class MeteredEngine(ForwardingEngine):
         super().run(inputs, out)
         self._seconds += time.perf_counter() - began
         lengths = bind_run(self.spec, {**inputs, **out})
-        macs = count_macs(self._graph, lengths, self._stride)
+        macs = count_macs(self._graph, lengths, self._composition)
         self._runs += 1
         self._macs = None if macs is None or self._macs is None else self._macs + macs
         self._values += self._weights + count_values(self.spec, lengths)
@@ -94,7 +102,7 @@ def meter_engines(bundle: Bundle, engines: Mapping[str, Engine]) -> dict[str, Me
     for name, engine in engines.items():
         graph, size = bundle.graphs[name], bundle.path_of(name).stat().st_size
         weights = size / BYTES_OF[graph.precision]
-        metered[name] = MeteredEngine(engine, graph, bundle.composition.stride, weights)
+        metered[name] = MeteredEngine(engine, graph, bundle.composition, weights)
     return metered
 
 
@@ -112,7 +120,9 @@ def bind_run(spec: GraphSpec, arrays: Mapping[str, Any]) -> dict[str, int]:
     return lengths
 
 
-def count_macs(graph: GraphFile, lengths: Mapping[str, int], stride: int) -> float | None:
+def count_macs(
+    graph: GraphFile, lengths: Mapping[str, int], composition: Composition | ObjectComposition
+) -> float | None:
     """Multiply-accumulates of one run; None where the bundle does not say what a pixel costs.
 
     A readout compares cells over the key's channels and sums up values over theirs, and is counted
@@ -121,17 +131,27 @@ def count_macs(graph: GraphFile, lengths: Mapping[str, int], stride: int) -> flo
     Args:
         graph: of the bundle.
         lengths: as ``bind_run`` gives them.
-        stride: pixels per key cell.
+        composition: of the bundle.
     """
+    if "references" in lengths and isinstance(composition, ObjectComposition):
+        return float(
+            composition.count_readout(
+                _count_cells(lengths), lengths["references"], lengths["objects"]
+            )
+        )
     if "references" in lengths:
         query = next(tensor for tensor in graph.spec.inputs if tensor.name == "query")
-        channels = lengths.get("channels", 0) * lengths.get("objects", 1)
+        channels = lengths.get("channels", 0)
         return float(_count_matches(lengths) * (int(query.shape[-1]) + channels))
     if "labels" in lengths:
         return 0.0  # Objects compete for pixels without a product.
     if not graph.macs_per_pixel and not graph.macs_per_object:
         return None
-    pixels = lengths["H"] * lengths["W"] if "H" in lengths else _count_cells(lengths) * stride**2
+    pixels = (
+        lengths["H"] * lengths["W"]
+        if "H" in lengths
+        else _count_cells(lengths) * composition.stride**2
+    )
     objects = lengths.get("objects", 0)
     return pixels * (graph.macs_per_pixel + objects * graph.macs_per_object)
 
@@ -157,8 +177,6 @@ def _count_tensor(tensor: TensorSpec, lengths: Mapping[str, int]) -> int:
 
 def _count_matches(lengths: Mapping[str, int]) -> int:
     """Pairs of cells that a readout compares."""
-    if "patch" not in lengths:
-        return _count_cells(lengths) ** 2 * lengths["references"]
     rows = lengths["queries"] if "queries" in lengths else lengths["columns"]
     return lengths["tiles"] * lengths["references"] * rows * lengths["patch"]
 

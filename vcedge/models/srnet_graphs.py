@@ -11,7 +11,7 @@ from torch import Tensor
 from vcedge.models.aggregation import aggregate_odds
 from vcedge.models.encoder import fold_batch_norm
 from vcedge.models.graph import GraphModule
-from vcedge.models.memory_readout import read_memory
+from vcedge.models.memory_readout import read_memory, read_nearest
 from vcedge.models.prototypes import cover_cells, prototypes_from_sums, sum_features
 from vcedge.models.srnet import SRNet
 from vcedge_runtime.memory.objects import SIDES
@@ -196,7 +196,11 @@ class MemoryReadGraph(GraphModule):
         chosen = torch.index_select(keys, 0, slot_index).reshape(-1, self._key_dim)
         content = torch.index_select(values, 0, slot_index).flatten(3).flatten(0, 2)
         bias = ((1 - slot_valid) * float(MASKED_LOGIT))[:, None].expand(-1, cells).reshape(-1)
-        found = read_memory(query.flatten(0, 1), chosen, content, bias, self._top_k)
+        cells_of_query = query.flatten(0, 1)
+        if self._top_k is None:
+            found = read_memory(cells_of_query, chosen, content, bias)
+        else:
+            found = read_nearest(cells_of_query, chosen, content, bias, self._top_k)
         planes = found.reshape(height, width, values.shape[3], values.shape[4])
         return planes.permute(2, 3, 0, 1).contiguous()
 

@@ -22,6 +22,10 @@ from vcedge_runtime.settings import Bounds, check_settings, settings_from_mappin
 
 LOCALS = ("fam", "raw", "off")
 """What becomes of the frame before: aligned, read as it is, or not read."""
+MOST_GATHERED = 64
+"""Largest ``top_k`` of which a readout gathers the values of the nearest; else it weighs all."""
+SPARE = 8
+"""Cells that it gathers beyond them: as many may be just as near as the last."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +74,19 @@ class ObjectComposition:
         own |= {"soft_aggregation"}
         aligned = {"feature_alignment"} if self.local == "fam" else set()
         return own | aligned | ({"prototype_transformer"} if self.prototypes else set())
+
+    def count_readout(self, cells: int, frames: int, objects: int) -> int:
+        """Multiply-accumulates of one readout: likeness of all cells, values of those summed up.
+
+        Args:
+            cells: of a frame.
+            frames: that are read.
+            objects: that have values.
+        """
+        memory = cells * frames
+        gathers = self.top_k is not None and self.top_k <= MOST_GATHERED
+        summed = self.top_k + SPARE if self.top_k is not None and gathers else memory
+        return cells * (memory * self.key_dim + summed * objects * self.value_dim)
 
     def exchange(self, **parts: Any) -> ObjectComposition:
         """Return this composition with other parts; None leaves what is.

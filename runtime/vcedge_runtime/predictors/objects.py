@@ -268,9 +268,6 @@ class ObjectPredictor:
                 self._attend(query, key, value, [0], near)
             inputs = {"readout": found.read, "local_readout": near, "local_value": value[0]}
             self._engines["readout_mix"].run(inputs, {"mixed": found.mixed})
-        frames = len(slots) + (parts.local != "off")
-        channels = parts.key_dim + len(self._place_of) * parts.value_dim
-        self.readout_macs += (query.shape[0] * query.shape[1]) ** 2 * frames * channels
         return local
 
     def _attend(
@@ -285,6 +282,8 @@ class ObjectPredictor:
             "slot_valid": np.ones(len(slots), np.float32),
         }
         self._engines["memory_read"].run(inputs, {"readout": out})
+        cells, objects = query.shape[0] * query.shape[1], len(self._place_of)
+        self.readout_macs += self.parts.count_readout(cells, len(slots), objects)
 
     def _follow_prototypes(self, slots: Sequence[int]) -> Buffer:
         found = self._found

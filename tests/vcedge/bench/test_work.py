@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import pytest
 
 from vcedge.bench.work import MeteredEngine, bind_run, count_macs, count_values
 from vcedge_runtime.model.bundle import GraphFile
+from vcedge_runtime.model.composition import Composition
+from vcedge_runtime.model.object_composition import ObjectComposition
 from vcedge_runtime.model.spec import GraphSpec, TensorSpec
 
 ENCODER = GraphSpec(
@@ -46,6 +50,10 @@ class CountedEngine:
         self.runs = -1
 
 
+LABELS = Composition(stride=8, key_dim=64, size=64, radius=4)
+OBJECTS = ObjectComposition(stride=16, key_dim=64, value_dim=128, size=64)
+
+
 def arrays_of(spec: GraphSpec, lengths: Mapping[str, int]) -> dict[str, Any]:
     return {
         tensor.name: np.zeros([lengths[d] if isinstance(d, str) else d for d in tensor.shape])
@@ -59,7 +67,7 @@ def test_lengths_are_those_of_the_arrays_and_the_slots_that_are_read() -> None:
 
 def test_an_image_costs_by_its_pixels() -> None:
     graph = GraphFile(ENCODER, "encoder.onnx", "", "fp32", macs_per_pixel=10.0)
-    assert count_macs(graph, {"H": 16, "W": 24, "h": 2, "w": 3}, 8) == 16 * 24 * 10
+    assert count_macs(graph, {"H": 16, "W": 24, "h": 2, "w": 3}, LABELS) == 16 * 24 * 10
 
 
 def test_a_graph_of_objects_costs_by_its_pixels_and_them() -> None:
@@ -67,17 +75,28 @@ def test_a_graph_of_objects_costs_by_its_pixels_and_them() -> None:
         "mask_decoder", (TensorSpec("features", "float32", ("objects", "h", "w")),), ()
     )
     graph = GraphFile(spec, "mask_decoder.onnx", "", "fp32", 5.0, 2.0)
-    assert count_macs(graph, {"h": 2, "w": 3, "objects": 4}, 16) == 6 * 16**2 * (5 + 4 * 2)
+    assert count_macs(graph, {"h": 2, "w": 3, "objects": 4}, OBJECTS) == 6 * 16**2 * (5 + 4 * 2)
 
 
 def test_a_graph_whose_bundle_does_not_say_is_not_counted() -> None:
     graph = GraphFile(ENCODER, "encoder.onnx", "", "fp32")
-    assert count_macs(graph, {"H": 16, "W": 24, "h": 2, "w": 3}, 8) is None
+    assert count_macs(graph, {"H": 16, "W": 24, "h": 2, "w": 3}, LABELS) is None
 
 
 def test_a_readout_in_tiles_costs_by_its_lengths() -> None:
     graph = GraphFile(READOUT, "label_readout.onnx", "", "fp32")
-    assert count_macs(graph, {**LENGTHS, "read": 2}, 8) == 6 * 2 * 7 * 8 * (64 + 3)
+    assert count_macs(graph, {**LENGTHS, "read": 2}, LABELS) == 6 * 2 * 7 * 8 * (64 + 3)
+
+
+@pytest.mark.parametrize(("top_k", "summed"), [(20, 28), (64, 72), (65, 150), (None, 150)])
+def test_a_readout_of_all_memory_sums_up_the_values_of_the_nearest(
+    top_k: int | None, summed: int
+) -> None:
+    spec = GraphSpec("memory_read", (TensorSpec("query", "float32", ("h", "w", 64)),), ())
+    graph = GraphFile(spec, "memory_read.onnx", "", "fp32")
+    lengths = {"h": 2, "w": 3, "references": 25, "objects": 4, "channels": 128}
+    found = count_macs(graph, lengths, replace(OBJECTS, top_k=top_k))
+    assert found == 6 * (150 * 64 + summed * 4 * 128)
 
 
 def test_of_memory_only_what_a_readout_gathers_is_moved() -> None:
@@ -89,7 +108,7 @@ def test_of_memory_only_what_a_readout_gathers_is_moved() -> None:
 def test_a_meter_averages_over_frames_and_forgets_on_demand() -> None:
     engine = CountedEngine(ENCODER)
     graph = GraphFile(ENCODER, "encoder.onnx", "", "fp32", macs_per_pixel=10.0)
-    meter = MeteredEngine(engine, graph, 8, weights=100)
+    meter = MeteredEngine(engine, graph, LABELS, weights=100)
     arrays = arrays_of(ENCODER, {"H": 16, "W": 24, "h": 2, "w": 3})
     inputs, out = {"image": arrays["image"]}, {"key": arrays["key"]}
     meter.run(inputs, out)
