@@ -22,6 +22,7 @@ from vcedge_runtime.engines.plans import BuildProgress, ignore_progress
 from vcedge_runtime.errors import TrackerError
 from vcedge_runtime.frames.resizing import LARGEST_SIZE, check_frame, prepare_frame, working_size
 from vcedge_runtime.model.bundle import DEFAULT_MODEL, Bundle
+from vcedge_runtime.predictors.finite import NotFiniteError
 from vcedge_runtime.predictors.opening import open_point_predictor, open_predictor
 from vcedge_runtime.predictors.protocol import Predictor
 from vcedge_runtime.predictors.ranges import find_spans
@@ -48,11 +49,28 @@ class StepResult:
         scores: how sure the tracker is of each object, 0 to 1; 0 for one that is not seen.
         timings_ms: milliseconds of each stage of ``timing.STAGES``; 0 for one that the model lacks.
         points: where each point is, if the video began with points.
+        held: whether the model gave numbers that are not finite: the mask is then the last frame's,
+            scores are 0, points are where they were last and not visible, and nothing of the frame
+            is remembered.
     """
 
     mask: NDArray[np.uint8]
     scores: dict[int, float]
     timings_ms: dict[str, float]
+    points: dict[str, PointEstimate] = field(default_factory=dict)
+    held: bool = False
+
+
+@dataclass
+class Shown:
+    """What was given of the last frame that was tracked.
+
+    Attributes:
+        mask: (H, W) uint8 object ids, in the frame's own pixels.
+        points: where each point is, if the video began with points.
+    """
+
+    mask: NDArray[np.uint8]
     points: dict[str, PointEstimate] = field(default_factory=dict)
 
 
@@ -64,11 +82,13 @@ class Video:
         frame_hw: height and width of its frames.
         work_hw: those in which they are encoded.
         predictor: its state; the tracker leads it, others may look at its facts.
+        shown: what stays where the model gives nothing.
     """
 
     frame_hw: tuple[int, int]
     work_hw: tuple[int, int]
     predictor: Predictor
+    shown: Shown
 
 
 def _alone(
@@ -235,7 +255,7 @@ class Tracker(Closing):
         channels alone; with dynamic memory, it is the most that may be held. A GPU's memory counts
         as the host's does; what a back-end takes for itself does not.
         """
-        return self.video.predictor.memory_bytes
+        return self.video.predictor.memory_bytes + self.video.shown.mask.nbytes
 
     @_alone
     def start(self, frame: NDArray[np.uint8], mask: NDArray[np.uint8]) -> None:
@@ -256,7 +276,7 @@ class Tracker(Closing):
         frame_hw, work_hw = self._sizes(frame)
         predictor = open_predictor(self.bundle, self.engines, work_hw, len(objects), self.device)
         predictor.start(self._prepare(frame, work_hw), ids, objects)
-        self._video = Video(frame_hw, work_hw, predictor)
+        self._video = Video(frame_hw, work_hw, predictor, Shown(ids.copy()))
 
     @_alone
     def start_points(
@@ -280,14 +300,17 @@ class Tracker(Closing):
             self.bundle, self.engines, work_hw, tuple(known), self.device
         )
         predictor.start_points(self._prepare(frame, work_hw), known, frame_hw)
-        self._video = Video(frame_hw, work_hw, predictor)
+        shown = {name: PointEstimate(*place, True, 1.0) for name, place in known.items()}
+        nothing = np.zeros(frame_hw, np.uint8)
+        self._video = Video(frame_hw, work_hw, predictor, Shown(nothing, shown))
 
     @_alone
     def step(self, frame: NDArray[np.uint8]) -> StepResult:
         """Follow the objects or the points into the next frame.
 
         Where a graph or memory fails, the last frame stays the last, and the next one may be
-        stepped.
+        stepped. Numbers that are not finite are no failure: the last mask stays, and the result
+        says so.
 
         Args:
             frame: (H, W, 3) uint8, BGR, of the first frame's size.
@@ -306,9 +329,14 @@ class Tracker(Closing):
         timings = dict.fromkeys(STAGES, 0.0)
         with timed(timings, "resize"):
             image = self._prepare(frame, video.work_hw)
-        video.predictor.step(image, timings)
+        try:
+            video.predictor.step(image, timings)
+        except NotFiniteError:
+            return _hold(video, timings)
         with timed(timings, "upsample"):
             found = video.predictor.decide(frame)
+        video.shown.mask[...] = found.mask
+        video.shown.points = found.points
         return StepResult(found.mask, found.scores, timings, found.points)
 
     @_alone
@@ -332,6 +360,7 @@ class Tracker(Closing):
         known = _check_id(object_id)
         binary = (check_mask(mask, video.frame_hw) > 0).astype(np.uint8)
         video.predictor.draw(known, binary)
+        video.shown.mask[binary > 0] = known
 
     @_alone
     def remove_object(self, object_id: int) -> None:
@@ -340,10 +369,12 @@ class Tracker(Closing):
         Raises:
             TrackerError: the object is not followed, or this is no id.
         """
-        predictor, known = self.video.predictor, _check_id(object_id)
+        video, known = self.video, _check_id(object_id)
+        predictor = video.predictor
         if known not in predictor.object_ids:
             raise TrackerError(f"object {known} is not followed; these are: {predictor.object_ids}")
         predictor.forget(known)
+        video.shown.mask[video.shown.mask == known] = 0
 
     def _require_open(self) -> None:
         if not self.engines:
@@ -357,6 +388,15 @@ class Tracker(Closing):
         """The frame's own size, and that in which it is encoded."""
         frame_hw = (frame.shape[0], frame.shape[1])
         return frame_hw, working_size(frame_hw, self.size, self.bundle.composition.stride)
+
+
+def _hold(video: Video, timings: dict[str, float]) -> StepResult:
+    """What a frame shows of which the model gave nothing."""
+    points = {
+        name: replace(point, visible=False, score=0.0) for name, point in video.shown.points.items()
+    }
+    scores = dict.fromkeys(video.predictor.object_ids, 0.0)
+    return StepResult(video.shown.mask.copy(), scores, timings, points, held=True)
 
 
 def _check_size(bundle: Bundle, size: int | None) -> int:

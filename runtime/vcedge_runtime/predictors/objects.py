@@ -8,12 +8,21 @@ from copy import deepcopy
 import numpy as np
 from numpy.typing import NDArray
 
-from vcedge_runtime.buffers import Buffer, Device, fetch_block, push_blocks, share_array, zeros_for
+from vcedge_runtime.buffers import (
+    Buffer,
+    Device,
+    DeviceArray,
+    fetch_block,
+    push_blocks,
+    share_array,
+    zeros_for,
+)
 from vcedge_runtime.engines.base import Engine
 from vcedge_runtime.errors import TrackerError
 from vcedge_runtime.memory.bank import MemoryBank
 from vcedge_runtime.memory.objects import ObjectBank
 from vcedge_runtime.model.object_composition import ObjectComposition
+from vcedge_runtime.predictors.finite import require_finite
 from vcedge_runtime.predictors.object_frames import EncodedFrame, FoundObjects, cover_pixels
 from vcedge_runtime.predictors.protocol import everything_or_nothing
 from vcedge_runtime.propagation.labels import Decision, assign_share, mask_from_labels
@@ -24,6 +33,8 @@ from vcedge_runtime.timing import Timings, timed
 Planes = NDArray[np.float32]
 TOGETHER = 4
 """Objects whose masks are encoded or decoded in one run of a graph: it bounds what a run takes."""
+LOOK_EVERY = 32
+"""Frames between two looks at the logits of a device (our choice)."""
 
 
 class ObjectPredictor:
@@ -135,7 +146,9 @@ class ObjectPredictor:
                 features = self._follow_prototypes([*slots, local])
             with timed(timings, "segment"):
                 self._decode(features)
+            self._look_at_logits(frame)
             fetch_block(shares, timings)
+            require_finite(shares.host, "shares")
         else:
             shares.host[...] = 1
         with timed(timings, "remember"):
@@ -242,8 +255,11 @@ class ObjectPredictor:
         with timed(timings, "encode"):
             out = {"key": self.bank.key_block.shared[slot], **self._next.features}
             self._engines["query_encoder"].run({"image": self._next.image.shared}, out)
+        block = self.bank.key_block
         if self.parts.memory.reads_keys:
-            fetch_block(self.bank.key_block, timings, slot)
+            fetch_block(block, timings, slot)
+        if self.parts.memory.reads_keys or not block.is_apart:
+            require_finite(self.bank.keys[slot], "keys")
 
     def _read(self, frame: int, slot: int, slots: Sequence[int], timings: Timings) -> int:
         """Read global and local memory, and mix them; return the local slot."""
@@ -306,6 +322,20 @@ class ObjectPredictor:
             self._engines["mask_decoder"].run(inputs, {"logits": logits[some]})
         self._engines["soft_aggregation"].run({"logits": logits}, {"shares": shares})
 
+    def _look_at_logits(self, frame: int) -> None:
+        """Require finite logits, of which an aggregation may make shares that look sound.
+
+        A device's cross to the host now and then alone; a graph that overflows does so again.
+        """
+        logits = self._found.logits
+        if isinstance(logits, DeviceArray):
+            if frame % LOOK_EVERY != 1:
+                return
+            # The shares are not there yet, and their array is as large.
+            logits.read(self._next.shares.host[1:])
+            logits = self._next.shares.host[1:]
+        require_finite(logits, "logits")
+
     def _remember(self, frame: int, slot: int, encoded: EncodedFrame) -> None:
         """Encode a frame's objects into its slot, by its shares."""
         bank, shares, labels = self.values, encoded.shares.shared, self.bank.labels[slot]
@@ -324,6 +354,7 @@ class ObjectPredictor:
             if count < len(masks):
                 bank.put(slot, some, value)
             labels[..., 1 + some.start : 1 + some.stop] = np.moveaxis(coverage, 0, -1)
+        require_finite(bank.sums[slot], "values")
         labels[..., 0] = 1 - labels[..., 1:].sum(axis=-1)
         self.memory.store(frame, self.bank.keys[slot], labels)
 

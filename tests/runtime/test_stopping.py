@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from vcedge.training.interruption import finish_first
+from vcedge_runtime.stopping import finish_first
 
 
 @pytest.fixture(autouse=True)
