@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from vcedge_runtime.buffers import (
     Buffer,
     Device,
-    DeviceArray,
     fetch_block,
     push_blocks,
     share_array,
@@ -33,8 +32,6 @@ from vcedge_runtime.timing import Timings, timed
 Planes = NDArray[np.float32]
 TOGETHER = 4
 """Objects whose masks are encoded or decoded in one run of a graph: it bounds what a run takes."""
-LOOK_EVERY = 32
-"""Frames between two looks at the logits of a device (our choice)."""
 
 
 class ObjectPredictor:
@@ -146,7 +143,7 @@ class ObjectPredictor:
                 features = self._follow_prototypes([*slots, local])
             with timed(timings, "segment"):
                 self._decode(features)
-            self._look_at_logits(frame)
+            self._found.require_finite_logits(frame, scratch=shares.host[1:])
             fetch_block(shares, timings)
             require_finite(shares.host, "shares")
         else:
@@ -321,20 +318,6 @@ class ObjectPredictor:
             inputs = {"features": features[some], **frame}
             self._engines["mask_decoder"].run(inputs, {"logits": logits[some]})
         self._engines["soft_aggregation"].run({"logits": logits}, {"shares": shares})
-
-    def _look_at_logits(self, frame: int) -> None:
-        """Require finite logits, of which an aggregation may make shares that look sound.
-
-        A device's cross to the host now and then alone; a graph that overflows does so again.
-        """
-        logits = self._found.logits
-        if isinstance(logits, DeviceArray):
-            if frame % LOOK_EVERY != 1:
-                return
-            # The shares are not there yet, and their array is as large.
-            logits.read(self._next.shares.host[1:])
-            logits = self._next.shares.host[1:]
-        require_finite(logits, "logits")
 
     def _remember(self, frame: int, slot: int, encoded: EncodedFrame) -> None:
         """Encode a frame's objects into its slot, by its shares."""
