@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -61,7 +62,7 @@ def load_video(source: Path, cache: Path, short_side: int, max_frames: int) -> C
         OutputError: the cache cannot be written.
     """
     stamp = f"{source.resolve()}|{source.stat().st_mtime_ns}|{short_side}|{max_frames}"
-    name = f"{source.stem[:40]}-{hashlib.sha256(stamp.encode()).hexdigest()[:16]}.npy"
+    name = f"{source.stem[:40]}-{hashlib.sha256(os.fsencode(stamp)).hexdigest()[:16]}.npy"
     path = cache / name
     mapped, motion = map_cached(path), map_cached(path.with_suffix(".motion.npy"))
     if mapped is None or motion is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import os
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -140,7 +141,7 @@ def _load_masks(
     stamp = "|".join([*stamps, f"{height}x{width}"])
     # Of caches from before, 255 was background.
     stamp += "|void"
-    name = f"{folder.name[:40]}-{hashlib.sha256(stamp.encode()).hexdigest()[:16]}.masks.npy"
+    name = f"{folder.name[:40]}-{hashlib.sha256(os.fsencode(stamp)).hexdigest()[:16]}.masks.npy"
     target = cache / name
     mapped = map_cached(target)
     if mapped is None or mapped.shape != shape[:3]:
