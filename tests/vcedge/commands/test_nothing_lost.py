@@ -333,3 +333,41 @@ def test_a_case_that_a_user_sent_loses_nothing(
     if case == "overwrite_loss":
         own = out / "masks" / "my_label.png"
         assert own.read_bytes() == (tmp_path / "00000.png").read_bytes()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP", "SIGINT"])
+def test_a_signal_ends_an_export_without_a_half_bundle(
+    launch: Launch, refuse: Refuse, tiny_bundle: Bundle, tmp_path: Path, name: str
+) -> None:
+    pytest.importorskip("onnx", reason="it rewrites graphs")
+    folder = tmp_path / "bundles" / "half"
+    arguments = ["export", tiny_bundle.folder, "--fp16", "--frames", 300, "--out", folder]
+    process = launch(*arguments)
+    give_up = time.monotonic() + 120
+    while not list(tmp_path.glob("bundles/.half.*.part/*.onnx")):
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < give_up
+        time.sleep(0.01)
+    assert "which another process is writing to" in refuse(*arguments)
+    number = getattr(signal, name)
+    process.send_signal(number)
+    _, error = process.communicate(timeout=120)
+    assert process.returncode == 128 + number
+    assert error.strip().startswith("vcedge: ")
+    assert not list(folder.parent.iterdir())
+
+
+@pytest.mark.parametrize("name", ["null", "full"])
+def test_a_table_may_go_to_a_device(run: Run, make_clip: MakeClip, name: str) -> None:
+    device = Path("/dev") / name
+    if not device.is_char_device():
+        pytest.skip(f"the system has no {device}")
+    clip = make_clip(frames=3)
+    assert run(*clip.arguments, "--out", "pred/clip").returncode == 0
+    shutil.copytree("pred/clip/masks", "gt/clip")
+    shutil.copytree("pred/clip/masks", "found/clip")
+    done = run("eval", "davis", "--gt", "gt", "--pred", "found", "--csv", device)
+    assert done.returncode == (0 if name == "null" else 2), done
+    assert ("No space left" in done.stderr) == (name == "full")
+    assert device.is_char_device()
