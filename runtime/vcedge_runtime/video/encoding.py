@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from contextlib import suppress
 from fractions import Fraction
+from io import BufferedWriter, FileIO
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vcedge_runtime.errors import OutputError
 from vcedge_runtime.video.ffmpeg import import_av, tell_reason
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
 
 CODECS = {"libx264": {"preset": "ultrafast", "crf": "20"}, "mpeg4": {"qscale": "3"}}
 """What is taken, the first that FFmpeg has, with its options (our choice: the fastest that browsers
@@ -36,7 +41,7 @@ class VideoEncoder:
     def __init__(self, place: Path, fps: float, frame_hw: tuple[int, int]) -> None:
         self._av = import_av()
         codec = next(name for name in CODECS if name in self._av.codecs_available)
-        self._file = place.open("wb")
+        self._file = _Output(place)
         try:
             self._container = self._av.open(self._file, "w", format="mp4")
             self._stream = self._container.add_stream(
@@ -77,10 +82,26 @@ class VideoEncoder:
 
     def discard(self) -> None:
         """Give the file back as it is, after something failed."""
+        self._file.given_up = True
         with suppress(OSError, AttributeError):
             self._container.close()
         with suppress(OSError):
             self._file.close()
+
+
+class _Output(BufferedWriter):
+    """A file for FFmpeg, which goes on writing what has failed.
+
+    Attributes:
+        given_up: whether nothing is written any more.
+    """
+
+    def __init__(self, place: Path) -> None:
+        super().__init__(FileIO(place, "wb"))
+        self.given_up = False
+
+    def write(self, data: Buffer) -> int:
+        return memoryview(data).nbytes if self.given_up else super().write(data)
 
 
 def _rate_of(fps: float) -> Fraction:
