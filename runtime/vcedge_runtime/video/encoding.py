@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from fractions import Fraction
-from io import BufferedWriter, FileIO
+from io import SEEK_SET, BufferedWriter, FileIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +15,7 @@ from vcedge_runtime.errors import OutputError
 from vcedge_runtime.video.ffmpeg import import_av, tell_reason
 
 if TYPE_CHECKING:
+    from av import VideoFrame
     from typing_extensions import Buffer
 
 CODECS = {"libx264": {"preset": "ultrafast", "crf": "20"}, "mpeg4": {"qscale": "3"}}
@@ -65,9 +66,7 @@ class VideoEncoder:
         Raises:
             OSError: it cannot be written.
         """
-        frame = self._av.VideoFrame.from_ndarray(image, format="bgr24")
-        for packet in self._stream.encode(frame):
-            self._container.mux(packet)
+        self._mux(self._av.VideoFrame.from_ndarray(image, format="bgr24"))
 
     def close(self) -> None:
         """Finish the file.
@@ -75,33 +74,59 @@ class VideoEncoder:
         Raises:
             OSError: it cannot be written.
         """
-        for packet in self._stream.encode(None):
-            self._container.mux(packet)
+        self._mux(None)
         self._container.close()
+        self._file.require_written()
         self._file.close()
 
     def discard(self) -> None:
         """Give the file back as it is, after something failed."""
-        self._file.given_up = True
+        self._file.give_up()
         with suppress(OSError, AttributeError):
             self._container.close()
         with suppress(OSError):
             self._file.close()
 
+    def _mux(self, frame: VideoFrame | None) -> None:
+        for packet in self._stream.encode(frame):
+            self._container.mux(packet)
+        self._file.require_written()
+
 
 class _Output(BufferedWriter):
-    """A file for FFmpeg, which goes on writing what has failed.
+    """A file for FFmpeg, which takes no failure well: after one, it writes to nowhere.
 
-    Attributes:
-        given_up: whether nothing is written any more.
+    The failure is raised where FFmpeg is done.
     """
 
     def __init__(self, place: Path) -> None:
         super().__init__(FileIO(place, "wb"))
-        self.given_up = False
+        self._failure: OSError | None = None
 
     def write(self, data: Buffer) -> int:
-        return memoryview(data).nbytes if self.given_up else super().write(data)
+        if self._failure is None:
+            try:
+                return super().write(data)
+            except OSError as exc:
+                self._failure = exc
+        return memoryview(data).nbytes
+
+    def seek(self, offset: int, whence: int = SEEK_SET) -> int:
+        if self._failure is None:
+            try:
+                return super().seek(offset, whence)
+            except OSError as exc:
+                self._failure = exc
+        return offset
+
+    def give_up(self) -> None:
+        """Write to nowhere from now on."""
+        self._failure = self._failure or OSError("given up")
+
+    def require_written(self) -> None:
+        """Raise what a write or a seek failed by."""
+        if self._failure is not None:
+            raise self._failure
 
 
 def _rate_of(fps: float) -> Fraction:

@@ -202,7 +202,9 @@ class OverlayVideo(Sink):
         try:
             if self._encoder is None:
                 self._encoder = self._open_encoder(picture.shape[0], picture.shape[1])
-            self._encoder.write(picture)
+            # FFmpeg crashes where an interruption comes out of what it calls.
+            with finish_first():
+                self._encoder.write(picture)
         except OSError as exc:
             self._discard()
             raise unwritable(self.path, exc) from exc

@@ -81,3 +81,21 @@ def test_what_is_discarded_is_not_written_on(tmp_path: Path, codec: str) -> None
     size = (tmp_path / "a.mp4").stat().st_size
     encoder.discard()
     assert (tmp_path / "a.mp4").stat().st_size - size < 1000
+
+
+@pytest.mark.parametrize("frames", [1, 3, 40])
+def test_what_cannot_be_finished_is_told_and_nothing_is_printed(
+    tmp_path: Path, codec: str, capfd: pytest.CaptureFixture[str], frames: int
+) -> None:
+    former = resource.getrlimit(resource.RLIMIT_FSIZE)
+    encoder = VideoEncoder(tmp_path / "a.mp4", 25, (48, 64))
+    for _ in range(frames):
+        encoder.write(np.zeros((48, 64, 3), np.uint8))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20, former[1]))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            encoder.close()
+        encoder.discard()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, former)
+    assert capfd.readouterr() == ("", "")
