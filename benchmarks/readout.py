@@ -27,7 +27,6 @@ from vcedge_runtime.errors import VcedgeError
 from vcedge_runtime.memory.bank import MemoryBank
 from vcedge_runtime.model.bundle import DEFAULT_LABEL_MODEL, Bundle
 from vcedge_runtime.predictors.branches import LabelPropagation
-from vcedge_runtime.predictors.oracle import NumpyLabelReadout
 from vcedge_runtime.predictors.reader import LOGIT_BYTES, TILE, TileReader
 from vcedge_runtime.propagation.fusion import JointFusion
 from vcedge_runtime.sampling.sampling import Sampling
@@ -152,8 +151,6 @@ def list_ways(
     cuts += [(TILE, limit) for limit in limits if limit != LOGIT_BYTES]
     ways = [read_in_tiles("ONNX Runtime", engine, bundle, bank, *cut) for cut in cuts]
     parts = bundle.composition
-    oracle = NumpyLabelReadout(engine.spec, top_k=parts.top_k, temperature=parts.temperature)
-    ways.append(read_in_tiles("numpy", oracle, bundle, bank, TILE, LOGIT_BYTES))
     cells = bank.grid_hw[0] * bank.grid_hw[1]
     dense_bytes = 4 * cells * cells * parts.memory.references
     if dense_bytes > arguments.dense_limit * 2**20:

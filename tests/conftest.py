@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,6 +16,7 @@ import pytest
 from hypothesis import settings
 from numpy.typing import NDArray
 
+from tests.tracing import TracedOnce
 from vcedge_runtime.model.bundle import Bundle
 
 if TYPE_CHECKING:
@@ -35,9 +36,15 @@ settings.register_profile("vcedge", deadline=None)
 settings.load_profile("vcedge")
 
 TESTS = Path(__file__).parent
-SLOW_FOLDERS = frozenset({"benchmarks", "contract", "export", "vcedge/training"})
-EXPORTING = frozenset({"mer_bundle", "exported_bundle", "exported_srnet_bundle", "lite_bundle"})
-"""Fixtures that export a model for many tests."""
+SLOW_PLACES = (
+    *("benchmarks", "contract", "export", "hardware", "vcedge/training"),
+    "runtime/engines/test_tensorrt_tracking.py",
+    *(f"vcedge/commands/test_{name}.py" for name in ("calibrate", "export_bundle")),
+    *(f"vcedge/commands/test_{name}.py" for name in ("train", "train_srnet")),
+)
+"""Folders and files of tests that export, train or run scripts."""
+SLOW_FIXTURES = frozenset({"traced_once", "wheel"})
+"""On which those stand that export a model, or build vcedge itself."""
 
 collect_ignore = [] if find_spec("torch") else ["export", "vcedge/models", "vcedge/training"]
 
@@ -59,8 +66,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def _is_slow(item: pytest.Item) -> bool:
     """Whether a test exports, trains or runs scripts; other slow ones say so themselves."""
-    folder = item.path.parent.relative_to(TESTS).as_posix()
-    return folder in SLOW_FOLDERS or not EXPORTING.isdisjoint(getattr(item, "fixturenames", ()))
+    place = item.path.relative_to(TESTS)
+    if any(place.is_relative_to(slow) for slow in SLOW_PLACES):
+        return True
+    return not SLOW_FIXTURES.isdisjoint(getattr(item, "fixturenames", ()))
 
 
 def _multiply_examples(items: list[pytest.Item], more: float) -> None:
@@ -171,11 +180,27 @@ def tiny_bundle() -> Bundle:
 
 
 @pytest.fixture(scope="session")
+def traced_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TracedOnce]:
+    """Let an export take a graph that an earlier one traced of the same network."""
+    pytest.importorskip("onnxscript", reason="it exports the model")
+    from vcedge_export import bundle
+
+    own = tmp_path_factory.getbasetemp()
+    shared = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+    traced = TracedOnce(bundle.export_onnx, shared / "traced")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(bundle, "export_onnx", traced)
+        yield traced
+
+
+@pytest.fixture(scope="session")
 def exported_bundle(
-    tiny_weights: Weights, tiny_clip: TruthClip, tmp_path_factory: pytest.TempPathFactory
+    tiny_weights: Weights,
+    tiny_clip: TruthClip,
+    traced_once: TracedOnce,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Bundle:
     """A bundle of ``tiny_weights``, for small frames; tests must not change its folder."""
-    pytest.importorskip("onnxscript", reason="it exports the tiny model")
     from vcedge_export.bundle import export_bundle
     from vcedge_export.plan import ExportOptions
 
@@ -185,16 +210,18 @@ def exported_bundle(
 
 
 @pytest.fixture(scope="session")
-def mer_bundle(tiny_clip: TruthClip, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+def mer_bundle(
+    tiny_clip: TruthClip, traced_once: TracedOnce, tmp_path_factory: pytest.TempPathFactory
+) -> Bundle:
     """MER's whole composition, not trained, for small frames; tests must not change its folder."""
-    pytest.importorskip("onnxscript", reason="it exports the tiny model")
     from vcedge_export.bundle import export_bundle
     from vcedge_export.plan import ExportOptions
 
     folder: Path = tmp_path_factory.mktemp("bundles") / "mer"
     weights = make_weights(motion=True, value_extraction=True)
     parts = {"sampler": "clusters", "fusion": "vote"}
-    return export_bundle(weights, folder, tiny_clip, ExportOptions(size=64, radius=4, **parts))
+    options = ExportOptions(size=64, radius=4, overrides=parts)
+    return export_bundle(weights, folder, tiny_clip, options)
 
 
 @pytest.fixture(scope="session")
@@ -208,12 +235,13 @@ def srnet_bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 
 
 @pytest.fixture(scope="session")
-def exported_srnet_bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+def exported_srnet_bundle(
+    traced_once: TracedOnce, tmp_path_factory: pytest.TempPathFactory
+) -> Bundle:
     """The shipped SRNet, exported and proven on 60 small frames; tests must not change its folder.
 
     Untrained masks would hang on the last bit of a logit.
     """
-    pytest.importorskip("onnxscript", reason="it exports the model")
     from vcedge.models.weights import load_weights
     from vcedge_export.bundle import export_bundle
     from vcedge_export.plan import ExportOptions
@@ -228,9 +256,10 @@ def exported_srnet_bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 
 
 @pytest.fixture(scope="session")
-def lite_bundle(tiny_clip: TruthClip, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+def lite_bundle(
+    tiny_clip: TruthClip, traced_once: TracedOnce, tmp_path_factory: pytest.TempPathFactory
+) -> Bundle:
     """``srnet-lite``, not trained, exported for small frames; tests must not change its folder."""
-    pytest.importorskip("onnxscript", reason="it exports the model")
     from vcedge.models.weights import Weights
     from vcedge_export.bundle import export_bundle
     from vcedge_export.plan import ExportOptions

@@ -37,6 +37,7 @@ def own_video(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("page", "index"), EXAMPLES, ids=lambda given: getattr(given, "stem", None)
 )
+@pytest.mark.slow
 def test_the_python_examples_run_as_they_stand(
     page: Path, index: int, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -7,6 +7,7 @@ import importlib
 import signal
 import sys
 from contextlib import suppress
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -34,7 +35,7 @@ COMMANDS = {
 EXTRAS = {
     "torch": "train",
     "safetensors": "train",
-    "onnx": "export",
+    "onnx": "rewrite",
     "onnxscript": "export",
     "onnxruntime": "cpu",
     "polygraphy": "export",
@@ -129,7 +130,9 @@ def _missing_extra(command: str, error: ModuleNotFoundError) -> Exception:
     package = (error.name or "").split(".")[0]
     if package not in EXTRAS:
         return error
-    extra = "export" if command in ("export", "verify") else EXTRAS[package]
+    extra = EXTRAS[package]
+    if command in ("export", "verify") and (extra == "train" or find_spec("torch")):
+        extra = "export"
     return MissingExtraError(
         f"`vcedge {command}` needs {package}, which is not installed; run: {how_to_install(extra)}"
     )

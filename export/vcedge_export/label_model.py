@@ -88,26 +88,17 @@ def compose_label_model(
         temperature=options.temperature or TEMPERATURE,
         alignment=AlignmentSettings(),
     )
-    return plain.exchange(**own).exchange(
-        edges=options.edges,
-        memory=options.memory,
-        sampler=options.sampler,
-        fusion=options.fusion,
-        alignment=options.alignment,
-        motion=_choose("motion", options.motion, network.encoder.alpha is not None),
-        value_extraction=_choose(
-            "value_extraction", options.value_extraction, network.values is not None
-        ),
-        local=options.local,
-        interval=options.interval,
-        prototypes=options.prototypes,
-    )
-
-
-def _choose(part: str, wanted: bool | None, there: bool) -> bool:
-    if wanted and not there:
-        raise ExportError(f"the network was trained without {part}; leave it out or switch it off")
-    return there if wanted is None else wanted
+    there = {
+        "motion": network.encoder.alpha is not None,
+        "value_extraction": network.values is not None,
+    }
+    composition = plain.exchange(**own).exchange(**there).exchange(**options.overrides)
+    for part, trained in there.items():
+        if getattr(composition, part) and not trained:
+            raise ExportError(
+                f"the network was trained without {part}; leave it out or switch it off"
+            )
+    return composition
 
 
 def _modules(network: KeyNetwork, composition: Composition) -> dict[str, GraphModule]:

@@ -58,18 +58,7 @@ def compose_object_model(
         prototypes=network.uses_prototypes,
         colour=profile.colour,
     )
-    composition = plain.exchange(**own).exchange(
-        edges=options.edges,
-        memory=options.memory,
-        sampler=options.sampler,
-        fusion=options.fusion,
-        alignment=options.alignment,
-        motion=options.motion,
-        value_extraction=options.value_extraction,
-        local=options.local,
-        interval=options.interval,
-        prototypes=options.prototypes,
-    )
+    composition = plain.exchange(**own).exchange(**options.overrides)
     for part, asked in (("local", composition.local), ("prototypes", composition.prototypes)):
         trained = getattr(plain, part)
         if asked != trained and asked in ("fam", True):

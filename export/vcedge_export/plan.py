@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from vcedge_calibration.recording import Sample
 from vcedge_runtime.buffers import Device
 from vcedge_runtime.engines.base import Engine
 from vcedge_runtime.errors import ExportError
 from vcedge_runtime.model.bundle import Bundle
-from vcedge_runtime.model.composition import Composition, Part
+from vcedge_runtime.model.composition import Composition
 from vcedge_runtime.model.object_composition import ObjectComposition
 
 if TYPE_CHECKING:
@@ -64,17 +64,9 @@ class ExportOptions:
         radius: window radius in key cells.
         top_k: logits that take part in a readout.
         temperature: divides the logits of a readout.
-        edges: whether masks are brought to the frame's own edges.
-        memory: which frames are read: a kind with its default settings, or settings.
-        sampler: where in them a cell looks, likewise.
-        fusion: how what was read becomes one label, likewise.
-        alignment: whether and how windows follow the objects, likewise.
-        motion: whether the bundle estimates optical flow. Off, a tracker can still be opened with
-            it. What was verified is the network's own way.
-        value_extraction: whether it refines keys, likewise.
-        local: what becomes of SRNet's local memory.
-        interval: distance of its frame.
-        prototypes: whether SRNet's prototype transformer runs.
+        overrides: changes of the model's composition, as ``Tracker.open`` takes them. Of ``motion``
+            and ``value_extraction``, what is off can still be switched on when a tracker opens;
+            what was verified is the network's own way.
         deform_conv: whether SRNet's alignment is written with ONNX's DeformConv instead of grid
             samples: ONNX Runtime on a CPU has it since 1.25, TensorRT since 10.1.
         fp16: whether layers compute in FP16.
@@ -91,16 +83,7 @@ class ExportOptions:
     radius: int | None = None
     top_k: int | None = None
     temperature: float | None = None
-    edges: bool | None = None
-    memory: str | Part | None = None
-    sampler: str | Part | None = None
-    fusion: str | Part | None = None
-    alignment: str | Part | None = None
-    motion: bool | None = None
-    value_extraction: bool | None = None
-    local: str | None = None
-    interval: int | None = None
-    prototypes: bool | None = None
+    overrides: Mapping[str, Any] = field(default_factory=dict)
     deform_conv: bool = False
     fp16: bool = False
     int8: Int8Settings | None = None

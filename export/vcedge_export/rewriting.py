@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from vcedge_export.plan import ExportOptions
 from vcedge_export.precision import open_engines
@@ -17,11 +16,6 @@ from vcedge_runtime.model.bundle import Bundle
 from vcedge_runtime.model.composition import Composition
 from vcedge_runtime.model.object_composition import ObjectComposition
 
-PARTS = (
-    *("edges", "memory", "sampler", "fusion", "alignment", "motion", "value_extraction"),
-    *("local", "interval", "prototypes"),
-)
-"""Options that exchange a part of a composition."""
 TRACED = ("radius", "top_k", "temperature", "deform_conv")
 """Options that are written into the graphs when PyTorch traces them, or belong to those."""
 
@@ -95,6 +89,5 @@ def recompose_bundle(source: Bundle, options: ExportOptions) -> Composition | Ob
             f"received {', '.join(traced)} for the bundle {source.folder}, whose graphs hold it; "
             "leave it out, or export weights, which needs PyTorch"
         )
-    chosen: dict[str, Any] = {name: getattr(options, name) for name in PARTS}
-    composition = source.composition.exchange(**chosen)
+    composition = source.composition.exchange(**options.overrides)
     return composition if options.size is None else replace(composition, size=options.size)

@@ -3,29 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from contextlib import closing
 from functools import partial
 
-from vcedge.doctor.nvidia import find_tensorrt
 from vcedge_runtime.buffers import Device
 from vcedge_runtime.engines.base import Engine
-from vcedge_runtime.engines.cudart import Cuda
 from vcedge_runtime.engines.opening import open_engines
 from vcedge_runtime.engines.plans import BuildProgress, ignore_progress
-from vcedge_runtime.errors import VcedgeError
 from vcedge_runtime.model.bundle import Bundle
 from vcedge_runtime.predictors.ranges import find_spans
-
-
-def can_build() -> bool:
-    """Whether engines can be built here: TensorRT is installed, and a GPU answers."""
-    if find_tensorrt() is None:
-        return False
-    try:
-        with closing(Cuda()):
-            return True
-    except VcedgeError:
-        return False
 
 
 def open_whole(

@@ -12,6 +12,8 @@ CHECKOUT = Path(__file__).parents[2]
 """The repository's folder, where the code runs from it."""
 GPU_DEVICES = ("/dev/nvidiactl", "/dev/nvhost-ctrl-gpu", "/dev/nvgpu/igpu0/ctrl")
 """What a driver of NVIDIA's makes, the last two on a Jetson."""
+LEAST_TENSORRT = (10, 3)
+"""What the extra ``tensorrt`` asks for; JetPack 6 has it."""
 TAKES_TORCH = ("export", "train")
 """Extras with PyTorch among them."""
 CPU_TORCH = (

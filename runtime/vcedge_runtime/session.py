@@ -18,7 +18,7 @@ from vcedge_runtime.tracker import StepResult, Tracker
 from vcedge_runtime.video.sinks import Sink
 from vcedge_runtime.video.sources import Frame
 
-KEPT_TIMINGS = 10_000
+KEPT_TIMINGS = 2_000
 """Frames whose timings are kept: a camera may run for weeks."""
 
 

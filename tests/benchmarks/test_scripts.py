@@ -26,7 +26,6 @@ def test_the_readout_reads_the_same_in_every_way(
     ]
     assert [way["way"] for way in found["ways"]] == [
         *["ONNX Runtime"] * 4,
-        "numpy",
         "PyTorch, dense",
     ]
     assert {len(way["times_ms"]) for way in found["ways"]} == {2}

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Callable
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -30,12 +32,20 @@ def contract_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("contract")
 
 
+@pytest.fixture(scope="session")
+def generate(libraries: Path, contract_folder: Path) -> Callable[[str], Path]:
+    """Generate the stubs of a version, once, in whatever order the tests of several come."""
+    return cache(
+        lambda version: generate_stubs(FOLDER / version, libraries, contract_folder / version)
+    )
+
+
 @pytest.fixture(scope="session", params=VERSIONS)
-def stubs(request: pytest.FixtureRequest, libraries: Path, contract_folder: Path) -> Path:
+def stubs(request: pytest.FixtureRequest, generate: Callable[[str], Path]) -> Path:
     version = str(request.param)
     if not (FOLDER / version).is_dir():
         _give_up(f"the bindings of TensorRT {version} are not in {FOLDER}; run `{COMMAND}`")
-    return generate_stubs(FOLDER / version, libraries, contract_folder / version)
+    return generate(version)
 
 
 def _give_up(reason: str) -> None:

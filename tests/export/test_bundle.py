@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import make_weights
+from tests.tracing import TracedOnce
 from vcedge.models.encoder import PROFILES
 from vcedge.models.weights import Weights
 from vcedge_export import bundle as bundle_module
@@ -26,25 +27,9 @@ from vcedge_runtime.tracker import Tracker
 Export = Callable[..., Bundle]
 
 
-def copy_graphs(monkeypatch: pytest.MonkeyPatch, bundle: Bundle) -> None:
-    """Let the exporter write a bundle's graphs, which were traced before."""
-
-    def copy_graph(module: object, lengths: object, path: Path) -> None:
-        path.write_bytes(bundle.path_of(path.stem).read_bytes())
-
-    monkeypatch.setattr(bundle_module, "export_onnx", copy_graph)
-
-
 @pytest.fixture
-def quick_export(
-    exported_bundle: Bundle,
-    tiny_weights: Weights,
-    tiny_clip: TruthClip,
-    monkeypatch: pytest.MonkeyPatch,
-) -> Export:
-    """Export with the graphs of the tiny bundle, which were traced before."""
-
-    copy_graphs(monkeypatch, exported_bundle)
+def quick_export(traced_once: TracedOnce, tiny_weights: Weights, tiny_clip: TruthClip) -> Export:
+    """Export the tiny network."""
 
     def export(folder: Path, **options: object) -> Bundle:
         chosen = ExportOptions(**{"size": 64, "radius": 4, **options})  # type: ignore[arg-type]
@@ -96,10 +81,11 @@ def test_stages_are_told_in_their_order(
 
 
 def test_what_is_switched_off_is_proven_and_can_be_switched_on(
-    mer_bundle: Bundle, tiny_clip: TruthClip, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    mer_bundle: Bundle, tiny_clip: TruthClip, tmp_path: Path
 ) -> None:
-    copy_graphs(monkeypatch, mer_bundle)
-    options = ExportOptions(size=64, radius=4, motion=False, value_extraction=False)
+    options = ExportOptions(
+        size=64, radius=4, overrides={"motion": False, "value_extraction": False}
+    )
     weights = make_weights(motion=True, value_extraction=True)
     export_bundle(weights, tmp_path / "off", tiny_clip, options)
     opened = Bundle.open(tmp_path / "off")
@@ -124,7 +110,7 @@ def test_what_the_network_lacks_cannot_be_switched_on(
     quick_export: Export, tmp_path: Path, part: str
 ) -> None:
     with pytest.raises(ExportError, match=f"trained without {part}"):
-        quick_export(tmp_path / "new", **{part: True})
+        quick_export(tmp_path / "new", overrides={part: True})
     assert not list(tmp_path.iterdir())
 
 

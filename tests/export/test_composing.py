@@ -53,11 +53,11 @@ def test_what_training_delivers_is_composed_as_its_method(objective: Any) -> Non
     "options",
     [
         {"size": 320},
-        {"memory": "references"},
-        {"memory": DynamicPolicy()},
+        {"overrides": {"memory": "references"}},
+        {"overrides": {"memory": DynamicPolicy()}},
         {"temperature": 1.0},
-        {"edges": False},
-        {"alignment": "none"},
+        {"overrides": {"edges": False}},
+        {"overrides": {"alignment": "none"}},
         {"int8": Int8Settings()},
     ],
     ids=str,
@@ -69,7 +69,9 @@ def test_what_was_not_measured_claims_no_accuracy(options: dict[str, Any]) -> No
     assert "accuracy" not in facts
 
 
-@pytest.mark.parametrize("options", [{"size": 480}, {"memory": "dynamic"}, {"fp16": True}], ids=str)
+@pytest.mark.parametrize(
+    "options", [{"size": 480}, {"overrides": {"memory": "dynamic"}}, {"fp16": True}], ids=str
+)
 def test_what_was_measured_keeps_its_claim(options: dict[str, Any]) -> None:
     """A kind without settings is the method's own where that is of it."""
     weights, chosen = load_weights("dmp-edge"), ExportOptions(**options)
@@ -80,8 +82,11 @@ def test_what_was_measured_keeps_its_claim(options: dict[str, Any]) -> None:
 def test_the_users_choice_comes_before_the_methods() -> None:
     weights = load_weights("dmp-edge")
     own = ReferencePolicy(short=(3, 1))
-    assert compose(weights, ExportOptions(memory=own)).memory == own
-    assert compose(weights, ExportOptions(memory="references")).memory == ReferencePolicy()
+    assert compose(weights, ExportOptions(overrides={"memory": own})).memory == own
+    assert (
+        compose(weights, ExportOptions(overrides={"memory": "references"})).memory
+        == ReferencePolicy()
+    )
 
 
 def test_a_composition_of_another_kind_of_model_is_refused() -> None:

@@ -161,10 +161,10 @@ def test_what_was_not_trained_is_left_out_and_refused(tmp_path: Path) -> None:
     model = plan_export(bare, ExportOptions())
     assert (model.composition.local, model.composition.prototypes) == ("raw", False)
     assert model.whole == model.composition
-    assert plan_export(bare, ExportOptions(local="off")).composition.local == "off"
+    assert plan_export(bare, ExportOptions(overrides={"local": "off"})).composition.local == "off"
     for asked in ({"local": "fam"}, {"prototypes": True}):
         with pytest.raises(ExportError, match="for a network that was trained with"):
-            plan_export(bare, ExportOptions(**asked))  # type: ignore[arg-type]
+            plan_export(bare, ExportOptions(overrides=asked))
 
 
 @pytest.mark.parametrize("top_k", [1, 20, 200])
@@ -180,9 +180,21 @@ def test_the_example_has_more_cells_than_a_readout_takes(weights: Weights, top_k
     [
         ({"radius": 5}, ExportError, "received a radius or a temperature for SRNet"),
         ({"temperature": 0.5}, ExportError, "received a radius or a temperature for SRNet"),
-        ({"sampler": "window"}, BundleError, "received sampler for a model that segments"),
-        ({"motion": False}, BundleError, "received motion for a model that segments"),
-        ({"local": "nearby"}, BundleError, "received local='nearby' for ObjectComposition"),
+        (
+            {"overrides": {"sampler": "window"}},
+            BundleError,
+            "received sampler for a model that segments",
+        ),
+        (
+            {"overrides": {"motion": False}},
+            BundleError,
+            "received motion for a model that segments",
+        ),
+        (
+            {"overrides": {"local": "nearby"}},
+            BundleError,
+            "received local='nearby' for ObjectComposition",
+        ),
     ],
 )
 def test_options_of_other_models_are_refused(
@@ -196,8 +208,16 @@ def test_options_of_other_models_are_refused(
     ("options", "error", "message"),
     [
         ({"deform_conv": True}, ExportError, "received deform_conv for a model without one"),
-        ({"local": "raw"}, BundleError, "received local for a model that propagates labels"),
-        ({"prototypes": False}, BundleError, "received prototypes for a model that propagates"),
+        (
+            {"overrides": {"local": "raw"}},
+            BundleError,
+            "received local for a model that propagates labels",
+        ),
+        (
+            {"overrides": {"prototypes": False}},
+            BundleError,
+            "received prototypes for a model that propagates",
+        ),
     ],
 )
 def test_options_of_srnet_are_refused_by_others(

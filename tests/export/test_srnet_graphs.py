@@ -12,10 +12,9 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from tests.conftest import make_srnet
+from tests.tracing import TracedOnce
 from vcedge.models.graph import GraphModule
-from vcedge.models.weights import Weights
-from vcedge_export.onnx import export_onnx
+from vcedge.models.weights import load_weights
 from vcedge_export.plan import ExportedModel, ExportOptions
 from vcedge_export.planning import plan_export
 from vcedge_runtime.engines.onnxruntime import OnnxRuntimeEngine
@@ -49,17 +48,19 @@ SIZES = {"one of each": (4, 5, 1, 1, 1), "many": (6, 11, 4, 9, 6)}
 
 @pytest.fixture(scope="module")
 def plan() -> ExportedModel:
-    """The graphs of a network in which no offset or bias is zero, as after training."""
-    return plan_export(Weights(make_srnet(), {}), ExportOptions())
+    """The graphs of a network in which no offset or bias is zero."""
+    return plan_export(load_weights("srnet-edge"), ExportOptions())
 
 
 @pytest.fixture(scope="module")
-def files(plan: ExportedModel, tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Path]:
+def files(
+    plan: ExportedModel, traced_once: TracedOnce, tmp_path_factory: pytest.TempPathFactory
+) -> Mapping[str, Path]:
     """Every graph in ONNX, by its name."""
     folder = tmp_path_factory.mktemp("srnet")
     found = {name: folder / f"{name}.onnx" for name in plan.modules}
     for name, module in plan.modules.items():
-        export_onnx(module, plan.lengths, found[name])
+        traced_once(module, plan.lengths, found[name])
     return found
 
 

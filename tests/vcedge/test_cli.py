@@ -201,6 +201,18 @@ def test_every_package_that_may_be_missing_has_its_extra(
     assert refuse("export").endswith(f"run: {how_to_install('export')}")
 
 
+def test_a_machine_without_pytorch_is_not_told_to_get_it(
+    refuse: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lack(name: str) -> NoReturn:
+        raise ModuleNotFoundError(name="onnx")
+
+    monkeypatch.setattr(importlib, "import_module", lack)
+    monkeypatch.setitem(sys.modules, "torch", None)
+    for command in ("export", "verify"):
+        assert refuse(command).endswith(f"run: {how_to_install('rewrite')}")
+
+
 def test_a_module_of_ours_that_is_missing_is_a_defect(monkeypatch: pytest.MonkeyPatch) -> None:
     def lack(name: str) -> NoReturn:
         raise ModuleNotFoundError(name="vcedge.commands.doctor")
@@ -214,7 +226,6 @@ def test_a_module_of_ours_that_is_missing_is_a_defect(monkeypatch: pytest.Monkey
 @pytest.mark.parametrize(
     ("arguments", "package", "extra"),
     [
-        (["export"], "onnx", "export"),
         (["train", "base", "--videos", "."], "torch", "train"),
         (["train", "base", "--videos", "."], "safetensors", "train"),
     ],

@@ -21,6 +21,7 @@ from vcedge.evaluation import jhmdb as jhmdb_protocol
 from vcedge.evaluation import vip as vip_protocol
 from vcedge.evaluation.davis import evaluate_folders
 from vcedge.evaluation.davis_folders import find_frames, find_mask_folders, list_sequences
+from vcedge.evaluation.davis_score import ROW_HEADINGS
 from vcedge.evaluation.youtube import read_meta, track_videos
 from vcedge.evaluation.youtube_score import HoldoutScore, read_categories, score_holdout
 from vcedge_runtime.errors import EvaluationError
@@ -87,7 +88,7 @@ def davis(
         assert gt is not None
         assert pred is not None
         score = evaluate_folders(gt, pred, names)
-    console.print(score.table(objects=per_object))
+    console.print(make_table(ROW_HEADINGS, list(score.rows(objects=per_object))))
     if csv is not None:
         score.write_csv(csv)
         console.out(f"wrote {csv}", highlight=False)

@@ -15,27 +15,18 @@ from rich.console import Console
 
 from vcedge.commands.inspect_bundle import difference_table, island_table
 from vcedge.commands.models import megabytes_of
-from vcedge.commands.options import (
-    ALIGNMENT,
-    FUSION,
-    INTERVAL,
-    LOCAL,
-    MEMORY,
-    MOTION,
-    PROTOTYPES,
-    SAMPLER,
-    VALUES,
-)
+from vcedge.commands.options import composed
 from vcedge.commands.progress import Stages
 from vcedge.commands.proof_clip import describe_proof, proven_on
 from vcedge.commands.tables import open_console
 from vcedge_calibration.samples import load_samples
 from vcedge_export.plan import METHODS, RADIUS, TEMPERATURE, ExportOptions, Int8Settings
-from vcedge_export.tensorrt import can_build, open_whole
+from vcedge_export.tensorrt import open_whole
 from vcedge_export.verify import TruthClip
 from vcedge_runtime.buffers import Device
 from vcedge_runtime.engines.base import Engine
-from vcedge_runtime.errors import ExportError, MissingExtraError
+from vcedge_runtime.engines.choosing import require_tensorrt
+from vcedge_runtime.errors import ExportError, MissingExtraError, VcedgeError
 from vcedge_runtime.installing import how_to_install
 from vcedge_runtime.model.bundle import DEFAULT_MODEL, MANIFEST, Bundle, shipped_models
 
@@ -53,15 +44,7 @@ from vcedge_runtime.model.bundle import DEFAULT_MODEL, MANIFEST, Bundle, shipped
     type=click.FloatRange(min=0, min_open=True),
     help=f"Divides the logits of a readout; {TEMPERATURE} by default.",
 )
-@MEMORY
-@SAMPLER
-@FUSION
-@ALIGNMENT
-@MOTION
-@VALUES
-@LOCAL
-@INTERVAL
-@PROTOTYPES
+@composed
 @click.option(
     "--deform-conv",
     is_flag=True,
@@ -130,10 +113,7 @@ def command(
     given = _find_bundle(source, rewritten=fp16 or int8)
     if given is None:
         _require_exporter()
-    if engines and not can_build():
-        raise MissingExtraError(
-            "received --engines where TensorRT or a GPU is missing; `vcedge doctor` tells which"
-        )
+    builds = _builds_engines(engines)
     if calibration is not None and not int8:
         raise ExportError("received --calibration without --int8; pass both, or neither")
     console = open_console()
@@ -141,7 +121,6 @@ def command(
     folder = out or Path("vcedge-out") / "bundles" / name
     began = time.monotonic()
     with Stages(console, "export").shown() as stages:
-        builds = engines or (engines is None and can_build())
         options = ExportOptions(
             **chosen,
             fp16=fp16,
@@ -210,9 +189,24 @@ def _open_engines(
     return open_whole(bundle, "tensorrt", tell=tell, on_progress=stages.advance)
 
 
+def _builds_engines(wanted: bool | None) -> bool:
+    """Whether TensorRT's engines are built: where they are wanted, or nobody said and they can."""
+    if wanted is False:
+        return False
+    try:
+        require_tensorrt()
+    except VcedgeError as exc:
+        if wanted:
+            raise MissingExtraError(
+                f"received --engines, but {exc}; `vcedge doctor` tells what is missing"
+            ) from exc
+        return False
+    return True
+
+
 def _require_exporter() -> None:
     """Look for what PyTorch's exporter imports when it is called, before minutes are spent."""
-    for package in ("torch", "onnxscript"):
+    for package in ("torch", "onnx", "onnxscript"):
         if find_spec(package) is None:
             raise MissingExtraError(
                 f"`vcedge export` of weights needs {package}, which is not installed; "

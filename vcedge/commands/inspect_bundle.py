@@ -14,6 +14,7 @@ from rich.table import Table
 from vcedge.commands.models import describe_accuracy, describe_verification, megabytes_of
 from vcedge.commands.tables import make_fact_list, make_table, open_console
 from vcedge_runtime.errors import BundleError
+from vcedge_runtime.frames.colour import InputColour
 from vcedge_runtime.memory.references import ReferencePolicy
 from vcedge_runtime.model.bundle import DEFAULT_MODEL, MANIFEST, Bundle
 from vcedge_runtime.model.composition import KINDS, Composition, Part, kind_of
@@ -61,12 +62,18 @@ def _facts(bundle: Bundle) -> list[tuple[str, str]]:
         ("accuracy", describe_accuracy(bundle.weights) or "unknown"),
         ("verified", describe_verification(bundle.verification)),
         ("working size", f"{parts.size} pixels, the short side"),
+        ("input", _describe_colour(parts.colour)),
         ("key", f"{parts.key_dim} channels, one each {parts.stride}x{parts.stride} pixels"),
         ("top-k", "all" if parts.top_k is None else str(parts.top_k)),
         ("edges", "masks are brought to the frame's own" if parts.edges else "interpolated"),
         ("slots", f"{parts.slots} frames held, {parts.memory.references} read at most"),
         *own,
     ]
+
+
+def _describe_colour(colour: InputColour) -> str:
+    mean, scale = (" ".join(f"{x:g}" for x in row) for row in (colour.mean, colour.scale))
+    return f"{colour.space}, less {mean}, divided by {scale}"
 
 
 def _label_facts(bundle: Bundle, parts: Composition) -> list[tuple[str, str]]:

@@ -169,9 +169,12 @@ def _engines_of(bundle: Bundle, source: Bundle | Weights) -> Callable[[], dict[s
 
 
 def _find_shipped(bundle: Bundle) -> Weights:
-    from vcedge.models.weights import load_weights, shipped_weights
+    from vcedge.models.weights import NOT_INSTALLED, load_weights, shipped_weights
 
-    for name in shipped_weights():
+    names = shipped_weights()
+    if not names:
+        raise ExportError(f"received {bundle.folder} without --against{NOT_INSTALLED}")
+    for name in names:
         weights = load_weights(name)
         if _origin_of(weights.facts) == _origin_of(bundle.weights):
             return weights

@@ -5,13 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from vcedge.doctor.nvidia import LEAST_TENSORRT, parse_version
+from vcedge.doctor.nvidia import parse_version
 from vcedge.doctor.probing import find_version
-from vcedge_runtime.installing import how_to_install
+from vcedge_runtime.installing import LEAST_TENSORRT, how_to_install
 
 COMMANDS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
-    ("track, demo, bench, eval", "cpu", ("onnxruntime",)),
-    ("export", "export", ("torch", "onnx", "onnxscript", "onnxruntime", "safetensors")),
+    ("track, demo, bench, eval, calibrate", "cpu", ("onnxruntime",)),
+    ("export, verify: from a bundle", "rewrite", ("onnx",)),
+    (
+        "export, verify: from weights",
+        "export",
+        ("torch", "onnx", "onnxscript", "onnxruntime", "safetensors"),
+    ),
     ("train", "train", ("torch", "safetensors")),
 )
 """Commands, the extra that installs what they need, and what that is."""

@@ -7,10 +7,9 @@ import re
 from pathlib import Path
 
 from vcedge.doctor.probing import find_version, read_text, run_tool
+from vcedge_runtime.installing import LEAST_TENSORRT
 
 JETPACK_OF_L4T = {"35": "5", "36": "6", "38": "7"}
-LEAST_TENSORRT = (10, 3)
-"""What the extra ``tensorrt`` asks for; JetPack 6 has it."""
 SUPPORTED_TENSORRT = ((10, 3), (10, 16))
 """And every 11.x."""
 

@@ -1,4 +1,4 @@
-"""What a DAVIS evaluation found: per object, per sequence and overall, as a table or a CSV file."""
+"""What a DAVIS evaluation found: per object, per sequence and overall, as rows or a CSV file."""
 
 from __future__ import annotations
 
@@ -7,21 +7,19 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vcedge_runtime.files import write_whole
 
-if TYPE_CHECKING:
-    from rich.table import Table
-
 CSV_HEADER = (
     *("Scope", "Sequence", "Object", "Objects", "Frames"),
     *("J&F-Mean", "J-Mean", "J-Recall", "J-Decay", "F-Mean", "F-Recall", "F-Decay"),
 )
 _STATISTICS = ("mean", "recall", "decay")
+ROW_HEADINGS = ("sequence", "frames", "J&F", *(f"{m} {s}" for m in "JF" for s in _STATISTICS))
+"""Of what ``DavisScore.rows`` gives."""
 
 
 @dataclass(frozen=True)
@@ -162,29 +160,19 @@ class DavisScore:
         csv.writer(text).writerows([CSV_HEADER, *self._csv_rows()])
         write_whole(Path(path), text.getvalue().encode())
 
-    def table(self, objects: bool = False) -> Table:
-        """Lay the scores out for the terminal, a row per sequence and one overall.
+    def rows(self, objects: bool = False) -> Iterator[Sequence[str]]:
+        """Write the scores out, a row per sequence and one overall, as ``ROW_HEADINGS`` names them.
 
         Args:
             objects: give each object of a sequence with several a row of its own.
         """
-        from rich.box import SIMPLE_HEAD
-        from rich.markup import escape
-        from rich.table import Table
-
-        table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
-        table.add_column("\nsequence", no_wrap=True)
-        for heading in ("\nframes", "\nJ&F", *(f"{m}\n{s}" for m in "JF" for s in _STATISTICS)):
-            table.add_column(heading, justify="right")
         for sequence in self.sequences:
-            table.add_row(escape(sequence.name), str(sequence.frames), *_cells(sequence, 3))
+            yield (sequence.name, str(sequence.frames), *_cells(sequence, 3))
             for each in sequence.objects if objects and len(sequence.objects) > 1 else ():
-                table.add_row(f"  object {each.object_id}", "", *_cells(each, 3))
-        table.add_section()
+                yield (f"{sequence.name}/{each.object_id}", "", *_cells(each, 3))
         count = len(self.objects)
         name = f"{count} objects" if count > 1 else "1 object"
-        table.add_row(name, str(self.frames), *_cells(self, 3), style="bold")
-        return table
+        yield (name, str(self.frames), *_cells(self, 3))
 
     def _csv_rows(self) -> Iterator[Sequence[str]]:
         yield ("global", "", "", *_count_cells(self), *_cells(self, 6))

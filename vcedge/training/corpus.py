@@ -6,6 +6,7 @@ import hashlib
 import math
 import os
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,11 +19,11 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from vcedge.training.settings import RunSettings
-from vcedge_runtime.errors import TrainingError
+from vcedge_runtime.errors import SourceError, TrainingError
 from vcedge_runtime.files import write_array
 from vcedge_runtime.frames.colour import lab_from_bgr
 from vcedge_runtime.frames.motion import encode_flow, flow_from_lab
-from vcedge_runtime.video.opencv import quiet_opencv
+from vcedge_runtime.video.videos import VideoSource
 
 VIDEO_SUFFIXES = {".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg"}
 
@@ -87,34 +88,20 @@ def map_cached(path: Path) -> NDArray[Any] | None:
 
 
 def _decode(source: Path, short_side: int, max_frames: int) -> list[NDArray[np.uint8]]:
-    """Frames up to the first that cannot be had, or has another size."""
+    """Decode up to where a video's frames change size, or cannot be decoded on."""
     frames: list[NDArray[np.uint8]] = []
-    first_hw = (0, 0)
-    _refuse_undecodable_name(source)
-    with quiet_opencv():
-        # By its whole path: FFmpeg takes what stands before a colon for a protocol.
-        capture = cv2.VideoCapture(str(source.absolute()))
-        while len(frames) < max_frames:
-            ok, frame = capture.read()
-            if not ok or (frames and frame.shape[:2] != first_hw):
-                break
-            first_hw = (frame.shape[0], frame.shape[1])
-            scale = min(1.0, short_side / min(first_hw))
-            size = (round(first_hw[1] * scale), round(first_hw[0] * scale))
-            resized = cv2.resize(frame, size, interpolation=cv2.INTER_AREA)
+    # What was decoded before an error is whole.
+    with suppress(SourceError), VideoSource(source, str(source)) as video:
+        scale = min(1.0, short_side / min(video.frame_hw))
+        size = (round(video.frame_hw[1] * scale), round(video.frame_hw[0] * scale))
+        for frame in video:
+            # A frame that is lost shows the one before it, so that masks stay with their frames.
+            frames += frames[-1:] * frame.lost
+            resized = cv2.resize(frame.image, size, interpolation=cv2.INTER_AREA)
             frames.append(np.asarray(resized, np.uint8))
-        capture.release()
-    return frames
-
-
-def _refuse_undecodable_name(path: Path) -> None:
-    """Refuse a name that is no UTF-8, of which OpenCV crashes."""
-    try:
-        str(path.absolute()).encode()
-    except UnicodeEncodeError as exc:
-        raise TrainingError(
-            f"received {str(path)!r}, a name that is no UTF-8, which OpenCV cannot open; rename it"
-        ) from exc
+            if len(frames) >= max_frames:
+                break
+    return frames[:max_frames]
 
 
 def _mean_motion(frames: Sequence[NDArray[np.uint8]]) -> float:

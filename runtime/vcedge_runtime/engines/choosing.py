@@ -12,9 +12,8 @@ from dataclasses import dataclass, replace
 from vcedge_runtime.engines.cudart import Cuda, cuda_of_tensorrt
 from vcedge_runtime.engines.onnxruntime import CUDA, cuda_of_onnxruntime, require_provider
 from vcedge_runtime.errors import BundleError, EngineError, MissingExtraError
+from vcedge_runtime.installing import LEAST_TENSORRT
 from vcedge_runtime.model.bundle import MANIFEST, Bundle
-
-LEAST_TENSORRT = (10, 3)
 
 
 @dataclass(frozen=True)
@@ -52,7 +51,7 @@ def rank_backends(bundle: Bundle) -> list[Choice]:
     told = {"tensorrt": "TensorRT runs the graphs", "cuda": "ONNX Runtime runs the graphs in CUDA"}
     against: list[str] = []
     found: list[Choice] = []
-    checks: dict[str, Callable[[], None]] = {"tensorrt": _try_tensorrt, "cuda": _try_cuda}
+    checks: dict[str, Callable[[], None]] = {"tensorrt": require_tensorrt, "cuda": _try_cuda}
     for backend, check in checks.items():
         try:
             check()
@@ -64,6 +63,26 @@ def rank_backends(bundle: Bundle) -> list[Choice]:
             found.append(Choice(backend, told[backend] + why))
     why = f", since {' and '.join(dict.fromkeys(against))}" if not found else ""
     return [*found, Choice("cpu", f"ONNX Runtime runs the graphs on the CPU{why}")]
+
+
+def require_tensorrt() -> None:
+    """Refuse where TensorRT cannot build and run engines.
+
+    Raises:
+        MissingExtraError: TensorRT or CUDA's run time is not installed.
+        EngineError: TensorRT is broken or too old, or no GPU answers.
+    """
+    if importlib.util.find_spec("tensorrt") is None:
+        raise MissingExtraError("TensorRT is not installed")
+    _try_gpu(cuda_of_tensorrt())
+    try:
+        version = str(importlib.import_module("tensorrt").__version__)
+    # A library that is broken fails in its own way.
+    except Exception as exc:
+        raise EngineError(f"TensorRT cannot be imported ({str(exc) or repr(exc)})") from exc
+    if tuple(map(int, re.findall(r"\d+", version)[:2])) < LEAST_TENSORRT:
+        least = ".".join(map(str, LEAST_TENSORRT))
+        raise EngineError(f"TensorRT {version} is too old; {least} or newer is needed")
 
 
 def find_half(bundle: Bundle) -> Bundle | None:
@@ -89,16 +108,6 @@ def _facts(bundle: Bundle) -> tuple[object, ...]:
     """What is the same in every precision of a model; the accuracy is each one's own."""
     weights = {name: fact for name, fact in bundle.weights.items() if name != "accuracy"}
     return bundle.profile, weights, {n: graph.spec for n, graph in bundle.graphs.items()}
-
-
-def _try_tensorrt() -> None:
-    if importlib.util.find_spec("tensorrt") is None:
-        raise MissingExtraError("TensorRT is not installed")
-    _try_gpu(cuda_of_tensorrt())
-    version = str(importlib.import_module("tensorrt").__version__)
-    numbers = tuple(map(int, re.findall(r"\d+", version)[:2]))
-    if numbers < LEAST_TENSORRT:
-        raise EngineError(f"TensorRT {version} is too old; 10.3 or newer is needed")
 
 
 def _try_cuda() -> None:

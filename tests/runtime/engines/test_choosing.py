@@ -77,10 +77,14 @@ WITH_CUDA = [CUDA, CPU]
         (
             {"tensorrt": OSError("libnvinfer.so.10: cannot open\nshared"), "providers": WITH_CUDA},
             "cuda",
-            "since libnvinfer.so.10: cannot open shared",
+            "since TensorRT cannot be imported (libnvinfer.so.10: cannot open shared)",
         ),
         ({}, "cpu", "since TensorRT is not installed and ONNX Runtime here has no CUDAExecution"),
-        ({"tensorrt": RuntimeError()}, "cpu", "since RuntimeError and ONNX Runtime here has no"),
+        (
+            {"tensorrt": RuntimeError()},
+            "cpu",
+            "since TensorRT cannot be imported (RuntimeError()) and ONNX Runtime here",
+        ),
         (
             {"tensorrt": "10.3.0", "providers": WITH_CUDA, "gpu": NO_GPU},
             "cpu",

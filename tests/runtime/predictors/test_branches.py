@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from tests.oracle import NumpyColumnTotal, NumpyLabelReadout
 from vcedge_runtime.memory.bank import MemoryBank
 from vcedge_runtime.model.spec import GraphSpec, TensorSpec
 from vcedge_runtime.predictors.branches import LabelPropagation, measure_losses
-from vcedge_runtime.predictors.oracle import NumpyColumnTotal, NumpyLabelReadout
 from vcedge_runtime.predictors.reader import TileReader
 from vcedge_runtime.propagation.fusion import BidirectionalFusion, JointFusion, weigh_branches
 from vcedge_runtime.sampling.regions import (

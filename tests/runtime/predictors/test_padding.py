@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.oracle import NumpyColumnTotal, NumpyLabelReadout
 from tests.runtime.engines.fake_cuda import FakeCuda
 from tests.runtime.predictors.test_reader import make_spec
 from vcedge_runtime.buffers import Buffer, zeros_for
@@ -18,7 +19,6 @@ from vcedge_runtime.engines.onnxruntime import engine_from_bundle
 from vcedge_runtime.errors import EngineError
 from vcedge_runtime.model.bundle import Bundle
 from vcedge_runtime.model.spec import GraphSpec
-from vcedge_runtime.predictors.oracle import NumpyColumnTotal, NumpyLabelReadout
 from vcedge_runtime.predictors.padding import PaddedEngine
 from vcedge_runtime.sampling.windows import MASKED_LOGIT
 

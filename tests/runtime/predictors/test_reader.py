@@ -10,12 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from tests.oracle import NumpyColumnTotal, NumpyLabelReadout
 from vcedge_runtime.buffers import Buffer
 from vcedge_runtime.errors import TrackerError
 from vcedge_runtime.memory.bank import MemoryBank
 from vcedge_runtime.model.spec import GraphSpec, TensorSpec
 from vcedge_runtime.predictors.branches import LabelPropagation
-from vcedge_runtime.predictors.oracle import NumpyColumnTotal, NumpyLabelReadout
 from vcedge_runtime.predictors.reader import Source, TileReader
 from vcedge_runtime.propagation.fusion import (
     Fusion,

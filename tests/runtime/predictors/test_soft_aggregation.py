@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from vcedge_runtime.predictors.oracle import aggregate_softly
+from tests.oracle import aggregate_softly
 
 
 def draw_logits(objects: int, spread: float, seed: int) -> NDArray[np.float32]:

@@ -13,13 +13,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from tests.oracle import NumpyMemoryRead, NumpySoftAggregation
 from vcedge_runtime.buffers import Buffer, HostArray, host_arrays
 from vcedge_runtime.engines.base import Engine
 from vcedge_runtime.frames.colour import LAB, InputColour
 from vcedge_runtime.model.bundle import Bundle, GraphFile
 from vcedge_runtime.model.object_composition import ObjectComposition
 from vcedge_runtime.model.spec import GraphSpec, TensorSpec
-from vcedge_runtime.predictors.oracle import NumpyMemoryRead, NumpySoftAggregation
 from vcedge_runtime.tracker import Tracker
 
 KEY_DIM, VALUE_DIM, STRIDE, FINE = 3, 16, 16, 4

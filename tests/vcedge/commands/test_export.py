@@ -25,6 +25,8 @@ pytest.importorskip("torch", reason="PyTorch exports; install vcedge[export]")
 pytest.importorskip("onnxscript", reason="onnxscript exports; install vcedge[export]")
 pytest.importorskip("onnxruntime", reason="ONNX Runtime verifies; install vcedge[export]")
 
+pytestmark = pytest.mark.usefixtures("traced_once")
+
 Run = Callable[..., CompletedProcess[str]]
 Refuse = Callable[..., str]
 SMALL = ("--size", 64, "--radius", 4, "--out", "bundle")
@@ -174,13 +176,14 @@ def test_what_is_no_weights_of_vcedge_is_refused(refuse: Refuse, name: str, mend
     assert set(Path().rglob("*")) == before
 
 
+@pytest.mark.parametrize("package", ["torch", "onnx", "onnxscript"])
 def test_an_exporter_that_is_missing_is_told_before_anything_is_read(
-    refuse: Refuse, monkeypatch: pytest.MonkeyPatch
+    refuse: Refuse, monkeypatch: pytest.MonkeyPatch, package: str
 ) -> None:
-    monkeypatch.setitem(sys.modules, "onnxscript", None)
+    monkeypatch.setitem(sys.modules, package, None)
     line = refuse("export", "none")
     assert line.endswith(
-        "needs onnxscript, which is not installed; "
+        f"needs {package}, which is not installed; "
         f"run: {how_to_install('export')}; a bundle in FP32, or a shipped name, with --fp16 or "
         "--int8 needs no PyTorch"
     )

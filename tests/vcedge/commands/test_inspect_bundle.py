@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -40,6 +41,7 @@ def test_composition_weights_and_proof_are_shown(tiny_bundle: Bundle) -> None:
     assert "data   none" in text
     assert "moving texture, 4 frames" in text
     assert "encoder.key" in text
+    assert re.search(r"input +lab, less 50 0 0, divided by 50 127 127", text)
 
 
 @pytest.mark.skipif(DEFAULT_MODEL not in shipped_models(), reason="no model is shipped here")

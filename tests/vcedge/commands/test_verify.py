@@ -21,8 +21,8 @@ import pytest
 from tests.runtime.engines import tensorrt_double as double
 from tests.runtime.engines.conftest import MODULES
 from tests.runtime.engines.fake_cuda import FakeCuda
-from vcedge_runtime.engines import opening
-from vcedge_runtime.errors import MissingExtraError
+from vcedge_runtime.engines import choosing, opening
+from vcedge_runtime.errors import EngineError
 from vcedge_runtime.model.bundle import Bundle, sha256_of
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 pytest.importorskip("torch", reason="PyTorch proves; install vcedge[export]")
 pytest.importorskip("onnxscript", reason="onnxscript exports; install vcedge[export]")
 
-from vcedge_export import tensorrt
+pytestmark = pytest.mark.usefixtures("traced_once")
 
 Run = Callable[..., CompletedProcess[str]]
 POLYGRAPHY = "import sys; from polygraphy.tools import main; sys.exit(main())\n"
@@ -143,6 +143,14 @@ def test_a_dump_is_what_polygraphy_loads_and_its_command_names_the_worst(
     assert len(reduced.graph.node) <= 3
 
 
+def test_where_no_weights_are_installed_they_are_not_called_unknown(
+    refuse: Refuse, bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vcedge.models.weights.SHIPPED", tmp_path / "none")
+    line = refuse("verify", bundle.folder)
+    assert "without --against; weights for training are not installed with vcedge" in line
+
+
 def test_a_source_that_is_unknown_or_another_model_is_refused(
     refuse: Refuse, bundle: Bundle
 ) -> None:
@@ -173,8 +181,7 @@ def device(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeCuda]:
     monkeypatch.setitem(sys.modules, "tensorrt", double)
     monkeypatch.setattr(double, "behaviour", double.Behaviour())
     monkeypatch.setattr(opening, "Cuda", lambda **which: found.share())
-    monkeypatch.setattr(tensorrt, "Cuda", found.share)
-    monkeypatch.setattr(tensorrt, "find_tensorrt", lambda: "10.3.0")
+    monkeypatch.setattr(choosing, "Cuda", lambda **which: found.share())
     yield found
     for name in MODULES:
         sys.modules.pop(name, None)
@@ -224,24 +231,17 @@ def test_an_engine_that_is_not_the_model_fails(
     assert "is NOT the model" in done.stdout
 
 
-def test_without_a_gpu_no_engine_is_built(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tensorrt, "find_tensorrt", lambda: None)
-    assert not tensorrt.can_build()
-    monkeypatch.setattr(tensorrt, "find_tensorrt", lambda: "10.3.0")
-
-    def fail() -> None:
-        raise MissingExtraError("CUDA's run time is not installed")
-
-    monkeypatch.setattr(tensorrt, "Cuda", fail)
-    assert not tensorrt.can_build()
-
-
 def test_engines_that_cannot_be_built_are_refused_at_once(
     refuse: Refuse, weights: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tensorrt, "find_tensorrt", lambda: None)
+    def lack(**which: object) -> None:
+        raise EngineError("CUDA's cudaStreamCreate failed")
+
+    monkeypatch.setitem(sys.modules, "tensorrt", double)
+    monkeypatch.setattr(choosing, "Cuda", lack)
     line = refuse("export", weights, "--engines", "--out", "new")
-    assert "TensorRT or a GPU is missing; `vcedge doctor`" in line
+    assert "received --engines, but no GPU answers (CUDA's cudaStreamCreate failed)" in line
+    assert "`vcedge doctor`" in line
     assert not Path("new").exists()
 
 

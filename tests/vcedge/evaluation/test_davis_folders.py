@@ -213,6 +213,7 @@ def test_a_folder_without_masks_is_refused(roots: tuple[Path, Path], tmp_path: P
 
 @pytest.mark.data
 @pytest.mark.skipif(not (DATA / "dev").is_dir(), reason=f"no development sequences in {DATA}")
+@pytest.mark.slow
 def test_copying_the_first_mask_scores_what_others_measured(tmp_path: Path) -> None:
     for folder in sorted((DATA / "dev" / "Annotations" / "480p").iterdir()):
         (tmp_path / folder.name).mkdir()

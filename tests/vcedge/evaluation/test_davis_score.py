@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
+from vcedge.commands.tables import make_table
 from vcedge.evaluation.davis import DavisScore, ObjectScore, SequenceScore, Statistics
-from vcedge.evaluation.davis_score import CSV_HEADER
+from vcedge.evaluation.davis_score import CSV_HEADER, ROW_HEADINGS
 from vcedge_runtime.errors import OutputError
 
 
@@ -95,7 +96,7 @@ def test_a_csv_that_cannot_be_written_is_an_output_error(score: DavisScore, tmp_
 def render(score: DavisScore, objects: bool) -> str:
     console = Console(width=80, no_color=True)
     with console.capture() as capture:
-        console.print(score.table(objects=objects))
+        console.print(make_table(ROW_HEADINGS, list(score.rows(objects=objects))))
     return capture.get()
 
 
@@ -107,5 +108,5 @@ def test_the_table_fits_eighty_columns_and_ends_with_the_mean(score: DavisScore)
 
 def test_the_table_shows_the_objects_of_a_sequence_with_several(score: DavisScore) -> None:
     text = render(score, objects=True)
-    assert text.count("object 1") == 1
-    assert text.count("object 2") == 1
+    assert text.count("pair/1") == 1
+    assert text.count("pair/2") == 1

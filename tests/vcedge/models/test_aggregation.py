@@ -7,8 +7,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests import oracle
 from vcedge.models.aggregation import aggregate_logits, aggregate_odds, aggregate_softly
-from vcedge_runtime.predictors import oracle
 
 
 @given(st.integers(0, 6), st.floats(0.1, 40), st.integers(0, 10**6))

@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from tests.oracle import NumpyColumnTotal, NumpyLabelReadout
 from vcedge.models.affinity import reconstruct, window_bias
 from vcedge.models.readout import ColumnTotal, LabelReadout
 from vcedge_export.onnx import export_onnx
@@ -22,7 +23,6 @@ from vcedge_runtime.buffers import Buffer
 from vcedge_runtime.engines.base import Engine
 from vcedge_runtime.engines.onnxruntime import OnnxRuntimeEngine
 from vcedge_runtime.model.bundle import Bundle
-from vcedge_runtime.predictors.oracle import NumpyColumnTotal, NumpyLabelReadout
 from vcedge_runtime.predictors.reader import Source, TileReader
 from vcedge_runtime.propagation.fusion import fuse_joint
 from vcedge_runtime.propagation.readout import Readout
@@ -378,6 +378,7 @@ def test_what_is_not_read_has_no_weight_at_all() -> None:
     np.testing.assert_array_equal(memory.readout(engine_in_torch()), expected)
 
 
+@pytest.mark.slow
 def test_the_exported_graph_weighs_the_k_largest_alone(tmp_path: Path) -> None:
     module = LabelReadout(KEY_DIM, top_k=6)
     seen: list[dict[str, Buffer]] = []

@@ -284,6 +284,7 @@ def test_values_of_a_light_network_are_made_of_the_querys_features_at_every_stri
     assert (lone - values).abs().amax((0, 2, 3, 4)).min() > 0.01
 
 
+@pytest.mark.slow
 def test_the_light_network_takes_at_most_12_gmac_for_a_frame_with_one_object() -> None:
     model = plan_export(Weights(make_network("srnet-lite"), {}), ExportOptions())
     memory = model.composition.memory

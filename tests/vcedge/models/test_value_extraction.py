@@ -279,6 +279,7 @@ def graph(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("grid_hw", "slots"), [((12, 20), 4), ((36, 45), 7)])
 def test_onnx_runtime_gives_what_pytorch_gives(
     graph: Path, grid_hw: tuple[int, int], slots: int
@@ -296,6 +297,7 @@ def test_onnx_runtime_gives_what_pytorch_gives(
         np.testing.assert_allclose(array, tensor.numpy(), atol=1e-4)
 
 
+@pytest.mark.slow
 def test_the_graph_has_no_operator_that_does_not_travel(graph: Path) -> None:
     onnx = pytest.importorskip("onnx", reason="it reads the graph")
     model = onnx.load(graph)

@@ -1,4 +1,4 @@
-"""Reader graphs written plainly in numpy: the oracle of the tests, never the product."""
+"""Reader graphs written plainly in numpy."""
 
 from __future__ import annotations
 

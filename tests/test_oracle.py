@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from tests.oracle import NumpyLabelReadout
 from vcedge_runtime.errors import EngineError
 from vcedge_runtime.model.bundle import Bundle
-from vcedge_runtime.predictors.oracle import NumpyLabelReadout
 
 
 def test_it_is_checked_against_the_spec_of_the_exported_graph(tiny_bundle: Bundle) -> None:
