@@ -138,7 +138,7 @@ def make_subjects(inputs: Path) -> list[Subject]:
     track = ["track", inputs / "videos" / "clip.mp4", "--mask", inputs / "first.png"]
     track += ["--model", TINY, "--backend", "cpu", "--threads", 1]
     export = ["export", TINY, "--fp16", "--frames", 3, "--no-engines"]
-    train = ["train", "base", "--videos", inputs / "videos", "--steps", 60, "--batch", 1]
+    train = ["train", "base", "--videos", inputs / "videos", "--steps", 30, "--batch", 1]
     train += ["--sizes", "1.0:32", "--device", "cpu"]
 
     def resume(out: Path) -> list[object]:

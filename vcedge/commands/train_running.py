@@ -69,7 +69,9 @@ def train_network(
         console = Console(quiet=not processes.first)
         _make_folders(request.out, request.cache)
         if processes.first:
-            stack.enter_context(Lock(request.out / LOCK_NAME, request.out))
+            with explaining(request.out):
+                lock = Lock(request.out / LOCK_NAME, request.out)
+            stack.enter_context(lock)
         start = load_start(request)
         torch.manual_seed(request.run.seed)
         objective = make_objective(request.run.profile)
