@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
+import signal
 import sys
+from contextlib import suppress
 from importlib.util import find_spec
-from typing import Any
+from pathlib import Path
+from typing import Any, NoReturn
 
 import click
 
+from vcedge.standard_output import told_output
 from vcedge_runtime.errors import MissingExtraError, VcedgeError
 from vcedge_runtime.installing import how_to_install
+from vcedge_runtime.stopping import Stopped, stoppable
 
 COMMANDS = {
     "track": ("track", "Follow objects through a video from the mask of its first frame."),
@@ -35,6 +41,7 @@ EXTRAS = {
     "polygraphy": "export",
 }
 """What to install when a package is missing."""
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class _Commands(click.Group):
@@ -71,24 +78,52 @@ def app() -> None:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run a command; what a user can mend is one line on the error stream and exit code 2."""
+    """Run a command; what a user can mend is one line on the error stream and exit code 2.
+
+    Ctrl-C, SIGTERM and SIGHUP end it once what it wrote is finished, with 128 and their number.
+    """
     try:
-        code = app.main(arguments, prog_name="vcedge", standalone_mode=False)
+        with stoppable(), told_output():
+            Path.cwd()  # libraries end the process where it is gone
+            code = app.main(arguments, prog_name="vcedge", standalone_mode=False)
     except VcedgeError as exc:
-        click.echo(f"vcedge: {_one_line(exc)}", err=True)
-        sys.exit(2)
+        _end(2, str(exc))
     except click.ClickException as exc:
-        exc.show()
+        with suppress(OSError):
+            exc.show()
         sys.exit(exc.exit_code)
-    except (click.Abort, KeyboardInterrupt):
-        click.echo("vcedge: interrupted", err=True)
-        sys.exit(130)
+    except (click.Abort, KeyboardInterrupt) as exc:
+        # Click says Abort for every KeyboardInterrupt.
+        stopped = exc.__cause__ if isinstance(exc, click.Abort) else exc
+        if isinstance(stopped, Stopped):
+            _end(128 + stopped.number, f"stopped by {stopped}")
+        _end(128 + signal.SIGINT, "interrupted")
+    except OSError as exc:
+        told = _explain(exc)
+        if told is None:
+            raise
+        _end(2, told)
     sys.exit(code if isinstance(code, int) else 0)
 
 
-def _one_line(error: Exception) -> str:
-    """Join what a backend said in several lines."""
-    return " ".join(line.strip() for line in str(error).splitlines())
+def _end(code: int, text: str) -> NoReturn:
+    """Say in one line why a command ends, as far as anybody listens."""
+    with suppress(OSError):
+        # A backend says things in several lines.
+        click.echo("vcedge: " + " ".join(line.strip() for line in text.splitlines()), err=True)
+    sys.exit(code)
+
+
+def _explain(error: OSError) -> str | None:
+    """What the machine lacks, wherever it was noticed; None where the fault is vcedge's own."""
+    if error.errno in _FULL:
+        place = f"{error.filename} " if error.filename else ""
+        return f"{place}cannot be written ({error.strerror}); free the disk and run again"
+    try:
+        Path.cwd()
+    except OSError:
+        return "received a working directory that was deleted; change to another and run again"
+    return None
 
 
 def _missing_extra(command: str, error: ModuleNotFoundError) -> Exception:

@@ -53,12 +53,12 @@ class Recording:
 def save_samples(
     folder: Path, recording: Recording, samples: Mapping[str, Sequence[Sample]]
 ) -> None:
-    """Write samples; the folder appears whole.
+    """Write samples; the folder appears whole, in place of a former recording.
 
     Raises:
-        OutputError: it cannot be written.
+        OutputError: it cannot be written, or holds something else.
     """
-    with writing_folder(folder) as place:
+    with writing_folder(folder, ours=_list_files(folder)) as place:
         for graph, runs in samples.items():
             arrays: dict[str, Any] = {
                 f"{number}.{name}": array
@@ -98,6 +98,15 @@ def find_recording(folder: Path) -> str | None:
         return Recording(**facts).key
     except (OSError, ValueError, KeyError, TypeError):
         return None
+
+
+def _list_files(folder: Path) -> set[str]:
+    """Files that a recording has, as its facts say; none where it has no facts."""
+    try:
+        graphs = json.loads((folder / FACTS).read_text())["graphs"]
+        return {FACTS, *(f"{graph}.npz" for graph in graphs)}
+    except (OSError, ValueError, KeyError, TypeError):
+        return set()
 
 
 def graphs_of(bundle: Bundle) -> dict[str, str]:

@@ -14,7 +14,7 @@ from polygraphy.json import save_json
 from vcedge_export.differences import OutputDifference, bounds_of
 from vcedge_export.onnx_files import run_onnx
 from vcedge_runtime.buffers import HostArray
-from vcedge_runtime.files import unwritable, writing_whole
+from vcedge_runtime.files import make_folder, writing_whole
 from vcedge_runtime.model.bundle import Bundle
 
 RUNS = 2
@@ -58,10 +58,7 @@ class Dump:
         Raises:
             OutputError: the folder cannot be written.
         """
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-        except OSError as exc:
-            raise unwritable(self.folder, exc) from exc
+        make_folder(self.folder)
         written = []
         for graph, runs in self._runs.items():
             inputs, outputs = (self.path_of(graph, side) for side in ("inputs", "outputs"))

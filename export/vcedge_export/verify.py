@@ -18,6 +18,7 @@ from vcedge_runtime.engines.base import Engine, ForwardingEngine
 from vcedge_runtime.errors import ExportError
 from vcedge_runtime.model.bundle import Bundle
 from vcedge_runtime.model.composition import Composition
+from vcedge_runtime.predictors.finite import NotFiniteError
 from vcedge_runtime.tracker import Tracker
 
 OF_FRAMES = ("encoder", "query_encoder")
@@ -269,14 +270,24 @@ def _track_together(
     frames = len(clip.frames)
     with ExitStack() as stack:
         for tracker in trackers:
-            stack.enter_context(tracker).start(clip.frames[0], clip.masks[0])
+            stack.enter_context(tracker)
         found: list[Masks] = [[clip.masks[0]] for _ in trackers]
+        begun = [_begins(tracker, clip) for tracker in trackers]
         for done, frame in enumerate(clip.frames[1:], start=1):
             on_frame(done, frames)
-            for masks, tracker in zip(found, trackers, strict=True):
-                masks.append(tracker.step(frame).mask)
+            for masks, tracker, begins in zip(found, trackers, begun, strict=True):
+                masks.append(tracker.step(frame).mask if begins else clip.masks[0])
     on_frame(frames, frames)
     return found
+
+
+def _begins(tracker: Tracker, clip: TruthClip) -> bool:
+    """Begin with a clip; False where the first frame has no finite key, as its row will tell."""
+    try:
+        tracker.start(clip.frames[0], clip.masks[0])
+    except NotFiniteError:
+        return False
+    return True
 
 
 def _iou(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> float:

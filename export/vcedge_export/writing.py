@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial as bind
 from pathlib import Path
@@ -17,6 +19,9 @@ from vcedge_export.verify import TruthClip
 from vcedge_runtime.errors import ExportError, OutputError
 from vcedge_runtime.files import writing_folder
 from vcedge_runtime.model.bundle import MANIFEST, Bundle
+
+ENGINES = "engines"
+"""Folder of TensorRT's engines in a bundle's."""
 
 
 class OnStage(Protocol):
@@ -64,13 +69,15 @@ def write_bundle(
         on_stage: told what begins, and how far it is.
 
     Raises:
-        OutputError: the folder exists and may not be overwritten, is no bundle, or cannot be
-            written.
+        OutputError: the folder exists and may not be overwritten, is no bundle, holds what is not
+            a bundle's, cannot be written, or another process writes it.
         ExportError: a graph cannot be rewritten, or INT8 loses more than the options allow.
         EngineError: an engine cannot be built; the bundle stands.
     """
     _require_free(folder, options.overwrite)
-    with writing_folder(folder) as place:
+    with writing_folder(folder, ours=_list_files(folder)) as place:
+        # Another export may have ended meanwhile.
+        _require_free(folder, options.overwrite)
         made = draft(place)
         on_stage("precision")
         first = CalibrationClip(clip.label, clip.frames, clip.masks[0])
@@ -127,6 +134,15 @@ def _require_free(folder: Path, overwrite: bool) -> None:
         raise OutputError(f"{folder} exists; pass --overwrite or choose another --out")
     if not (folder / MANIFEST).is_file():
         raise OutputError(f"{folder} exists and is no bundle; remove it or choose another --out")
+
+
+def _list_files(folder: Path) -> set[str]:
+    """What of a bundle's folder is the bundle's own, by its manifest; its engines are."""
+    own = {MANIFEST, ENGINES}
+    with suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
+        graphs = json.loads((folder / MANIFEST).read_text())["graphs"].values()
+        own |= {str(graph["file"]) for graph in graphs}
+    return own
 
 
 def _refuse_loss(bundle: Bundle, quantisers: Mapping[str, Quantiser], max_drop: float) -> None:

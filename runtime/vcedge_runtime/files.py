@@ -4,33 +4,42 @@ from __future__ import annotations
 
 import glob
 import os
+import re
 import secrets
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+import stat
+import zlib
+from collections.abc import Callable, Collection, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
 
 from vcedge_runtime.errors import OutputError
+from vcedge_runtime.locking import Lock
 
 STEM, SUFFIX = 40, 16
 """Most characters of a name that its drafts take over, so that theirs is never too long."""
+_DRAFT = re.compile(rf"\..{{0,{STEM}}}\.[0-9a-f]{{16}}\.part(\..{{1,{SUFFIX - 1}}})?", re.DOTALL)
 
 
 class Draft:
     """A file or folder under the name that it has until it is whole.
 
     Args:
-        path: as it will be named.
+        path: as it will be named; a link stays, and what it leads to is replaced.
 
     Attributes:
-        path: as given.
+        path: as it will be named.
         place: where it is written: hidden, beside its path, with the same suffix; every draft has
             another.
     """
 
     def __init__(self, path: Path) -> None:
-        self.path = path
-        self.place = path.parent / _name_draft(path, secrets.token_hex(4))
+        self.path = path.resolve() if path.is_symlink() else path
+        self.place = self.path.parent / _name_draft(self.path, secrets.token_hex(4))
 
     def keep(self, *, synced: bool = False) -> None:
         """Give it its name, in place of what has it.
@@ -67,20 +76,33 @@ def list_drafts(path: Path) -> list[Path]:
     return sorted(path.parent.glob(glob.escape(before) + 8 * "?" + glob.escape(after)))
 
 
+def is_draft(name: str) -> bool:
+    """Whether a file's name is one that only drafts have."""
+    return _DRAFT.fullmatch(name) is not None
+
+
 @contextmanager
-def writing_whole(path: Path, *, synced: bool = False) -> Iterator[Path]:
+def writing_whole(
+    path: Path, *, synced: bool = False, on_done: Callable[[Path], None] = lambda place: None
+) -> Iterator[Path]:
     """Give the place to write a file at; it gets its name when the block ends well.
 
     Args:
-        path: the file; an older one of that name is replaced.
+        path: the file; an older one of that name is replaced. What is no file, such as a device or
+            a pipe, is written to as it is.
         synced: see ``Draft.keep``.
+        on_done: told where the whole file stands right before it gets its name.
 
     Raises:
         OutputError: it cannot be written; nothing is left of it, whatever the block fails by.
     """
     draft = Draft(path)
     try:
+        if _is_device(path):
+            yield path
+            return
         yield draft.place
+        on_done(draft.place)
         draft.keep(synced=synced)
     except OSError as exc:
         raise unwritable(path, exc) from exc
@@ -89,29 +111,80 @@ def writing_whole(path: Path, *, synced: bool = False) -> Iterator[Path]:
 
 
 @contextmanager
-def writing_folder(path: Path) -> Iterator[Path]:
+def writing_folder(path: Path, ours: Collection[str] = ()) -> Iterator[Path]:
     """Give an empty folder to write into, as ``writing_whole`` does; parents are made.
 
-    What earlier runs that were killed left of it is removed.
+    One process at a time writes it. What earlier runs that were killed left of it is removed.
+
+    Args:
+        path: the folder.
+        ours: names of what an older folder of that name may hold, which is removed with it.
+
+    Raises:
+        OutputError: it cannot be written, another process writes it, or the older one holds
+            something else.
     """
-    for left in list_drafts(path):
-        _remove(left)
-    with writing_whole(path) as place:
-        place.mkdir(parents=True)
+    with ExitStack() as stack:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(Lock(path.parent / _name_lock(path), path))
+            for left in list_drafts(path):
+                _remove(left)
+            _refuse_foreign(path, ours)
+        except OSError as exc:
+            raise unwritable(path, exc) from exc
+        place = stack.enter_context(writing_whole(path))
+        place.mkdir()
         yield place
+        # Something may have come meanwhile.
+        _refuse_foreign(path, ours)
 
 
-def write_whole(path: Path, data: bytes, *, synced: bool = False) -> None:
+def write_whole(
+    path: Path,
+    data: bytes | memoryview,
+    *,
+    synced: bool = False,
+    on_done: Callable[[Path], None] = lambda place: None,
+) -> None:
     """Write a file whole; see ``writing_whole``."""
-    with writing_whole(path, synced=synced) as place:
+    with writing_whole(path, synced=synced, on_done=on_done) as place:
         place.write_bytes(data)
 
 
+def make_folder(folder: Path) -> None:
+    """Make a folder with its parents, where it is missing.
+
+    Raises:
+        OutputError: it cannot be made.
+    """
+    with explaining(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+
+
+def write_array(path: Path, array: NDArray[Any]) -> None:
+    """Write an array as ``.npy``, whole, and on the disk before it has its name."""
+    make_folder(path.parent)
+    with writing_whole(path, synced=True) as place, place.open("wb") as file:
+        # numpy writes to a plain file by itself, and then does not tell why it cannot.
+        np.save(_Plain(file), array)
+
+
+class _Plain:
+    """The ``write`` of a file and nothing else of it."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.write = file.write
+
+
 class GrowingText:
-    """A text file that grows line by line and gets its name when it is closed.
+    """A text file that stands under its name and grows line by line, so that it can be followed.
+
+    What is written at once is written whole or not at all.
 
     Args:
-        path: the file; lines end as they are given.
+        path: the file, emptied where it is there; lines end as they are given.
+        keep: go on behind what is there.
 
     Attributes:
         written: whether anything was.
@@ -120,42 +193,82 @@ class GrowingText:
         OutputError: it cannot be opened.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._draft = Draft(path)
+    def __init__(self, path: Path, *, keep: bool = False) -> None:
+        self.path = path
         self.written = False
         try:
-            self._file = self._draft.place.open("w", newline="", encoding="utf-8")
+            # Without a buffer: what is written is seen, and a full disk is noticed, at once.
+            self._file = path.open("ab" if keep else "wb", buffering=0)
         except OSError as exc:
             raise unwritable(path, exc) from exc
+        self._size = self._file.tell() if self._file.seekable() else 0
+
+    @property
+    def closed(self) -> bool:
+        """Whether it is finished."""
+        return self._file.closed
 
     def write(self, text: str) -> None:
         """Write on.
 
         Raises:
-            OutputError: it cannot be written.
+            OutputError: it cannot be written; what was written before stands.
         """
+        data = text.encode()
+        rest = memoryview(data)
         try:
-            self._file.write(text)
-        except OSError as exc:
-            raise unwritable(self._draft.path, exc) from exc
+            while rest:
+                rest = rest[self._file.write(rest) :]
+        except BaseException as exc:
+            with suppress(OSError):
+                self._file.truncate(self._size)
+                self._file.seek(self._size)
+            if isinstance(exc, OSError):
+                raise unwritable(self.path, exc) from exc
+            raise
+        self._size += len(data)
         self.written = True
 
     def close(self) -> None:
-        """Finish the file and give it its name; where nothing was written, there is none.
+        """Finish the file; where it is empty, there is none.
 
         Raises:
             OutputError: it cannot be finished.
         """
-        if self._file.closed:
+        if self.closed:
             return
         try:
             self._file.close()
-            if self.written:
-                self._draft.keep()
+            if not self._size and not _is_device(self.path):
+                self.path.unlink(missing_ok=True)
         except OSError as exc:
-            raise unwritable(self._draft.path, exc) from exc
-        finally:
-            self._draft.discard()
+            raise unwritable(self.path, exc) from exc
+
+
+def append_line(path: Path, line: str) -> None:
+    """Write a line behind a file's others, whole or not at all.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    text = GrowingText(path, keep=True)
+    try:
+        text.write(line + "\n")
+    finally:
+        text.close()
+
+
+@contextmanager
+def explaining(path: Path) -> Iterator[None]:
+    """Make every error of the system in a block one of writing a file or folder.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    try:
+        yield
+    except OSError as exc:
+        raise unwritable(path, exc) from exc
 
 
 def unwritable(path: Path, cause: OSError) -> OutputError:
@@ -166,7 +279,37 @@ def unwritable(path: Path, cause: OSError) -> OutputError:
 
 def _name_draft(path: Path, token: str) -> str:
     suffix = path.suffix if len(path.suffix) <= SUFFIX else ""
-    return f".{path.stem[:STEM]}.{token}.part{suffix}"
+    return f".{path.stem[:STEM]}.{_checksum(path)}{token}.part{suffix}"
+
+
+def _name_lock(path: Path) -> str:
+    return f".{path.name[:STEM]}.{_checksum(path)}.lock"
+
+
+def _checksum(path: Path) -> str:
+    """Eight digits that long names differ in which begin alike."""
+    return f"{zlib.crc32(os.fsencode(path.name)):08x}"
+
+
+def _is_device(path: Path) -> bool:
+    """Whether something stands there that is neither a file nor a folder; links are followed."""
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        return False
+    # Such as /dev/stdout, which may lead to a file that others write to as well.
+    linked = path.is_symlink() and path.parts[1:2] in (("dev",), ("proc",))
+    return linked or not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
+
+
+def _refuse_foreign(folder: Path, ours: Collection[str]) -> None:
+    held = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    foreign = sorted(held - set(ours))
+    if foreign:
+        raise OutputError(
+            f"received {folder}, which holds {foreign[0]}, which vcedge did not write; move it "
+            "away or choose another --out"
+        )
 
 
 def _remove(path: Path) -> None:

@@ -11,8 +11,9 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from vcedge_runtime.errors import SourceError
+from vcedge_runtime.errors import EngineError, SourceError
 from vcedge_runtime.propagation.points import PointEstimate
+from vcedge_runtime.stopping import finish_first
 from vcedge_runtime.tracker import StepResult, Tracker
 from vcedge_runtime.video.sinks import Sink
 from vcedge_runtime.video.sources import Frame
@@ -34,12 +35,14 @@ class SessionReport:
 
     Attributes:
         frames: frames written, the first one included.
+        held: those that keep the last mask, since the model gave numbers that are not finite.
         seconds: wall time from the first frame on.
         timings_ms: milliseconds of each stage, decode, the tracker's and write, of the last
             ``KEPT_TIMINGS`` frames.
     """
 
     frames: int = 0
+    held: int = 0
     seconds: float = 0.0
     timings_ms: dict[str, deque[float]] = field(default_factory=dict)
 
@@ -76,6 +79,7 @@ def track_frames(
     Raises:
         SourceError: the video has no frame, or breaks off; what was tracked is written.
         MaskError: the first mask does not fit.
+        EngineError: no frame after the first could be tracked.
     """
 
     def begin(frame: Frame) -> StepResult:
@@ -84,7 +88,10 @@ def track_frames(
 
     def write(frame: Frame, result: StepResult) -> None:
         for sink in sinks:
-            sink.write(frame, result.mask, result.scores)
+            if result.held:
+                sink.hold(frame, result.mask)
+            else:
+                sink.write(frame, result.mask, result.scores)
 
     _follow(tracker, frames, begin, write, report, on_frame)
 
@@ -110,6 +117,7 @@ def track_points(
     Raises:
         SourceError: the video has no frame, or breaks off; what was tracked is written.
         TrackerError: the points cannot be followed.
+        EngineError: no frame after the first could be tracked.
     """
 
     def begin(frame: Frame) -> StepResult:
@@ -137,12 +145,20 @@ def _follow(
         decoded = time.perf_counter()
         result = begin(frame) if report.frames == 0 else tracker.step(frame.image)
         tracked = time.perf_counter()
-        write(frame, result)
+        # What stops a run comes between two frames: each stands in every sink, or in none.
+        with finish_first():
+            write(frame, result)
         stages = {"decode": 1000 * (decoded - last), **result.timings_ms}
         last = time.perf_counter()
         stages["write"] = 1000 * (last - tracked)
         report.add(stages)
+        report.held += result.held
         report.seconds = last - began
         on_frame(report)
     if report.frames == 0:
         raise SourceError("the video has no frame; expected at least one")
+    if 0 < report.held == report.frames - 1:
+        raise EngineError(
+            "received numbers of the model that are not finite in every frame after the first, and "
+            "nothing was tracked; `vcedge verify` tells where; try another --backend"
+        )

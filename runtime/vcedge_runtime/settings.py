@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from functools import cache
+from operator import index
 from types import NoneType, UnionType
 from typing import (
     TYPE_CHECKING,
@@ -25,7 +26,7 @@ from typing import (
 
 import numpy as np
 
-from vcedge_runtime.errors import BundleError
+from vcedge_runtime.errors import BundleError, TrackerError
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -234,3 +235,27 @@ def _describe(hint: Any) -> str:
     }
     name = plain[kind] if kind in plain else getattr(kind, "__name__", str(kind))
     return name if limits is None else f"{name}, {limits}"
+
+
+def as_whole(value: object) -> int | None:
+    """A whole number of whatever library as Python's own; None where it is something else."""
+    try:
+        return None if isinstance(value, bool | np.bool_) else index(value)  # type: ignore[arg-type]
+    except TypeError:
+        return None
+
+
+def check_overrides(overrides: Mapping[str, Any] | None) -> Mapping[str, Any]:
+    """Parts by name, none where there is None.
+
+    Raises:
+        TrackerError: it is something else.
+    """
+    if overrides is None:
+        return {}
+    if not isinstance(overrides, Mapping) or not all(isinstance(part, str) for part in overrides):
+        raise TrackerError(
+            f"received overrides {show(overrides)}; expected a mapping of parts by name, such as "
+            '{"memory": "dynamic"}'
+        )
+    return overrides

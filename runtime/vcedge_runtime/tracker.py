@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from functools import partial, wraps
-from operator import index
 from pathlib import Path
 from threading import RLock
 from typing import Any, Concatenate, ParamSpec, TypeVar
@@ -22,12 +21,14 @@ from vcedge_runtime.engines.plans import BuildProgress, ignore_progress
 from vcedge_runtime.errors import TrackerError
 from vcedge_runtime.frames.resizing import LARGEST_SIZE, check_frame, prepare_frame, working_size
 from vcedge_runtime.model.bundle import DEFAULT_MODEL, Bundle
+from vcedge_runtime.predictors.finite import NotFiniteError
 from vcedge_runtime.predictors.opening import open_point_predictor, open_predictor
 from vcedge_runtime.predictors.protocol import Predictor
 from vcedge_runtime.predictors.ranges import find_spans
 from vcedge_runtime.predictors.requirements import require_graphs
+from vcedge_runtime.predictors.shown import Shown
 from vcedge_runtime.propagation.points import PointEstimate, check_points
-from vcedge_runtime.settings import show
+from vcedge_runtime.settings import as_whole, check_overrides, show
 from vcedge_runtime.timing import STAGES, timed
 from vcedge_runtime.video.masks import check_mask
 
@@ -48,12 +49,16 @@ class StepResult:
         scores: how sure the tracker is of each object, 0 to 1; 0 for one that is not seen.
         timings_ms: milliseconds of each stage of ``timing.STAGES``; 0 for one that the model lacks.
         points: where each point is, if the video began with points.
+        held: whether the model gave numbers that are not finite: the mask is then the last frame's,
+            scores are 0, points are where they were last and not visible, and nothing of the frame
+            is remembered.
     """
 
     mask: NDArray[np.uint8]
     scores: dict[int, float]
     timings_ms: dict[str, float]
     points: dict[str, PointEstimate] = field(default_factory=dict)
+    held: bool = False
 
 
 @dataclass(frozen=True)
@@ -64,11 +69,13 @@ class Video:
         frame_hw: height and width of its frames.
         work_hw: those in which they are encoded.
         predictor: its state; the tracker leads it, others may look at its facts.
+        shown: what stays where the model gives nothing.
     """
 
     frame_hw: tuple[int, int]
     work_hw: tuple[int, int]
     predictor: Predictor
+    shown: Shown
 
 
 def _alone(
@@ -168,13 +175,13 @@ class Tracker(Closing):
                 f"received {show(model)} as a model; expected a shipped name, a bundle's folder "
                 "or an opened bundle"
             )
-        workers = _as_whole(threads)
+        workers = as_whole(threads)
         if workers is None or not 0 <= workers <= MOST_THREADS:
             raise TrackerError(
                 f"received {show(threads)} threads; expected 0 to {MOST_THREADS}, a whole number"
             )
         bundle = model if isinstance(model, Bundle) else Bundle.open(model)
-        parts = bundle.composition.exchange(**_check_overrides(overrides))
+        parts = bundle.composition.exchange(**check_overrides(overrides))
         bundle = replace(bundle, composition=parts)
         require_graphs(bundle, {name: graph.spec for name, graph in bundle.graphs.items()})
         _check_size(bundle, size)
@@ -235,7 +242,7 @@ class Tracker(Closing):
         channels alone; with dynamic memory, it is the most that may be held. A GPU's memory counts
         as the host's does; what a back-end takes for itself does not.
         """
-        return self.video.predictor.memory_bytes
+        return self.video.predictor.memory_bytes + self.video.shown.nbytes
 
     @_alone
     def start(self, frame: NDArray[np.uint8], mask: NDArray[np.uint8]) -> None:
@@ -256,7 +263,7 @@ class Tracker(Closing):
         frame_hw, work_hw = self._sizes(frame)
         predictor = open_predictor(self.bundle, self.engines, work_hw, len(objects), self.device)
         predictor.start(self._prepare(frame, work_hw), ids, objects)
-        self._video = Video(frame_hw, work_hw, predictor)
+        self._video = Video(frame_hw, work_hw, predictor, Shown(ids))
 
     @_alone
     def start_points(
@@ -280,14 +287,16 @@ class Tracker(Closing):
             self.bundle, self.engines, work_hw, tuple(known), self.device
         )
         predictor.start_points(self._prepare(frame, work_hw), known, frame_hw)
-        self._video = Video(frame_hw, work_hw, predictor)
+        shown = Shown(np.zeros(frame_hw, np.uint8), known)
+        self._video = Video(frame_hw, work_hw, predictor, shown)
 
     @_alone
     def step(self, frame: NDArray[np.uint8]) -> StepResult:
         """Follow the objects or the points into the next frame.
 
         Where a graph or memory fails, the last frame stays the last, and the next one may be
-        stepped.
+        stepped. Numbers that are not finite are no failure: the last mask stays, and the result
+        says so.
 
         Args:
             frame: (H, W, 3) uint8, BGR, of the first frame's size.
@@ -306,9 +315,14 @@ class Tracker(Closing):
         timings = dict.fromkeys(STAGES, 0.0)
         with timed(timings, "resize"):
             image = self._prepare(frame, video.work_hw)
-        video.predictor.step(image, timings)
+        try:
+            video.predictor.step(image, timings)
+        except NotFiniteError:
+            found = video.shown.show_again(video.predictor.object_ids)
+            return StepResult(found.mask, found.scores, timings, found.points, held=True)
         with timed(timings, "upsample"):
             found = video.predictor.decide(frame)
+        video.shown.keep(found)
         return StepResult(found.mask, found.scores, timings, found.points)
 
     @_alone
@@ -332,6 +346,7 @@ class Tracker(Closing):
         known = _check_id(object_id)
         binary = (check_mask(mask, video.frame_hw) > 0).astype(np.uint8)
         video.predictor.draw(known, binary)
+        video.shown.draw(known, binary)
 
     @_alone
     def remove_object(self, object_id: int) -> None:
@@ -340,10 +355,12 @@ class Tracker(Closing):
         Raises:
             TrackerError: the object is not followed, or this is no id.
         """
-        predictor, known = self.video.predictor, _check_id(object_id)
+        video, known = self.video, _check_id(object_id)
+        predictor = video.predictor
         if known not in predictor.object_ids:
             raise TrackerError(f"object {known} is not followed; these are: {predictor.object_ids}")
         predictor.forget(known)
+        video.shown.forget(known)
 
     def _require_open(self) -> None:
         if not self.engines:
@@ -361,7 +378,7 @@ class Tracker(Closing):
 
 def _check_size(bundle: Bundle, size: int | None) -> int:
     """The working size, the bundle's own where it is None."""
-    chosen = _as_whole(bundle.composition.size if size is None else size)
+    chosen = as_whole(bundle.composition.size if size is None else size)
     least = 2 * bundle.composition.stride
     if chosen is None or not least <= chosen <= LARGEST_SIZE:
         raise TrackerError(
@@ -373,28 +390,9 @@ def _check_size(bundle: Bundle, size: int | None) -> int:
 
 def _check_id(object_id: int) -> int:
     """An object's id as Python's own int, which JSON can hold."""
-    known = _as_whole(object_id)
+    known = as_whole(object_id)
     if known is None or not 1 <= known <= MAX_OBJECTS:
         raise TrackerError(
             f"received object id {show(object_id)}; expected 1 to {MAX_OBJECTS}, a whole number"
         )
     return known
-
-
-def _as_whole(value: object) -> int | None:
-    """A whole number of whatever library as Python's own; None where it is something else."""
-    try:
-        return None if isinstance(value, bool | np.bool_) else index(value)  # type: ignore[arg-type]
-    except TypeError:
-        return None
-
-
-def _check_overrides(overrides: Mapping[str, Any] | None) -> Mapping[str, Any]:
-    if overrides is None:
-        return {}
-    if not isinstance(overrides, Mapping) or not all(isinstance(part, str) for part in overrides):
-        raise TrackerError(
-            f"received overrides {show(overrides)}; expected a mapping of parts by name, such as "
-            '{"memory": "dynamic"}'
-        )
-    return overrides

@@ -4,19 +4,35 @@ from __future__ import annotations
 
 import errno
 import os
+import resource
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from vcedge_runtime.errors import OutputError
 from vcedge_runtime.files import (
     Draft,
     GrowingText,
+    append_line,
+    is_draft,
     list_drafts,
+    write_array,
     write_whole,
     writing_folder,
     writing_whole,
 )
+
+
+@pytest.fixture
+def limit_files() -> Iterator[Callable[[int], None]]:
+    """Let no file grow beyond some bytes, as a disk that is full would not."""
+    former = resource.getrlimit(resource.RLIMIT_FSIZE)
+    yield lambda most: resource.setrlimit(resource.RLIMIT_FSIZE, (most, former[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, former)
 
 
 def fail_while_writing(path: Path, error: BaseException) -> None:
@@ -94,7 +110,7 @@ def test_what_is_synced_is_on_the_disk_before_it_has_its_name(
 
 def test_a_folder_takes_the_place_of_the_former_one(tmp_path: Path) -> None:
     for name in ("old", "new"):
-        with writing_folder(tmp_path / "a" / "b") as place:
+        with writing_folder(tmp_path / "a" / "b", ours={"old"}) as place:
             (place / name).write_text(name)
     assert [path.name for path in tmp_path.rglob("*")] == ["a", "b", "new"]
 
@@ -112,7 +128,10 @@ def test_a_folder_that_cannot_take_its_place_leaves_the_former_one(
         return replace(path, target)
 
     monkeypatch.setattr(Path, "replace", fail)
-    with pytest.raises(OutputError, match="No space left"), writing_folder(tmp_path / "a") as place:
+    with (
+        pytest.raises(OutputError, match="No space left"),
+        writing_folder(tmp_path / "a", ours={"mine"}) as place,
+    ):
         (place / "new").touch()
     assert [path.name for path in tmp_path.rglob("*")] == ["a", "mine"]
 
@@ -128,6 +147,108 @@ def test_what_a_run_that_was_killed_left_is_found_and_nothing_else(tmp_path: Pat
         assert len(list_drafts(tmp_path / "b")) == 1
     assert (tmp_path / "b").is_dir()
     assert not list_drafts(tmp_path / "b")
+
+
+def test_a_folder_that_holds_more_than_is_ours_stays_as_it_is(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    for name in ("ours", "first.png"):
+        (tmp_path / "a" / name).touch()
+    with (
+        pytest.raises(OutputError, match=r"which holds first\.png, which vcedge did not write"),
+        writing_folder(tmp_path / "a", ours={"ours"}) as place,
+    ):
+        (place / "new").touch()
+    assert {path.name for path in tmp_path.rglob("*")} == {"a", "ours", "first.png"}
+
+
+def test_what_comes_into_a_folder_while_its_successor_is_written_is_not_lost(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "a").mkdir()
+    with pytest.raises(OutputError, match="which holds mine"), writing_folder(tmp_path / "a"):
+        (tmp_path / "a" / "mine").touch()
+    assert [path.name for path in tmp_path.rglob("*")] == ["a", "mine"]
+
+
+def test_long_names_that_begin_alike_have_drafts_of_their_own(tmp_path: Path) -> None:
+    paths = [tmp_path / (100 * "x" + end) for end in ("1.png", "2.png")]
+    drafts = [Draft(path).place for path in paths]
+    for draft in drafts:
+        draft.touch()
+    assert [list_drafts(path) for path in paths] == [[draft] for draft in drafts]
+    assert all(is_draft(draft.name) for draft in drafts)
+    assert not is_draft(".a.part.png")
+
+
+@pytest.mark.parametrize("name", ["null", "full"])
+def test_a_device_is_written_to_and_never_replaced(tmp_path: Path, name: str) -> None:
+    device = Path("/dev") / name
+    if not device.is_char_device():
+        pytest.skip(f"the system has no {device}")
+    (tmp_path / "link").symlink_to(device)
+    for path in (device, tmp_path / "link"):
+        for synced in (False, True):
+            with pytest.raises(OutputError, match="No space") if name == "full" else nullcontext():
+                write_whole(path, b"data", synced=synced)
+    assert device.is_char_device()
+    assert [path.name for path in tmp_path.iterdir()] == ["link"]
+
+
+def test_a_pipe_gets_what_is_written(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    read: list[bytes] = []
+    reader = threading.Thread(target=lambda: read.append(pipe.read_bytes()))
+    reader.start()
+    write_whole(pipe, b"data")
+    reader.join(10)
+    assert (read, pipe.is_fifo()) == ([b"data"], True)
+
+
+def test_a_link_stays_and_leads_to_what_was_written(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to("real/file")
+    for data in (b"old", b"new"):
+        write_whole(tmp_path / "link", data)
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "real" / "file").read_bytes() == b"new"
+
+
+def test_a_text_can_be_followed_line_by_line(tmp_path: Path) -> None:
+    text = GrowingText(tmp_path / "a")
+    for number in range(3):
+        text.write(f"ü{number}\n")
+        assert (tmp_path / "a").read_text(encoding="utf-8").count("\n") == number + 1
+    text.close()
+    append_line(tmp_path / "a", "last")
+    assert (tmp_path / "a").read_text(encoding="utf-8").splitlines()[2:] == ["ü2", "last"]
+
+
+def test_a_line_that_does_not_fit_is_not_begun(
+    limit_files: Callable[[int], None], tmp_path: Path
+) -> None:
+    limit_files(1000)
+    text = GrowingText(tmp_path / "a")
+    text.write(600 * "x" + "\n")
+    with pytest.raises(OutputError, match=r"cannot be written \(File too large\)"):
+        text.write(600 * "y" + "\n")
+    assert (tmp_path / "a").read_text() == 600 * "x" + "\n"
+    text.write("fits\n")
+    text.close()
+    assert (tmp_path / "a").read_text() == 600 * "x" + "\nfits\n"
+
+
+@pytest.mark.parametrize("shape", [(4000,), (2000, 2)])
+def test_an_array_that_does_not_fit_says_why_and_is_not_left(
+    limit_files: Callable[[int], None], tmp_path: Path, shape: tuple[int, ...]
+) -> None:
+    array = np.arange(4000.0).reshape(shape)
+    write_array(tmp_path / "made" / "a.npy", array)
+    np.testing.assert_array_equal(np.load(tmp_path / "made" / "a.npy"), array)
+    limit_files(1000)
+    with pytest.raises(OutputError, match=r"b\.npy cannot be written \(File too large\)"):
+        write_array(tmp_path / "b.npy", array)
+    assert [path.name for path in tmp_path.iterdir()] == ["made"]
 
 
 def test_a_text_without_a_line_is_no_file(tmp_path: Path) -> None:

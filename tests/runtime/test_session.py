@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from vcedge_runtime.errors import MaskError, OutputError, SourceError, TrackerError
+from vcedge_runtime.errors import EngineError, MaskError, OutputError, SourceError, TrackerError
 from vcedge_runtime.model.bundle import Bundle
 from vcedge_runtime.propagation.points import PointEstimate
 from vcedge_runtime.session import SessionReport, track_frames, track_points
 from vcedge_runtime.timing import STAGES
-from vcedge_runtime.tracker import Tracker
+from vcedge_runtime.tracker import StepResult, Tracker
 from vcedge_runtime.video.sinks import Sink
 from vcedge_runtime.video.sources import Frame
 
@@ -196,3 +199,74 @@ def test_a_tracker_is_used_for_one_video_after_the_other(
         track_frames(tracker, frames, first, [sink], SessionReport())
     for (_, before, _), (_, after, _) in zip(sinks[0].results, sinks[2].results, strict=True):
         np.testing.assert_array_equal(before, after)
+
+
+def hold_frames(monkeypatch: pytest.MonkeyPatch, held: set[int]) -> None:
+    """Let a tracker's steps give nothing, by their number from 1."""
+    step, numbers = Tracker.step, iter(range(1, 100))
+
+    def hold(tracker: Tracker, image: Image) -> StepResult:
+        return replace(step(tracker, image), held=next(numbers) in held)
+
+    monkeypatch.setattr(Tracker, "step", hold)
+
+
+class HoldingSink(ListSink):
+    """Keeps which frames were held."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.held: list[int] = []
+
+    def hold(self, frame: Frame, labels: Image) -> None:
+        self.held.append(frame.index)
+
+
+def test_frames_of_which_the_model_gave_nothing_are_held_and_counted(
+    tracker: Tracker, frames: list[Frame], mask: Image, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hold_frames(monkeypatch, {2})
+    sinks, report = [ListSink(), HoldingSink()], SessionReport()
+    track_frames(tracker, frames, mask, sinks, report)
+    assert (report.frames, report.held) == (4, 1)
+    # A sink that knows nothing of it gets the mask without scores.
+    assert [scores == {} for _, _, scores in sinks[0].results] == [False, False, True, False]
+    assert isinstance(sinks[1], HoldingSink)
+    assert sinks[1].held == [2]
+
+
+def test_where_nothing_at_all_was_tracked_it_is_an_error(
+    tracker: Tracker, frames: list[Frame], mask: Image, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hold_frames(monkeypatch, {1, 2, 3})
+    sink, report = ListSink(), SessionReport()
+    with pytest.raises(EngineError, match=r"in every frame after the first.*nothing was tracked"):
+        track_frames(tracker, frames, mask, [sink], report)
+    assert len(sink.results) == report.frames == 4
+
+
+def test_a_clip_of_one_frame_is_no_failure(
+    tracker: Tracker, frames: list[Frame], mask: Image
+) -> None:
+    report = SessionReport()
+    track_frames(tracker, frames[:1], mask, [], report)
+    assert (report.frames, report.held) == (1, 0)
+
+
+def test_what_stops_a_run_waits_until_every_sink_has_the_frame(
+    tracker: Tracker, frames: list[Frame], mask: Image
+) -> None:
+    class StoppingSink(ListSink):
+        def write(self, frame: Frame, labels: Image, scores: Mapping[int, float]) -> None:
+            if frame.index == 2:
+                os.kill(os.getpid(), signal.SIGINT)
+            super().write(frame, labels, scores)
+
+    former = signal.signal(signal.SIGINT, signal.default_int_handler)
+    sinks = [ListSink(), StoppingSink(), ListSink()]
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            track_frames(tracker, frames, mask, sinks, SessionReport())
+    finally:
+        signal.signal(signal.SIGINT, former)
+    assert [len(sink.results) for sink in sinks] == [3, 3, 3]

@@ -5,8 +5,9 @@ from __future__ import annotations
 import csv
 import io
 import shlex
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,15 +24,17 @@ from vcedge.evaluation.davis import score_sequence
 from vcedge_runtime.demo.clip import CAST, DemoClip, render_demo_clip
 from vcedge_runtime.files import write_whole
 from vcedge_runtime.session import SessionReport, track_frames
+from vcedge_runtime.video.outputs import OutputFolder, require_free
 from vcedge_runtime.video.palette import write_label_png
 from vcedge_runtime.video.points import INPUT_HEADER
-from vcedge_runtime.video.sinks import OVERLAY_NAME, MaskList, OverlayVideo, prepare_output
+from vcedge_runtime.video.sinks import OVERLAY_NAME, MaskList, OverlayVideo
 from vcedge_runtime.video.sources import Frame
 
 FPS = 24.0
 CLIP_NAME = "clip.mp4"
 MASK_NAME = "first.png"
 FIRST_POINTS_NAME = "first.csv"
+WRITTEN = (OVERLAY_NAME, CLIP_NAME, MASK_NAME, FIRST_POINTS_NAME)
 GROUPS = {
     "What most people need": ("out", "model", "fast", "accurate", "size", "backend"),
     "The clip": ("frames", "objects", "seed", "overwrite"),
@@ -67,14 +70,18 @@ def command(
     """Render a clip (textured objects, camera motion, an occlusion), track it, score it."""
     console = Console()
     clip = render_demo_clip(frames=frames, objects=objects, seed=seed)
+    require_free(out, overwrite=overwrite, names=WRITTEN)
     with open_tracker(**chosen) as tracker, ExitStack() as stack:
-        folder = prepare_output(out, overwrite=overwrite)
+        output = stack.enter_context(OutputFolder(out, overwrite=overwrite))
+        folder = output.path
         first, truth = next(iter(clip))[1], list[NDArray[np.uint8]]()
-        write_label_png(folder / MASK_NAME, first)
-        write_points(folder / FIRST_POINTS_NAME, first)
+        for name, write in ((MASK_NAME, write_label_png), (FIRST_POINTS_NAME, write_points)):
+            path = folder / name
+            output.claim(path)
+            write(path, first, on_done=partial(output.note, path))
         tracked = MaskList()
-        sinks = [tracked, stack.enter_context(OverlayVideo(folder / OVERLAY_NAME, FPS))]
-        raw = stack.enter_context(OverlayVideo(folder / CLIP_NAME, FPS))
+        sinks = [tracked, stack.enter_context(OverlayVideo(folder / OVERLAY_NAME, FPS, output))]
+        raw = stack.enter_context(OverlayVideo(folder / CLIP_NAME, FPS, output))
         report = SessionReport()
         on_frame = stack.enter_context(session_bar(console, frames))
         stream = _keep_clip(clip, truth, raw)
@@ -86,7 +93,7 @@ def command(
         f"{_tracking_fps(report):.1f} frames/s without the rendering",
         highlight=False,
     )
-    for name in (OVERLAY_NAME, CLIP_NAME, MASK_NAME, FIRST_POINTS_NAME):
+    for name in WRITTEN:
         console.out(f"wrote {folder / name}", highlight=False)
     for word, step in zip(("next:", "or:"), next_steps(folder), strict=True):
         console.out(word, shlex.join(step), highlight=False)
@@ -104,12 +111,18 @@ def next_steps(folder: Path) -> list[list[str]]:
     ]
 
 
-def write_points(path: Path, labels: NDArray[np.uint8]) -> None:
+def write_points(
+    path: Path,
+    labels: NDArray[np.uint8],
+    *,
+    on_done: Callable[[Path], None] = lambda place: None,
+) -> None:
     """Write a point inside each object, as ``vcedge track --points`` reads it.
 
     Args:
         path: the CSV file.
         labels: (H, W) uint8 object ids, 0 the background.
+        on_done: told where the whole file stands right before it gets its name.
 
     Raises:
         OutputError: it cannot be written.
@@ -121,7 +134,7 @@ def write_points(path: Path, labels: NDArray[np.uint8]) -> None:
         depth = cv2.distanceTransform((labels == object_id).view(np.uint8), cv2.DIST_L2, 5)
         y, x = np.unravel_index(depth.argmax(), depth.shape)
         writer.writerow((f"object-{object_id}", int(x), int(y)))
-    write_whole(path, text.getvalue().encode())
+    write_whole(path, text.getvalue().encode(), on_done=on_done)
 
 
 def _keep_clip(

@@ -29,9 +29,10 @@ from vcedge_runtime.files import write_whole
 from vcedge_runtime.session import SessionReport, track_frames
 from vcedge_runtime.tracker import Tracker
 from vcedge_runtime.video.masks import read_mask
+from vcedge_runtime.video.outputs import require_free
 from vcedge_runtime.video.pictures import list_masks
 from vcedge_runtime.video.prefetch import prefetch
-from vcedge_runtime.video.sinks import MaskFolder, prepare_output
+from vcedge_runtime.video.sinks import open_masks
 from vcedge_runtime.video.sources import open_source
 
 FOLDER = click.Path(path_type=Path)
@@ -173,10 +174,15 @@ def vip(
     names = vip_protocol.list_videos(root)
     if out is not None:
         for name in names:
-            prepare_output(out / name, overwrite=overwrite)
+            require_free(out / name, overwrite=overwrite, beside=True)
     with open_tracker(**chosen) as tracker:
         score = vip_protocol.evaluate_vip(
-            root, tracker, side=side, out=out, on_video=_counter(console, len(names))
+            root,
+            tracker,
+            side=side,
+            out=out,
+            overwrite=overwrite,
+            on_video=_counter(console, len(names)),
         )
     rows = [
         ("without the first frames", *_percent([vip_protocol.mean_iou(score.later)])),
@@ -220,9 +226,10 @@ def youtube(
     with ExitStack() as stack:
         place = out or Path(stack.enter_context(TemporaryDirectory()))
         for video in listed:
-            prepare_output(place / "Annotations" / video.name, overwrite=overwrite)
+            require_free(place / "Annotations" / video.name, overwrite=overwrite, beside=True)
         tracker = stack.enter_context(open_tracker(**chosen))
-        track_videos(root, listed, tracker, place, _counter(console, len(listed)))
+        counter = _counter(console, len(listed))
+        track_videos(root, listed, tracker, place, counter, overwrite=overwrite)
         found = score_holdout(root, listed, place, categories) if score else None
     if found is not None:
         _report(console, ("YTVOS-holdout", "objects", "J&F", "J", "F"), _holdout_rows(found), csv)
@@ -288,13 +295,13 @@ def _track_all(
 ) -> None:
     annotations = find_mask_folders(root)
     # All folders are looked at before the first sequence, which may take minutes.
-    places = {
-        name: (find_frames(root, name), prepare_output(out / name, overwrite=overwrite))
-        for name in names
-    }
+    for name in names:
+        require_free(out / name, overwrite=overwrite, beside=True)
+    places = {name: find_frames(root, name) for name in names}
     with tracker:
-        for name, (frames, folder) in places.items():
-            with open_source(frames) as video, MaskFolder(folder) as sink:
+        for name, frames in places.items():
+            masks = open_masks(out / name, overwrite=overwrite)
+            with open_source(frames) as video, masks as sink:
                 first = read_mask(list_masks(annotations[name])[0], frame_hw=video.frame_hw)
                 report = SessionReport()
                 with session_bar(console, video.length) as on_frame:

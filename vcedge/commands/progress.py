@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from threading import Event, Thread
 from time import monotonic
 
@@ -22,6 +22,7 @@ from rich.progress import (
 from rich.text import Text
 
 from vcedge_runtime.engines.plans import BuildProgress
+from vcedge_runtime.errors import OutputError
 from vcedge_runtime.session import SessionReport
 
 LINE_EVERY_S = 10.0
@@ -152,8 +153,10 @@ def _spoken(console: Console, describe: Callable[[], list[str]]) -> Iterator[Non
     done = Event()
 
     def speak() -> None:
-        while not done.wait(LINE_EVERY_S):
-            _print_lines(console, describe())
+        # What cannot be written is told where the command itself writes.
+        with suppress(OutputError):
+            while not done.wait(LINE_EVERY_S):
+                _print_lines(console, describe())
 
     speaker = Thread(target=speak, daemon=True)
     speaker.start()

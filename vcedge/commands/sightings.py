@@ -86,6 +86,9 @@ class Sightings(Sink):
         """Note the objects of a frame."""
         self.note(frame.index, scores)
 
+    def hold(self, frame: Frame, labels: NDArray[np.uint8]) -> None:
+        """Note nothing: nobody looked for the objects in this frame."""
+
     def close(self) -> None:
         """Do nothing."""
 

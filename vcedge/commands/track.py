@@ -26,25 +26,23 @@ from vcedge.commands.options import (
 )
 from vcedge.commands.progress import session_bar
 from vcedge.commands.sightings import PointSightings, Sightings, find_small_objects
-from vcedge_runtime.errors import MaskError, OutputError, SourceError
+from vcedge_runtime.errors import MaskError, SourceError
 from vcedge_runtime.model.bundle import DEFAULT_LABEL_MODEL, DEFAULT_MODEL, Bundle
 from vcedge_runtime.predictors.opening import require_points
 from vcedge_runtime.session import PointSink, SessionReport, track_frames, track_points
 from vcedge_runtime.tracker import Tracker
 from vcedge_runtime.video.masks import read_mask
+from vcedge_runtime.video.outputs import MASKS_NAME, OutputFolder, require_free
 from vcedge_runtime.video.point_overlay import PointOverlay
 from vcedge_runtime.video.points import POINTS_NAME, PointLog, read_points
 from vcedge_runtime.video.prefetch import prefetch
 from vcedge_runtime.video.sinks import (
-    MASKS_NAME,
     OBJECTS_NAME,
     OVERLAY_NAME,
     MaskFolder,
     ObjectLog,
     OverlayVideo,
     Sink,
-    prepare_output,
-    require_free,
 )
 from vcedge_runtime.video.sources import Source, hide_secrets, open_source
 
@@ -127,7 +125,8 @@ def command(
     """Follow the objects of a mask, or named points, through SOURCE.
 
     SOURCE is a video file, a folder or glob of images, a camera number, rtsp://... or
-    gst:"pipeline". Ctrl-C stops it; what was tracked so far is kept and finished.
+    gst:"pipeline". Ctrl-C, SIGTERM or SIGHUP stops it; what was tracked so far is kept and
+    finished.
     """
     console = Console()
     if (mask is None) == (points is None):
@@ -135,7 +134,8 @@ def command(
     bundle = Bundle.open(model or (DEFAULT_LABEL_MODEL if points else DEFAULT_MODEL))
     _warn_unverified(console, bundle)
     folder = out or default_output(source)
-    _refuse_own_output(source, folder)
+    inputs = [name for name in (source, mask, points) if name]
+    require_free(folder, overwrite=overwrite, inputs=inputs)
     with ExitStack() as opened_inputs:
         video = opened_inputs.enter_context(open_source(source, depth_range=depth_range))
         _warn_left_out(console, video)
@@ -143,11 +143,15 @@ def command(
         first = read_points(points, frame_hw=video.frame_hw) if points else None
         drawn = read_first(mask, frame_hw=video.frame_hw) if mask else None
         # What is wrong with the input, or with the output's place, is said before a graph loads.
-        require_free(folder, overwrite=overwrite)
+        names = ((overlay, OVERLAY_NAME), (log, POINTS_NAME if points else OBJECTS_NAME))
+        wanted = [name for wish, name in names if wish]
+        require_free(folder, overwrite=overwrite, inputs=inputs, names=wanted)
         if points:
             require_points(bundle)
         tracker = opened_inputs.enter_context(open_tracker(bundle, **chosen))
-        prepare_output(folder, overwrite=overwrite)
+        output = opened_inputs.enter_context(
+            OutputFolder(folder, overwrite=overwrite, inputs=inputs)
+        )
         report = SessionReport()
         sightings = Sightings("point" if points else "object", partial(_warn, console))
         try:
@@ -155,19 +159,19 @@ def command(
                 stream = islice(prefetch(video), frames)
                 bar = session_bar(console, video.length, frames)
                 if first is not None:
-                    drawers = open_point_sinks(stack, folder, video, overlay=overlay, log=log)
+                    drawers = open_point_sinks(stack, output, video, overlay=overlay, log=log)
                     drawers.append(PointSightings(sightings))
                     on_frame = stack.enter_context(bar)
                     track_points(tracker, stream, first, drawers, report, on_frame)
                 elif drawn is not None:
                     _warn_small(console, tracker, drawn)
-                    sinks = open_sinks(stack, folder, video, masks=masks, overlay=overlay, log=log)
+                    sinks = open_sinks(stack, output, video, masks=masks, overlay=overlay, log=log)
                     sinks.append(sightings)
                     on_frame = stack.enter_context(bar)
                     track_frames(tracker, stream, drawn, sinks, report, on_frame)
         finally:
             if report.frames:
-                summarise(console, video, tracker, report, sightings, folder)
+                summarise(console, video, tracker, report, sightings, output)
         if video.ended_early and report.frames != frames:
             raise SourceError(f"{video.label}: {video.ended_early}; what was decoded is tracked")
         # Bench takes such a clip as it is.
@@ -191,13 +195,6 @@ def next_step(model: str, tracker: Tracker, source: str, mask: str | None) -> li
     return ["vcedge", "bench", model, *clip, *size, *typed_options(REPEATED)]
 
 
-def _refuse_own_output(source: str, folder: Path) -> None:
-    """Refuse a source that a former run wrote to this folder: replacing it would delete it."""
-    path, own = Path(source).resolve(), folder.resolve()
-    if path in (own / OVERLAY_NAME, own / MASKS_NAME) or path.parent == own / MASKS_NAME:
-        raise OutputError(f"received {source} of the output folder {folder}; choose another --out")
-
-
 def default_output(source: str) -> Path:
     """Folder of a run that names none, after its source."""
     stem = Path(hide_secrets(source)).stem
@@ -206,27 +203,28 @@ def default_output(source: str) -> Path:
 
 
 def open_sinks(
-    stack: ExitStack, folder: Path, video: Source, *, masks: bool, overlay: bool, log: bool
+    stack: ExitStack, output: OutputFolder, video: Source, *, masks: bool, overlay: bool, log: bool
 ) -> list[Sink]:
     """Open the wanted sinks; the stack finishes them, whatever happens."""
+    folder = output.path
     wanted: list[tuple[bool, Callable[[], Sink]]] = [
-        (masks, lambda: MaskFolder(folder / MASKS_NAME)),
-        (overlay, lambda: OverlayVideo(folder / OVERLAY_NAME, video.fps)),
-        (log, lambda: ObjectLog(folder / OBJECTS_NAME)),
+        (masks, lambda: MaskFolder(folder / MASKS_NAME, output)),
+        (overlay, lambda: OverlayVideo(folder / OVERLAY_NAME, video.fps, output)),
+        (log, lambda: ObjectLog(folder / OBJECTS_NAME, output)),
     ]
     return [stack.enter_context(make()) for wish, make in wanted if wish]
 
 
 def open_point_sinks(
-    stack: ExitStack, folder: Path, video: Source, *, overlay: bool, log: bool
+    stack: ExitStack, output: OutputFolder, video: Source, *, overlay: bool, log: bool
 ) -> list[PointSink]:
     """Open the wanted sinks of points; the stack finishes them, whatever happens."""
-    sinks: list[PointSink] = []
+    folder, sinks = output.path, list[PointSink]()
     if overlay:
-        pictures = stack.enter_context(OverlayVideo(folder / OVERLAY_NAME, video.fps))
+        pictures = stack.enter_context(OverlayVideo(folder / OVERLAY_NAME, video.fps, output))
         sinks.append(PointOverlay(pictures))
     if log:
-        sinks.append(stack.enter_context(PointLog(folder / POINTS_NAME)))
+        sinks.append(stack.enter_context(PointLog(folder / POINTS_NAME, output)))
     return sinks
 
 
@@ -236,7 +234,7 @@ def summarise(
     tracker: Tracker,
     report: SessionReport,
     sightings: Sightings,
-    folder: Path,
+    output: OutputFolder,
 ) -> None:
     """Print what was tracked and what was written; no line is wrapped, so that it can be copied."""
     objects, points = len(tracker.object_ids), len(tracker.point_names)
@@ -253,10 +251,17 @@ def summarise(
             f"{video.lost} frames could not be decoded: they keep their numbers, and have no mask",
             highlight=False,
         )
+    if report.held:
+        console.out(
+            f"{report.held} frames keep the mask of the one before: the model gave numbers that"
+            " are not finite",
+            highlight=False,
+        )
     for line in sightings.describe():
         console.out(line, highlight=False)
+    folder, written = output.path, list(output.find_written())
     for path in (folder / name for name in (MASKS_NAME, OVERLAY_NAME, OBJECTS_NAME, POINTS_NAME)):
-        files = list(path.glob("*.png")) if path.is_dir() else [path] if path.exists() else []
+        files = [file for file in written if path in (file, file.parent)]
         count = f"{len(files)} PNG, " if path.is_dir() else ""
         if files:
             size = sum(file.stat().st_size for file in files)

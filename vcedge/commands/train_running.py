@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -19,6 +19,9 @@ from vcedge.training.objective import Objective
 from vcedge.training.processes import join_processes
 from vcedge.training.run import Corpus, Progress, ScalarWriter, TrainingRun
 from vcedge_runtime.errors import MissingExtraError, OutputError, TrainingError
+from vcedge_runtime.files import explaining
+from vcedge_runtime.locking import LOCK_NAME, Lock
+from vcedge_runtime.stopping import finish_first
 
 if TYPE_CHECKING:
     from torch import nn
@@ -65,6 +68,10 @@ def train_network(
         processes, device = stack.enter_context(join_processes(_usable_device(request.device)))
         console = Console(quiet=not processes.first)
         _make_folders(request.out, request.cache)
+        if processes.first:
+            with explaining(request.out):
+                lock = Lock(request.out / LOCK_NAME, request.out)
+            stack.enter_context(lock)
         start = load_start(request)
         torch.manual_seed(request.run.seed)
         objective = make_objective(request.run.profile)
@@ -77,7 +84,8 @@ def train_network(
         try:
             _train(console, run, scalars)
         except KeyboardInterrupt:
-            run.save()
+            with finish_first():
+                run.save()
             console.print(f"stopped at step {run.step}; go on with --resume")
             raise
         if processes.first:
@@ -111,11 +119,24 @@ def _open_tensorboard(run: TrainingRun, request: Request, stack: ExitStack) -> S
         ) from exc
     if not run.processes.first:
         return None
-    # What a killed run wrote after its checkpoint is written again.
-    writer: ScalarWriter = stack.enter_context(
-        SummaryWriter(request.out / "tensorboard", purge_step=run.step + 1)
-    )
-    return writer
+    folder = request.out / "tensorboard"
+    with explaining(folder):
+        # What a killed run wrote after its checkpoint is written again.
+        writer = SummaryWriter(folder, purge_step=run.step + 1)
+    return stack.enter_context(_closing_tensorboard(writer, folder))
+
+
+@contextmanager
+def _closing_tensorboard(
+    writer: AbstractContextManager[ScalarWriter], folder: Path
+) -> Iterator[ScalarWriter]:
+    with ExitStack() as stack:
+        opened = stack.enter_context(writer)
+        try:
+            yield opened
+        finally:
+            with explaining(folder):
+                stack.close()
 
 
 def _usable_device(device: str) -> str:

@@ -8,6 +8,7 @@ the ground truth or the prediction shows at all. Pixels marked 255 do not count 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +18,8 @@ from numpy.typing import NDArray
 from vcedge.evaluation.square import stretch_frame, stretch_ids
 from vcedge.evaluation.tracking import MaskTracker
 from vcedge_runtime.errors import EvaluationError, MaskError
-from vcedge_runtime.video.palette import read_label_png, write_label_png
+from vcedge_runtime.video.palette import read_label_png
+from vcedge_runtime.video.sinks import open_masks
 from vcedge_runtime.video.sources import Frame, open_source
 
 CLASSES = (
@@ -54,6 +56,7 @@ def evaluate_vip(
     *,
     side: int = SIDE,
     out: Path | None = None,
+    overwrite: bool = False,
     on_video: Callable[[str], None] = lambda name: None,
 ) -> VipScore:
     """Follow the parts of every validation video and count their pixels.
@@ -63,9 +66,11 @@ def evaluate_vip(
         tracker: an open tracker.
         side: of the square that frames are stretched to.
         out: where predictions go as palette PNG, a folder per video; None: nowhere.
+        overwrite: remove what an earlier run wrote there; see ``OutputFolder``.
         on_video: called after each video.
 
     Raises:
+        OutputError: a folder holds something else, or cannot be written.
         EvaluationError: something of the data set is missing or cannot be read.
     """
     names = list_videos(root)
@@ -73,15 +78,16 @@ def evaluate_vip(
     counts = np.zeros((2, len(CLASSES), len(CLASSES)), np.int64)
     frames = 0
     for name in names:
-        for frame, mask in _follow_parts(root / "Images" / name, labels / name, tracker, side):
-            if out is not None:
-                (out / name).mkdir(parents=True, exist_ok=True)
-                write_label_png(out / name / f"{frame.name}.png", mask)
-            path = labels / name / f"{frame.name}.png"
-            if path.is_file():
-                table = count_pixels(_read_ids(path, frame.image.shape[:2]), mask)
-                counts[: 1 if frame.index == 0 else 2] += table
-                frames += 1
+        with ExitStack() as stack:
+            sink = out and stack.enter_context(open_masks(out / name, overwrite=overwrite))
+            for frame, mask in _follow_parts(root / "Images" / name, labels / name, tracker, side):
+                if sink:
+                    sink.put(frame.name, mask)
+                path = labels / name / f"{frame.name}.png"
+                if path.is_file():
+                    table = count_pixels(_read_ids(path, frame.image.shape[:2]), mask)
+                    counts[: 1 if frame.index == 0 else 2] += table
+                    frames += 1
         on_video(name)
     return VipScore(later=counts[1], every=counts[0], videos=len(names), frames=frames)
 

@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 
 from vcedge.evaluation.tracking import MaskTracker
 from vcedge_runtime.errors import EvaluationError, MaskError
-from vcedge_runtime.video.palette import read_label_png, write_label_png
+from vcedge_runtime.video.palette import read_label_png
 from vcedge_runtime.video.pictures import list_masks
+from vcedge_runtime.video.sinks import open_masks
 from vcedge_runtime.video.sources import open_source
 
 MAX_ID = 255
@@ -95,6 +96,8 @@ def track_videos(
     tracker: MaskTracker,
     out: Path,
     on_video: Callable[[str], None] = lambda name: None,
+    *,
+    overwrite: bool = False,
 ) -> None:
     """Follow the objects of every video and write the masks of the listed frames.
 
@@ -104,8 +107,10 @@ def track_videos(
         tracker: an open tracker.
         out: where ``Annotations/VIDEO/FRAME.png`` go.
         on_video: called after each video.
+        overwrite: remove what an earlier run wrote; see ``OutputFolder``.
 
     Raises:
+        OutputError: a folder holds something else, or cannot be written.
         EvaluationError: images or masks are missing; the folders of all videos are looked at
             before the first is tracked.
     """
@@ -117,10 +122,9 @@ def track_videos(
                     " every video of meta.json; unpack the data set whole"
                 )
     for video in videos:
-        folder = out / "Annotations" / video.name
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, mask in follow_objects(root, video, tracker):
-            write_label_png(folder / f"{name}.png", mask)
+        with open_masks(out / "Annotations" / video.name, overwrite=overwrite) as sink:
+            for name, mask in follow_objects(root, video, tracker):
+                sink.put(name, mask)
         on_video(video.name)
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import math
+import os
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -19,7 +20,7 @@ from torch.utils.data import Dataset
 
 from vcedge.training.settings import RunSettings
 from vcedge_runtime.errors import SourceError, TrainingError
-from vcedge_runtime.files import writing_whole
+from vcedge_runtime.files import write_array
 from vcedge_runtime.frames.colour import lab_from_bgr
 from vcedge_runtime.frames.motion import encode_flow, flow_from_lab
 from vcedge_runtime.video.videos import VideoSource
@@ -53,24 +54,37 @@ def find_videos(folders: Sequence[Path]) -> list[Path]:
 def load_video(source: Path, cache: Path, short_side: int, max_frames: int) -> CachedVideo | None:
     """Decode a video into the cache once, and map it.
 
+    A file of the cache that cannot be read, such as one that was cut off, is made anew.
+
     Returns:
         The video, or None when fewer than two frames can be decoded.
+
+    Raises:
+        OutputError: the cache cannot be written.
     """
     stamp = f"{source.resolve()}|{source.stat().st_mtime_ns}|{short_side}|{max_frames}"
-    name = f"{source.stem[:40]}-{hashlib.sha256(stamp.encode()).hexdigest()[:16]}.npy"
+    name = f"{source.stem[:40]}-{hashlib.sha256(os.fsencode(stamp)).hexdigest()[:16]}.npy"
     path = cache / name
-    if not path.exists():
+    mapped, motion = map_cached(path), map_cached(path.with_suffix(".motion.npy"))
+    if mapped is None or motion is None:
         frames = _decode(source, short_side, max_frames)
         if len(frames) < 2:
             return None
-        cache.mkdir(parents=True, exist_ok=True)
         # The frames come last: where they are, another process may read both.
         motion = np.asarray(_mean_motion(frames))
-        for array, target in ((motion, path.with_suffix(".motion.npy")), (np.stack(frames), path)):
-            with writing_whole(target) as place:
-                np.save(place, array)
-    mapped = np.load(path, mmap_mode="r")
-    return CachedVideo(source, mapped, float(np.load(path.with_suffix(".motion.npy"))))
+        write_array(path.with_suffix(".motion.npy"), motion)
+        write_array(path, np.stack(frames))
+        mapped = np.load(path, mmap_mode="r")
+    return CachedVideo(source, mapped, float(motion))
+
+
+def map_cached(path: Path) -> NDArray[Any] | None:
+    """Map an array of the cache, read only; None where there is none that can be read."""
+    try:
+        mapped: NDArray[Any] = np.load(path, mmap_mode="r")
+    except (OSError, EOFError, ValueError):
+        return None
+    return mapped
 
 
 def _decode(source: Path, short_side: int, max_frames: int) -> list[NDArray[np.uint8]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import os
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,11 +13,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from vcedge.training.corpus import find_videos, load_video
+from vcedge.training.corpus import find_videos, load_video, map_cached
 from vcedge.training.placing import VOID
-from vcedge_runtime.errors import MaskError, TrainingError
-from vcedge_runtime.files import writing_whole
+from vcedge_runtime.errors import MaskError, SourceError, TrainingError
+from vcedge_runtime.files import write_array
 from vcedge_runtime.video.palette import read_label_png
+from vcedge_runtime.video.pictures import read_picture
 
 Picture = NDArray[np.uint8]
 
@@ -139,13 +141,13 @@ def _load_masks(
     stamp = "|".join([*stamps, f"{height}x{width}"])
     # Of caches from before, 255 was background.
     stamp += "|void"
-    name = f"{folder.name[:40]}-{hashlib.sha256(stamp.encode()).hexdigest()[:16]}.masks.npy"
+    name = f"{folder.name[:40]}-{hashlib.sha256(os.fsencode(stamp)).hexdigest()[:16]}.masks.npy"
     target = cache / name
-    if not target.exists():
+    mapped = map_cached(target)
+    if mapped is None or mapped.shape != shape[:3]:
         masks = np.stack([_read_mask(path, (height, width), short_side) for path in paths])
-        with writing_whole(target) as place:
-            np.save(place, _name_objects(masks))
-    mapped: NDArray[np.uint8] = np.load(target, mmap_mode="r")
+        write_array(target, _name_objects(masks))
+        mapped = np.load(target, mmap_mode="r")
     return mapped
 
 
@@ -213,12 +215,13 @@ def _read_still(root: Path, row: Mapping[str, str]) -> Still | None:
             f"received {root / 'manifest.csv'} without column {exc}; expected file, mask, kind; "
             "add it"
         ) from exc
-    image = cv2.imread(str(root / name))
-    if image is None:
+    try:
+        image = read_picture(root / name)
+    except SourceError as exc:
         raise TrainingError(
             f"received {root / name}, which cannot be read; expected a picture; mend it or take it "
             "out of the manifest"
-        )
+        ) from exc
     labels = _read_labels(root / mask)
     if labels.shape != image.shape[:2]:
         raise TrainingError(
@@ -226,7 +229,7 @@ def _read_still(root: Path, row: Mapping[str, str]) -> Still | None:
             f"{image.shape[1]}x{image.shape[0]}, as {name}; save it as large as its picture"
         )
     ids = _usable_objects(labels, _meaning(kind))
-    return Still(name, kind, np.asarray(image, np.uint8), ids) if ids.any() else None
+    return Still(name, kind, image, ids) if ids.any() else None
 
 
 def _meaning(kind: str) -> str:

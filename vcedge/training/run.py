@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from io import BytesIO
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any, Protocol
@@ -18,12 +19,12 @@ from torch.utils.data import DataLoader, Dataset
 
 from vcedge.models.weights import Network
 from vcedge.training.corpus import ClipSettings
-from vcedge.training.interruption import finish_first
 from vcedge.training.objective import Objective
 from vcedge.training.processes import Processes
 from vcedge.training.settings import RunSettings
 from vcedge_runtime.errors import TrainingError
-from vcedge_runtime.files import write_whole, writing_whole
+from vcedge_runtime.files import append_line, explaining, make_folder, write_whole
+from vcedge_runtime.stopping import finish_first
 
 
 @dataclass(frozen=True)
@@ -134,12 +135,18 @@ class TrainingRun:
         self.delivered.load_state_dict(self.objective.network.state_dict())
 
     def save(self) -> None:
-        """Write the checkpoint; a kill in the middle leaves the former one."""
+        """Write the checkpoint; a kill in the middle leaves the former one.
+
+        Raises:
+            OutputError: it cannot be written; the former one stands.
+        """
         if not self.processes.first:
             return
-        self._out.mkdir(parents=True, exist_ok=True)
-        with writing_whole(self.checkpoint_path, synced=True) as place, place.open("wb") as file:
-            torch.save({"settings": self._identity(), **self._state()}, file)
+        make_folder(self._out)
+        # PyTorch tells a full disk in its own way, so that it does not write to one itself.
+        held = BytesIO()
+        torch.save({"settings": self._identity(), **self._state()}, held)
+        write_whole(self.checkpoint_path, held.getbuffer(), synced=True)
 
     def resume(self) -> None:
         """Take up the run where its checkpoint stands.
@@ -176,7 +183,8 @@ class TrainingRun:
     ) -> None:
         """Run to the last step (or ``stop_at``), reporting and saving on the way.
 
-        Ctrl-C waits for the end of a step, so that the state can be saved and taken up again.
+        What stops a run waits for the end of a step, so that the state can be saved and taken up
+        again.
 
         Args:
             on_progress: told every report.
@@ -186,6 +194,7 @@ class TrainingRun:
             stop_at: last step of this call.
             scalars: gets the loss and its parts, such as TensorBoard's SummaryWriter.
         """
+        make_folder(self._out)
         # Small affinities make denormal numbers, which a CPU computes ten times more slowly.
         torch.set_flush_denormal(True)
         self.objective.train()
@@ -228,10 +237,13 @@ class TrainingRun:
             state = torch.load(path, map_location=self.device, weights_only=True)
         except (OSError, EOFError, RuntimeError, UnpicklingError) as exc:
             raise TrainingError(
-                f"{path} cannot be read ({type(exc).__name__}); start without --resume"
+                f"{path} cannot be read ({type(exc).__name__}); remove it and start without "
+                "--resume"
             ) from exc
         if not isinstance(state, dict) or not {"settings", *self._state()} <= state.keys():
-            raise TrainingError(f"{path} is no checkpoint of vcedge; start without --resume")
+            raise TrainingError(
+                f"{path} is no checkpoint of vcedge; remove it and start without --resume"
+            )
         return state
 
     def _forget_later_reports(self) -> None:
@@ -295,10 +307,13 @@ class TrainingRun:
             return
         parts = {name: float(value) for name, value in self.objective.parts.items()}
         progress = Progress(self.step, loss, speed, parts)
-        self._out.mkdir(parents=True, exist_ok=True)
-        with (self._out / "log.jsonl").open("a") as log:
-            log.write(json.dumps({**asdict(progress), "seconds": round(self.seconds, 1)}) + "\n")
+        line = {**asdict(progress), "seconds": round(self.seconds, 1)}
+        append_line(self._out / "log.jsonl", json.dumps(line))
         if scalars is not None:
-            for tag, value in {"loss": loss, "images_per_second": speed, **parts}.items():
-                scalars.add_scalar(tag, value, self.step)
+            self._write_scalars(scalars, {"loss": loss, "images_per_second": speed, **parts})
         on_progress(progress)
+
+    def _write_scalars(self, scalars: ScalarWriter, found: dict[str, float]) -> None:
+        with explaining(self._out / "tensorboard"):
+            for tag, value in found.items():
+                scalars.add_scalar(tag, value, self.step)

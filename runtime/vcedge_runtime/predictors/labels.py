@@ -18,6 +18,7 @@ from vcedge_runtime.memory.bank import MemoryBank
 from vcedge_runtime.memory.references import ReferencePolicy
 from vcedge_runtime.model.composition import Composition
 from vcedge_runtime.predictors.branches import LabelPropagation
+from vcedge_runtime.predictors.finite import require_finite
 from vcedge_runtime.predictors.protocol import everything_or_nothing
 from vcedge_runtime.predictors.reader import TileReader
 from vcedge_runtime.predictors.requirements import takes_flow
@@ -322,6 +323,7 @@ class LabelPredictor:
             with timed(timings, "values"):
                 self._refine(frame, slot)
         fetch_block(self.bank.key_block, timings, slot)
+        require_finite(self.bank.keys[slot], "keys")
         return flow
 
     def _refine(self, frame: int, slot: int) -> None:

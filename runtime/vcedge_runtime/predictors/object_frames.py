@@ -6,8 +6,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from vcedge_runtime.buffers import Block, Device, zeros_for
+from vcedge_runtime.buffers import Block, Device, DeviceArray, zeros_for
 from vcedge_runtime.engines.base import Engine
+from vcedge_runtime.predictors.finite import require_finite
+
+LOOK_EVERY = 32
+"""Frames between two looks at the logits of a device (our choice)."""
 
 
 class EncodedFrame:
@@ -107,6 +111,24 @@ class FoundObjects:
         """Bytes of all arrays."""
         alone = (self.read, self.near, self.mixed, self.features, self.aligned, self.logits)
         return sum(array.nbytes for array in (*alone, *self.parts.values()))
+
+    def require_finite_logits(self, frame: int, scratch: NDArray[np.float32]) -> None:
+        """Refuse logits that are none, of which an aggregation may make shares that look sound.
+
+        A device's cross to the host now and then alone; a graph that overflows does so again.
+
+        Args:
+            frame: its number.
+            scratch: (K, H, W), which a device's logits are read into.
+
+        Raises:
+            NotFiniteError: they are not finite.
+        """
+        if not isinstance(self.logits, DeviceArray):
+            require_finite(self.logits, "logits")
+        elif frame % LOOK_EVERY == 1:
+            self.logits.read(scratch)
+            require_finite(scratch, "logits")
 
 
 def cover_pixels(mask: NDArray[np.bool_], work_hw: tuple[int, ...]) -> NDArray[np.float32]:

@@ -8,12 +8,20 @@ from copy import deepcopy
 import numpy as np
 from numpy.typing import NDArray
 
-from vcedge_runtime.buffers import Buffer, Device, fetch_block, push_blocks, share_array, zeros_for
+from vcedge_runtime.buffers import (
+    Buffer,
+    Device,
+    fetch_block,
+    push_blocks,
+    share_array,
+    zeros_for,
+)
 from vcedge_runtime.engines.base import Engine
 from vcedge_runtime.errors import TrackerError
 from vcedge_runtime.memory.bank import MemoryBank
 from vcedge_runtime.memory.objects import ObjectBank
 from vcedge_runtime.model.object_composition import ObjectComposition
+from vcedge_runtime.predictors.finite import require_finite
 from vcedge_runtime.predictors.object_frames import EncodedFrame, FoundObjects, cover_pixels
 from vcedge_runtime.predictors.protocol import everything_or_nothing
 from vcedge_runtime.propagation.labels import Decision, assign_share, mask_from_labels
@@ -135,7 +143,9 @@ class ObjectPredictor:
                 features = self._follow_prototypes([*slots, local])
             with timed(timings, "segment"):
                 self._decode(features)
+            self._found.require_finite_logits(frame, scratch=shares.host[1:])
             fetch_block(shares, timings)
+            require_finite(shares.host, "shares")
         else:
             shares.host[...] = 1
         with timed(timings, "remember"):
@@ -242,8 +252,11 @@ class ObjectPredictor:
         with timed(timings, "encode"):
             out = {"key": self.bank.key_block.shared[slot], **self._next.features}
             self._engines["query_encoder"].run({"image": self._next.image.shared}, out)
+        block = self.bank.key_block
         if self.parts.memory.reads_keys:
-            fetch_block(self.bank.key_block, timings, slot)
+            fetch_block(block, timings, slot)
+        if self.parts.memory.reads_keys or not block.is_apart:
+            require_finite(self.bank.keys[slot], "keys")
 
     def _read(self, frame: int, slot: int, slots: Sequence[int], timings: Timings) -> int:
         """Read global and local memory, and mix them; return the local slot."""
@@ -323,6 +336,7 @@ class ObjectPredictor:
             if count < len(masks):
                 bank.put(slot, some, value)
             labels[..., 1 + some.start : 1 + some.stop] = np.moveaxis(coverage, 0, -1)
+        require_finite(bank.sums[slot], "values")
         labels[..., 0] = 1 - labels[..., 1:].sum(axis=-1)
         self.memory.store(frame, self.bank.keys[slot], labels)
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from vcedge_runtime.buffers import Buffer, Device, share_array
 from vcedge_runtime.engines.base import Engine
 from vcedge_runtime.errors import TrackerError
+from vcedge_runtime.predictors.finite import require_finite
 from vcedge_runtime.predictors.padding import PaddedEngine
 from vcedge_runtime.propagation.readout import Readout
 from vcedge_runtime.sampling.sampling import RegionMatch, Sampling
@@ -139,6 +140,7 @@ class TileReader:
             column_bias: (R, h * w) float32, added to the logits of each cell of a reference.
 
         Raises:
+            NotFiniteError: what was read is not finite.
             TrackerError: the reader lacks the graph.
         """
         tables, references = self.windows, len(source.slots)
@@ -164,6 +166,8 @@ class TileReader:
             out = {"peak": peak[piece], "total": total[piece], "values": values[piece]}
             engine.run(inputs, out)
         self.macs += size * tables.rows.shape[1] * (source.query.shape[-1] + channels)
+        for array in (peak, total, values):
+            require_finite(array, "readouts")
         return Readout(tiles, peak, total, values)
 
     def read_columns(
@@ -180,6 +184,7 @@ class TileReader:
             (R, h * w) float32 log of the column sums; 0 beyond the patches.
 
         Raises:
+            NotFiniteError: they are not finite.
             TrackerError: the reader lacks the graph.
         """
         tables, references = self.windows, len(source.slots)
@@ -206,6 +211,7 @@ class TileReader:
             own = tables.own[chosen]
             found[:, cells[own]] = out.transpose(1, 0, 2)[:, own]
             self.macs += out.size * around.shape[2] * source.query.shape[-1]
+        require_finite(found, "column sums")
         return found
 
     def lay_out(

@@ -6,14 +6,14 @@ import heapq
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vcedge_runtime.errors import MissingExtraError, SourceError
+from vcedge_runtime.errors import SourceError
 from vcedge_runtime.video.containers import find_cut
+from vcedge_runtime.video.ffmpeg import import_av, tell_reason
 
 if TYPE_CHECKING:
     from av import Packet, VideoFrame
@@ -65,7 +65,7 @@ class VideoDecoder:
     """
 
     def __init__(self, target: Path | str) -> None:
-        self._av = _import_av()
+        self._av = import_av()
         self._target = target
         self._file: Any = None
         self.lost: list[int] = []
@@ -115,7 +115,7 @@ class VideoDecoder:
         except (self._av.FFmpegError, OSError, ValueError) as exc:
             if self._file is not None:
                 self._file.close()
-            raise SourceError(_reason(exc)) from exc
+            raise SourceError(tell_reason(exc)) from exc
 
     def _choose_stream(self) -> VideoStream:
         """The first video that is no cover picture of a sound file."""
@@ -142,7 +142,7 @@ class VideoDecoder:
                 self._complaints += 1
                 packets = self._container.demux(self._stream)
                 if not isinstance(exc, self._av.InvalidDataError) or failures > MOST_FAILURES:
-                    self.damage = _reason(exc)
+                    self.damage = tell_reason(exc)
                     break
                 continue
             failures = 0
@@ -170,7 +170,7 @@ class VideoDecoder:
             if self._failures > MOST_FAILURES:
                 raise SourceError(
                     f"after frame {self._number - 1} {self._failures} packets in a row cannot be "
-                    f"decoded: {_reason(exc)}"
+                    f"decoded: {tell_reason(exc)}"
                 ) from exc
             return []
         if frames:
@@ -208,18 +208,6 @@ class VideoDecoder:
         return 0
 
 
-def _import_av() -> ModuleType:
-    try:
-        import av
-        import av.logging
-    except ImportError as exc:
-        raise MissingExtraError(
-            f"PyAV, which decodes video, cannot be imported ({exc}); install av"
-        ) from exc
-    av.logging.set_level(None)
-    return av
-
-
 def _image_of(frame: VideoFrame) -> NDArray[np.uint8]:
     image = np.asarray(frame.to_ndarray(format="bgr24"), np.uint8)
     turns = round(frame.rotation / 90)
@@ -244,8 +232,3 @@ def _is_utf8(name: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
-
-
-def _reason(exc: Exception) -> str:
-    """What FFmpeg says, without its numbers and names of functions."""
-    return str(getattr(exc, "strerror", None) or exc).lower()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import struct
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -140,17 +141,23 @@ def encode_label_png(labels: NDArray[np.uint8]) -> bytes:
     return _join_png(_Header(width, height, 8, _PALETTE, interlace=0), pixels)
 
 
-def write_label_png(path: str | Path, labels: NDArray[np.uint8]) -> None:
+def write_label_png(
+    path: str | Path,
+    labels: NDArray[np.uint8],
+    *,
+    on_done: Callable[[Path], None] = lambda place: None,
+) -> None:
     """Write object ids as a palette PNG; the file appears whole or not at all.
 
     Args:
         path: where the file goes; an older file of that name is replaced.
         labels: (H, W) uint8 object ids, 0 the background.
+        on_done: told where the whole file stands right before it gets its name.
 
     Raises:
         OutputError: the file cannot be written.
     """
-    write_whole(Path(path), encode_label_png(labels))
+    write_whole(Path(path), encode_label_png(labels), on_done=on_done)
 
 
 @dataclass(frozen=True)

@@ -131,6 +131,11 @@ def open_pictures(
     return ImageSource(paths, str(path), depth_range, left_out)
 
 
+def match_files(pattern: Path) -> list[Path]:
+    """Files that a glob finds."""
+    return list(Path(pattern.anchor).glob(str(pattern.relative_to(pattern.anchor))))
+
+
 def list_masks(folder: Path) -> list[Path]:
     """List the PNG of a folder in the order that people count in; none where it is no folder.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -13,8 +14,8 @@ from numpy.typing import NDArray
 
 from vcedge_runtime.closing import Closing
 from vcedge_runtime.errors import MaskError
-from vcedge_runtime.files import GrowingText
 from vcedge_runtime.propagation.points import PointEstimate, lies_within
+from vcedge_runtime.video.outputs import GrowingFile, OutputFolder
 from vcedge_runtime.video.palette import davis_palette
 from vcedge_runtime.video.sources import Frame
 
@@ -60,15 +61,15 @@ class PointLog(Closing):
     """A CSV file with a line per frame and point; positions that are not known are empty.
 
     Args:
-        path: the log; it stands there once the log is closed.
+        path: the log; it stands there from the beginning, and can be followed.
+        output: the run's folder, which records it; None to replace what has its name.
 
     Raises:
-        OutputError: it cannot be opened.
+        OutputError: it cannot be opened, or something has its name that no run wrote.
     """
 
-    def __init__(self, path: str | Path) -> None:
-        self._text = GrowingText(Path(path))
-        self._writer = csv.writer(self._text, lineterminator="\n")
+    def __init__(self, path: str | Path, output: OutputFolder | None = None) -> None:
+        self._text = GrowingFile(Path(path), output)
 
     def write(self, frame: Frame, points: Mapping[str, PointEstimate]) -> None:
         """Write the points of a frame.
@@ -77,10 +78,14 @@ class PointLog(Closing):
             OutputError: they cannot be written.
         """
         rows = [(frame.index, *_cells(name, point)) for name, point in points.items()]
-        self._writer.writerows(rows if self._text.written else [LOG_HEADER, *rows])
+        text = io.StringIO(newline="")
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerows(rows if self._text.written else [LOG_HEADER, *rows])
+        # A frame's points are written at once: all of them, or none.
+        self._text.write(text.getvalue())
 
     def close(self) -> None:
-        """Finish the log and give it its name; where no frame was written, there is none.
+        """Finish the log; where no frame was written, there is none.
 
         Raises:
             OutputError: it cannot be finished.

@@ -1,15 +1,17 @@
 """Where results go: masks as PNG, an overlay video, a log of the objects.
 
-A sink is a context manager with two verbs, ``write`` and ``close``. Nothing half-written stands
-under a final name, and leaving the ``with`` closes the sink, so that an interruption costs nothing.
+A sink is a context manager with two verbs, ``write`` and ``close``. What stands under a final name
+is whole at every moment, the log up to its last line, and leaving the ``with`` closes the sink, so
+that an interruption costs nothing.
 """
 
 from __future__ import annotations
 
 import json
-import os
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TypedDict
 
@@ -19,15 +21,31 @@ from numpy.typing import NDArray
 
 from vcedge_runtime.closing import Closing
 from vcedge_runtime.errors import OutputError
-from vcedge_runtime.files import Draft, GrowingText, list_drafts, unwritable
-from vcedge_runtime.video.opencv import quiet_opencv
+from vcedge_runtime.files import Draft, make_folder, unwritable
+from vcedge_runtime.stopping import finish_first
+from vcedge_runtime.video.encoding import VideoEncoder
+from vcedge_runtime.video.outputs import MASKS_NAME, GrowingFile, OutputFolder, prepare_output
 from vcedge_runtime.video.overlay import draw_overlay
 from vcedge_runtime.video.palette import write_label_png
-from vcedge_runtime.video.points import POINTS_NAME
 from vcedge_runtime.video.rle import Rle, encode_rle
 from vcedge_runtime.video.sources import Frame
 
-MASKS_NAME = "masks"
+__all__ = [
+    "DEFAULT_FPS",
+    "MASKS_NAME",
+    "OBJECTS_NAME",
+    "OVERLAY_NAME",
+    "MaskFolder",
+    "MaskList",
+    "ObjectLog",
+    "ObjectRecord",
+    "OverlayVideo",
+    "Sink",
+    "describe_objects",
+    "open_masks",
+    "prepare_output",
+]
+
 OVERLAY_NAME = "overlay.mp4"
 OBJECTS_NAME = "objects.ndjson"
 DEFAULT_FPS = 25.0
@@ -48,54 +66,6 @@ class ObjectRecord(TypedDict):
     rle: Rle
 
 
-def require_free(folder: str | Path, *, overwrite: bool = False) -> None:
-    """Refuse an output folder that holds something, unless it may be overwritten; change nothing.
-
-    Raises:
-        OutputError: it does, or it cannot be listed.
-    """
-    folder = Path(folder)
-    try:
-        if folder.is_dir() and any(folder.iterdir()) and not overwrite:
-            raise OutputError(
-                f"received an existing folder {folder}, which is not empty; "
-                "pass --overwrite or choose another --out"
-            )
-    except OSError as exc:
-        raise unwritable(folder, exc) from exc
-
-
-def prepare_output(folder: str | Path, *, overwrite: bool = False) -> Path:
-    """Make the folder that a run writes into.
-
-    Args:
-        folder: where the results go; made with its parents where it is missing.
-        overwrite: empty an existing folder of what an earlier run wrote (the masks, the overlay and
-            the logs); whatever else lies there stays.
-
-    Returns:
-        The folder.
-
-    Raises:
-        OutputError: it holds something and ``overwrite`` is not set, or it cannot be made or
-            written.
-    """
-    folder = Path(folder)
-    require_free(folder, overwrite=overwrite)
-    try:
-        if folder.is_dir():
-            _clear_results(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as exc:
-        raise unwritable(folder, exc) from exc
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise OutputError(
-            f"received {folder}, which may not be written; expected a folder of your own; "
-            "change its permissions or choose another --out"
-        )
-    return folder
-
-
 class Sink(Closing):
     """Takes the result of one frame after the other; closing it finishes what it wrote."""
 
@@ -112,6 +82,18 @@ class Sink(Closing):
             OutputError: it cannot be written.
         """
 
+    def hold(self, frame: Frame, labels: NDArray[np.uint8]) -> None:
+        """Write a frame that keeps the last mask, because the model gave none; scores are unknown.
+
+        Args:
+            frame: as in ``write``.
+            labels: (H, W) uint8 object ids, the last frame's; only read.
+
+        Raises:
+            OutputError: it cannot be written.
+        """
+        self.write(frame, labels, {})
+
     @abstractmethod
     def close(self) -> None:
         """Finish the output; closing twice does no harm.
@@ -126,24 +108,43 @@ class MaskFolder(Sink):
 
     Args:
         folder: where they go; made where it is missing.
+        output: the run's folder, which records them; None to replace what has their names.
 
     Raises:
         OutputError: the folder cannot be made.
     """
 
-    def __init__(self, folder: str | Path) -> None:
+    def __init__(self, folder: str | Path, output: OutputFolder | None = None) -> None:
         self.folder = Path(folder)
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-        except OSError as exc:
-            raise unwritable(self.folder, exc) from exc
+        self._output = output
+        make_folder(self.folder)
 
     def write(self, frame: Frame, labels: NDArray[np.uint8], scores: Mapping[int, float]) -> None:
         """Write the mask; the file appears whole or not at all."""
-        write_label_png(self.folder / f"{frame.name}.png", labels)
+        self.put(frame.name, labels)
+
+    def put(self, name: str, labels: NDArray[np.uint8]) -> None:
+        """Write the mask of a frame by its name; see ``write``."""
+        path = self.folder / f"{name}.png"
+        if self._output is None:
+            write_label_png(path, labels)
+            return
+        self._output.claim(path)
+        write_label_png(path, labels, on_done=partial(self._output.note, path))
 
     def close(self) -> None:
         """Do nothing: every mask is finished when it is written."""
+
+
+@contextmanager
+def open_masks(folder: Path, *, overwrite: bool = False) -> Iterator[MaskFolder]:
+    """Open a folder that holds the masks of one video and nothing else; see ``OutputFolder``.
+
+    Raises:
+        OutputError: it holds something else, or cannot be written.
+    """
+    with OutputFolder(folder, overwrite=overwrite, beside=True) as output:
+        yield MaskFolder(output.path, output)
 
 
 class MaskList(Sink):
@@ -165,24 +166,32 @@ class MaskList(Sink):
 
 
 class OverlayVideo(Sink):
-    """The frames with their objects drawn in, as MP4 (MPEG-4 part 2, which OpenCV always has).
+    """The frames with their objects drawn in, as MP4: H.264, which browsers play, else MPEG-4.
 
-    The encoder cuts a last odd row or column off, so that those frames are padded by one pixel.
+    Its sides are even, so that a last odd row or column is repeated.
 
     Args:
         path: the video, ending in ``.mp4``; it stands there once the sink is closed.
         fps: frames a second; 25 where the source does not say.
+        output: the run's folder, which records it; None to replace what has its name.
+
+    Raises:
+        OutputError: something has its name that no run wrote.
     """
 
-    def __init__(self, path: str | Path, fps: float | None = None) -> None:
+    def __init__(
+        self, path: str | Path, fps: float | None = None, output: OutputFolder | None = None
+    ) -> None:
         self.path = Path(path)
         self.fps = fps or DEFAULT_FPS
+        self._output = output
         self._draft = Draft(self.path)
-        self._writer: cv2.VideoWriter | None = None
-        self._written = 0
+        self._encoder: VideoEncoder | None = None
+        if output is not None:
+            output.claim(self.path)
 
     def write(self, frame: Frame, labels: NDArray[np.uint8], scores: Mapping[int, float]) -> None:
-        """Draw the objects and write the frame."""
+        """Draw the objects and write the frame; a full disk is told at once, and no video left."""
         picture = draw_overlay(frame.image, labels, scores)
         height, width = labels.shape
         if height % 2 or width % 2:
@@ -190,71 +199,94 @@ class OverlayVideo(Sink):
             picture = np.asarray(
                 cv2.copyMakeBorder(picture, 0, height % 2, 0, width % 2, edge), np.uint8
             )
-        if self._writer is None:
-            self._writer = self._open_writer(picture.shape[0], picture.shape[1])
-        self._writer.write(picture)
-        self._written += 1
+        try:
+            if self._encoder is None:
+                self._encoder = self._open_encoder(picture.shape[0], picture.shape[1])
+            # FFmpeg crashes where an interruption comes out of what it calls.
+            with finish_first():
+                self._encoder.write(picture)
+        except OSError as exc:
+            self._discard()
+            raise unwritable(self.path, exc) from exc
 
     def close(self) -> None:
         """Finish the video and give it its name; where no frame was written, there is none."""
-        if self._writer is None:
+        if self._encoder is None:
             return
-        self._writer.release()
-        self._writer = None
         try:
-            # OpenCV is silent when the disk is full.
-            if _count_frames(self._draft.place) < self._written:
-                raise OutputError(
-                    f"{self.path} could not be written whole; is there room on the disk?"
-                )
-            self._draft.keep()
+            with finish_first():
+                self._encoder.close()
+                if self._output is not None:
+                    self._output.note(self.path, self._draft.place)
+                self._draft.keep()
         except OSError as exc:
             raise unwritable(self.path, exc) from exc
         finally:
-            self._draft.discard()
+            self._discard()
 
-    def _open_writer(self, height: int, width: int) -> cv2.VideoWriter:
-        code = cv2.VideoWriter.fourcc(*"mp4v")
-        with quiet_opencv():
-            writer = cv2.VideoWriter(str(self._draft.place), code, self.fps, (width, height))
-        if not writer.isOpened():
+    def _discard(self) -> None:
+        if self._encoder is not None:
+            self._encoder.discard()
+            self._encoder = None
+        self._draft.discard()
+
+    def _open_encoder(self, height: int, width: int) -> VideoEncoder:
+        try:
+            return VideoEncoder(self._draft.place, self.fps, (height, width))
+        except OutputError as exc:
             self._draft.discard()
             raise OutputError(
                 f"{self.path} cannot be written as {width}x{height} (width x height) at "
-                f"{self.fps:g} frames a second; expected a folder that can be written and frames "
-                "below 8192 pixels a side"
-            )
-        return writer
+                f"{self.fps:g} frames a second ({exc}); pass --no-overlay, or frames below 8192 "
+                "pixels a side"
+            ) from exc
 
 
 class ObjectLog(Sink):
     """One line of JSON per frame: its index, its name, and the objects seen in it.
 
-    A frame that could not be decoded has a line that says so, before that of the next one.
+    A frame that could not be decoded has a line that says so, before that of the next one; one that
+    keeps the last mask says so in its own. The log stands there from the beginning, and a line is
+    whole once the line's end stands: it can be followed.
 
     Args:
-        path: the log; it stands there once the sink is closed.
+        path: the log.
+        output: the run's folder, which records it; None to replace what has its name.
 
     Raises:
-        OutputError: it cannot be opened.
+        OutputError: it cannot be opened, or something has its name that no run wrote.
     """
 
-    def __init__(self, path: str | Path) -> None:
-        self._text = GrowingText(Path(path))
+    def __init__(self, path: str | Path, output: OutputFolder | None = None) -> None:
+        self._text = GrowingFile(Path(path), output)
 
     def write(self, frame: Frame, labels: NDArray[np.uint8], scores: Mapping[int, float]) -> None:
         """Write the frame's line."""
-        for lost in range(frame.index - frame.lost, frame.index):
-            self._write_line({"frame": lost, "decoded": False})
-        objects = describe_objects(labels, scores)
-        self._write_line({"frame": frame.index, "name": frame.name, "objects": objects})
+        self._write_frame(frame, labels, scores)
+
+    def hold(self, frame: Frame, labels: NDArray[np.uint8]) -> None:
+        """Write the frame's line, which says that its mask is the last one's."""
+        self._write_frame(frame, labels, {}, held=True)
 
     def close(self) -> None:
-        """Finish the log and give it its name; where no line was written, there is none."""
+        """Finish the log; where no line was written, there is none."""
         self._text.close()
 
-    def _write_line(self, line: Mapping[str, object]) -> None:
-        self._text.write(json.dumps(line, separators=(",", ":")) + "\n")
+    def _write_frame(
+        self,
+        frame: Frame,
+        labels: NDArray[np.uint8],
+        scores: Mapping[int, float],
+        **facts: object,
+    ) -> None:
+        lines: list[dict[str, object]] = [
+            {"frame": lost, "decoded": False}
+            for lost in range(frame.index - frame.lost, frame.index)
+        ]
+        objects = describe_objects(labels, scores)
+        lines.append({"frame": frame.index, "name": frame.name, **facts, "objects": objects})
+        text = [json.dumps(line, separators=(",", ":")) + "\n" for line in lines]
+        self._text.write("".join(text))
 
 
 def describe_objects(labels: NDArray[np.uint8], scores: Mapping[int, float]) -> list[ObjectRecord]:
@@ -289,19 +321,3 @@ def _describe_object(
         "score": None if score is None else round(float(score), 4),
         "rle": encode_rle(mask),
     }
-
-
-def _clear_results(folder: Path) -> None:
-    """Remove what an earlier run wrote, and nothing else."""
-    finals = [folder / name for name in (OVERLAY_NAME, OBJECTS_NAME, POINTS_NAME)]
-    drafts = [draft for path in finals for draft in list_drafts(path)]
-    for path in (*finals, *drafts, *(folder / MASKS_NAME).glob("*.png")):
-        path.unlink(missing_ok=True)
-
-
-def _count_frames(path: Path) -> int:
-    with quiet_opencv():
-        capture = cv2.VideoCapture(str(path))
-        count = int(capture.get(cv2.CAP_PROP_FRAME_COUNT)) if capture.isOpened() else 0
-        capture.release()
-    return count

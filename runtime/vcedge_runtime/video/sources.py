@@ -15,6 +15,7 @@ from vcedge_runtime.video.pictures import (
     ImageSource,
     PageSource,
     count_pages,
+    match_files,
     open_pictures,
 )
 from vcedge_runtime.video.videos import CameraSource, VideoSource
@@ -84,6 +85,5 @@ def _open_path(path: Path, depth_range: DepthRange | str | None) -> Source:
             return PageSource(path)
         return ImageSource([path], str(path), depth_range)
     if re.search(r"[*?\[]", str(path)):
-        found = Path(path.anchor).glob(str(path.relative_to(path.anchor)))
-        return open_pictures(found, path, "a glob that matches no image", depth_range)
+        return open_pictures(match_files(path), path, "a glob that matches no image", depth_range)
     raise SourceError(f"received {hide_secrets(str(path))}, which does not exist; {_EXPECTED}")

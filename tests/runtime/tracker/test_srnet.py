@@ -178,9 +178,8 @@ def test_memory_does_not_grow_and_is_what_is_told(tracker: Tracker) -> None:
     for step in range(1, 60):
         tracker.step(draw(step % 30, 1, 2)[0])
     assert tracker.memory_bytes == before
-    predictor = tracker.video.predictor
-    predictor._engines = {}  # the hand-made graphs keep what they saw
-    assert bytes_of_arrays(predictor, set()) == before
+    tracker.video.predictor._engines = {}  # the hand-made graphs keep what they saw
+    assert bytes_of_arrays(tracker.video, set()) == before
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from vcedge_runtime.demo.clip import render_demo_clip
 from vcedge_runtime.model.bundle import DEFAULT_LABEL_MODEL, Bundle, shipped_models
 from vcedge_runtime.tracker import Tracker
 from vcedge_runtime.video.opencv import quiet_opencv
+from vcedge_runtime.video.outputs import RECORD_NAME
 from vcedge_runtime.video.palette import read_label_png
 
 pytestmark = pytest.mark.slow  # each renders a clip of 480x854
@@ -58,7 +59,7 @@ def test_the_demo_tracks_and_scores_a_clip_and_writes_the_overlay(
     assert float(said[2]) > 0
     assert overlay_sizes(OVERLAY) == 3 * [(480, 854)]
     names = ["overlay.mp4", "clip.mp4", "first.png", "first.csv"]
-    assert {path.name for path in OVERLAY.parent.iterdir()} == set(names)
+    assert {path.name for path in OVERLAY.parent.iterdir()} - {RECORD_NAME} == set(names)
     wrote = [line for line in done.stdout.splitlines() if line.startswith("wrote ")]
     assert wrote == [f"wrote {OVERLAY.parent / name}" for name in names]
 
@@ -86,16 +87,29 @@ def test_the_next_commands_run_as_they_are_printed(run: Run, demo: list[object])
 def test_a_folder_that_exists_is_not_written_without_overwrite(
     run: Run, refuse: Callable[..., str], demo: list[object]
 ) -> None:
-    OVERLAY.parent.mkdir(parents=True)
-    OVERLAY.write_bytes(b"an earlier run's")
+    assert run(*demo).returncode == 0
+    earlier = OVERLAY.read_bytes()
     (OVERLAY.parent / "notes.txt").write_text("mine")
     assert "pass --overwrite or choose another --out" in refuse(*demo)
-    assert OVERLAY.read_bytes() == b"an earlier run's"
+    assert OVERLAY.read_bytes() == earlier
     done = run(*demo, "--objects", 1, "--overwrite")
     assert done.returncode == 0
     assert "tracked 1 object through" in done.stdout
     assert len(overlay_sizes(OVERLAY)) == 3
     assert (OVERLAY.parent / "notes.txt").read_text() == "mine"
+
+
+@pytest.mark.parametrize("name", ["first.png", "first.csv", "clip.mp4", "overlay.mp4"])
+def test_a_file_of_the_users_own_is_never_replaced(
+    refuse: Callable[..., str], demo: list[object], name: str
+) -> None:
+    OVERLAY.parent.mkdir(parents=True)
+    (OVERLAY.parent / name).write_text("mine")
+    assert f"{name}, which this run would replace, and which vcedge did not" in refuse(
+        *demo, "--overwrite"
+    )
+    assert [path.name for path in OVERLAY.parent.iterdir()] == [name]
+    assert (OVERLAY.parent / name).read_text() == "mine"
 
 
 def test_an_unknown_model_makes_no_folder(refuse: Callable[..., str]) -> None:

@@ -217,6 +217,17 @@ def test_masks_that_exist_are_not_replaced_without_overwrite(
     options = ["--root", "DAVIS", "--out", "kept", *track_options]
     assert "pass --overwrite or choose another --out" in refuse("eval", "davis", *options)
     assert [path.name for path in Path("kept").rglob("*.png")] == ["00000.png"]
+    assert "which this run would replace" in run("eval", "davis", *options, "--overwrite").stderr
     assert Path("kept/dance/00000.png").read_bytes() == b"mine"
+
+
+@pytest.mark.usefixtures("davis")
+def test_masks_of_an_earlier_run_are_replaced_with_overwrite(
+    run: Run, refuse: Refuse, track_options: list[object]
+) -> None:
+    options = ["--root", "DAVIS", "--out", "kept", *track_options]
+    assert run("eval", "davis", *options).returncode == 0
+    assert {path.suffix for path in Path("kept/dance").iterdir()} == {".png"}
+    assert "pass --overwrite or choose another --out" in refuse("eval", "davis", *options)
     assert run("eval", "davis", *options, "--overwrite").returncode == 0
     assert len(read_sequence(Path("kept/dance"))) == FRAMES

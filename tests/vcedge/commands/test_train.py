@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
 import sys
 import time
@@ -309,3 +310,24 @@ def test_a_folder_of_videos_that_does_not_exist_is_a_usage_error(run: Run) -> No
     done = run(*SMALL)
     assert done.returncode == 2
     assert "'videos' does not exist" in done.stderr
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
+@pytest.mark.usefixtures("videos")
+def test_a_signal_ends_training_like_ctrl_c(
+    launch: Callable[..., Popen[str]], refuse: Refuse, tmp_path: Path, name: str
+) -> None:
+    number = getattr(signal, name)
+    process = launch(*SMALL, "--steps", 100_000, "--device", "cpu")
+    log = tmp_path / "run" / "log.jsonl"
+    while not log.exists() and process.poll() is None:
+        time.sleep(0.05)
+    line = refuse(*SMALL, "--steps", 100_000, "--device", "cpu", "--resume")
+    assert "received run, which another process is writing to" in line
+    process.send_signal(number)
+    said, error = process.communicate(timeout=60)
+    assert process.returncode == 128 + number
+    assert error.lstrip().splitlines()[0] == f"vcedge: stopped by {name}"
+    state = torch.load(tmp_path / "run" / "checkpoint.pt", weights_only=True)
+    assert f"stopped at step {state['step']}; go on with --resume" in said
+    assert {path.name for path in log.parent.iterdir()} == {"checkpoint.pt", "log.jsonl"}
