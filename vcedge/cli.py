@@ -11,6 +11,7 @@ import click
 
 from vcedge_runtime.errors import MissingExtraError, VcedgeError
 from vcedge_runtime.installing import how_to_install
+from vcedge_runtime.telling import hide_secrets, make_printable
 
 COMMANDS = {
     "track": ("track", "Follow objects through a video from the mask of its first frame."),
@@ -78,6 +79,7 @@ def main(arguments: list[str] | None = None) -> None:
         click.echo(f"vcedge: {_one_line(exc)}", err=True)
         sys.exit(2)
     except click.ClickException as exc:
+        exc.message = make_printable(hide_secrets(exc.message))
         exc.show()
         sys.exit(exc.exit_code)
     except (click.Abort, KeyboardInterrupt):

@@ -177,7 +177,7 @@ class Bundle:
             model = read_bounded(path, MOST_GRAPH)
         except OSError as exc:
             raise BundleError(
-                f"bundle {self.folder} lacks {path.name} ({exc.strerror}); export it again"
+                f"bundle {self.folder} lacks {path.name}; export it again ({exc.strerror})"
             ) from exc
         found = hashlib.sha256(model).hexdigest()
         if found != expected:
