@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,6 +20,11 @@ from vcedge_runtime.model.bundle import Bundle
 
 FORMAT = 1
 FACTS = "calibration.json"
+DAMAGES = (
+    *(OSError, EOFError, BadZipFile, zlib.error, ArithmeticError, AttributeError, LookupError),
+    *(MemoryError, RuntimeError, SyntaxError, TypeError, ValueError),
+)
+"""By what a file that is no recording, or no longer one, is found out."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +90,7 @@ def load_samples(folder: Path) -> dict[str, list[Sample]]:
         if facts["format"] != FORMAT:
             raise ValueError(f"format {facts['format']}, expected {FORMAT}")
         return {path.stem: _load(path) for path in sorted(folder.glob("*.npz"))}
-    except (OSError, EOFError, BadZipFile, ValueError, KeyError, TypeError) as exc:
+    except DAMAGES as exc:
         raise BundleError(
             f"{folder} holds no calibration that can be read: {exc!r}; run vcedge calibrate again"
         ) from exc
@@ -96,7 +102,7 @@ def find_recording(folder: Path) -> str | None:
         facts = json.loads((folder / FACTS).read_text())
         del facts["format"]
         return Recording(**facts).key
-    except (OSError, ValueError, KeyError, TypeError):
+    except DAMAGES:
         return None
 
 

@@ -70,6 +70,10 @@ class Form:
     def __str__(self) -> str:
         return self.told
 
+    def fits(self, text: str) -> bool:
+        """Whether a text is like it."""
+        return re.fullmatch(self.pattern, text) is not None
+
 
 NAME = Form(
     r"[A-Za-z0-9_][A-Za-z0-9_.+-]{0,99}",
@@ -99,6 +103,18 @@ def check_settings(settings: DataclassInstance) -> None:
                 f"received {name}={show(value)} for {type(settings).__name__}; "
                 f"expected {_describe(hint)}"
             ) from None
+
+
+def check_plain(name: str, value: Any) -> None:
+    """Refuse what is no plain JSON: text that does not print, numbers that are not finite.
+
+    Raises:
+        BundleError: it is.
+    """
+    try:
+        _fit_plain(value)
+    except _UnfitError:
+        raise BundleError(f"received {name}={show(value)}; expected {_describe(Any)}") from None
 
 
 def settings_from_mapping(kind: type[Kind], given: Any) -> Kind:
@@ -188,7 +204,7 @@ def _fit(hint: Any, value: Any) -> Any:
 
 def _is_text(value: str, limits: Form | Sequence[str] | None) -> bool:
     if isinstance(limits, Form):
-        return re.fullmatch(limits.pattern, value) is not None
+        return limits.fits(value)
     # What does not print would break the line of a message, or of a file.
     return value.isprintable() if limits is None else value in limits
 

@@ -252,7 +252,8 @@ def _report(
     console.print(make_table(columns, rows, left=left))
     if csv is not None:
         text = io.StringIO(newline="")
-        csv_text.writer(text).writerows([columns, *([c.strip() for c in row] for row in rows)])
+        stripped = ([cell.strip() for cell in row] for row in rows)
+        csv_text.writer(text, lineterminator="\n").writerows([columns, *stripped])
         write_whole(csv, text.getvalue().encode())
         console.out(f"wrote {csv}", highlight=False)
 

@@ -106,7 +106,10 @@ def read_annotations(path: Path) -> dict[str, AnnotatedJoints]:
         data = json.loads(path.read_text(encoding="utf-8"))
         names = tuple(map(str, data["joint_names"]))
         return {name: _parse(name, names, rows) for name, rows in data["sequences"].items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as exc:
+    except (
+        *(OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError),
+        RecursionError,
+    ) as exc:
         raise EvaluationError(
             f"received {path}, which cannot be read as joints ({exc!r}); expected JSON with"
             " joint_names and sequences of frame, xy and visible; check the path"

@@ -18,10 +18,13 @@ from numpy.typing import NDArray
 
 from vcedge_runtime.errors import MaskError
 from vcedge_runtime.files import write_whole
+from vcedge_runtime.reading import read_bounded
 from vcedge_runtime.video.opencv import decode_image
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _GRAY, _PALETTE = 0, 3
+MOST_BYTES, MOST_CHUNKS = 2**28, 2**16
+"""Of a mask's file, and of a PNG's parts (our choice)."""
 
 
 @lru_cache(maxsize=1)
@@ -66,7 +69,7 @@ def read_mask_file(path: str | Path) -> bytes:
         MaskError: the file is missing or cannot be read.
     """
     try:
-        return Path(path).read_bytes()
+        return read_bounded(path, MOST_BYTES, piped=True)
     except OSError as exc:
         raise MaskError(
             f"received mask {path}, which cannot be read ({exc.strerror}); expected an image file"
@@ -176,12 +179,13 @@ class _Header:
 
 def _split_png(data: bytes, name: str) -> tuple[_Header, bytes]:
     """Take the header and the compressed pixels out of a PNG, every chunk checked."""
-    header, pixels = b"", []
+    header, pixels, chunks = b"", [], 0
     kind, at = b"", len(_SIGNATURE)
     while kind != b"IEND":
+        chunks += 1
         length, kind = struct.unpack_from(">I4s", data.ljust(at + 8, b"\0"), at)
         body, crc = data[at + 8 : at + 8 + length], data[at + 8 + length : at + 12 + length]
-        if crc != _checksum(kind, body):
+        if crc != _checksum(kind, body) or chunks > MOST_CHUNKS:
             raise MaskError(f"received {name}, a PNG that is truncated or damaged; save it again")
         if kind == b"IHDR":
             header = body

@@ -71,7 +71,9 @@ def test_a_graph_that_is_exchanged_after_the_check_is_not_loaded(folder: Path) -
 def test_a_file_that_never_ends_is_no_graph(folder: Path) -> None:
     (folder / "encoder.onnx").unlink()
     (folder / "encoder.onnx").symlink_to("/dev/zero")
-    with pytest.raises(BundleError, match=r"lacks encoder\.onnx; export it again \(it is no file\)"):
+    with pytest.raises(
+        BundleError, match=r"lacks encoder\.onnx; export it again \(it is no file\)"
+    ):
         Bundle.open(folder)
 
 
@@ -79,7 +81,9 @@ def test_a_file_that_never_ends_is_no_graph(folder: Path) -> None:
 def test_a_pipe_is_not_waited_for(folder: Path, name: str) -> None:
     (folder / name).unlink()
     os.mkfifo(folder / name)
-    with pytest.raises(BundleError, match=r"encoder\.onnx; export it again \(it is no file\)|no model"):
+    with pytest.raises(
+        BundleError, match=r"encoder\.onnx; export it again \(it is no file\)|no model"
+    ):
         Bundle.open(folder)
 
 
