@@ -23,6 +23,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 TINY = ROOT / "tests" / "data" / "tiny"
+PACKAGES = ("vcedge", "vcedge_export", "vcedge_runtime", "vcedge_calibration")
 FRAME_HW = (12, 16)
 MOST_MEMORY = 6 << 30
 """Bytes of address space: what asks for more fails, which is a finding."""
@@ -250,9 +251,14 @@ def _make_weights() -> bytes:
     return save({"a": torch.zeros(2, 3)}, {"facts": facts, "composition": parts})
 
 
-def _run_with_atheris(reader: Reader, folder: Path, seconds: int) -> None:
+def _run_with_atheris(name: str, folder: Path, seconds: int) -> None:
+    """Never returns: libFuzzer ends the process."""
     import atheris
 
+    with atheris.instrument_imports(include=list(PACKAGES)):
+        reader = find_readers()[name]
+        for seed in reader.seeds:
+            try_reader(reader, seed, folder)
     corpus = folder / "corpus"
     corpus.mkdir()
     for number, seed in enumerate(reader.seeds):
@@ -291,11 +297,11 @@ def main() -> None:
     arguments = parser.parse_args()
     sys.path[:0] = [str(ROOT / part) for part in (".", "export", "runtime", "calibration")]
     resource.setrlimit(resource.RLIMIT_AS, (MOST_MEMORY, MOST_MEMORY))
+    if arguments.atheris:
+        _run_with_atheris(arguments.readers[0], Path(tempfile.mkdtemp()), arguments.seconds)
     readers = find_readers()
     for name in arguments.readers or readers:
         with tempfile.TemporaryDirectory() as folder:
-            if arguments.atheris:
-                _run_with_atheris(readers[name], Path(folder), arguments.seconds)
             _run_with_changes(name, readers[name], Path(folder), arguments.seconds, arguments.seed)
 
 

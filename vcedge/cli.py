@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import io
 import sys
 from importlib.util import find_spec
 from typing import Any
@@ -79,8 +80,9 @@ def main(arguments: list[str] | None = None) -> None:
         click.echo(f"vcedge: {_one_line(exc)}", err=True)
         sys.exit(2)
     except click.ClickException as exc:
-        exc.message = make_printable(hide_secrets(exc.message))
-        exc.show()
+        shown = io.StringIO()
+        exc.show(shown)
+        click.echo(make_printable(hide_secrets(shown.getvalue())), nl=False, err=True)
         sys.exit(exc.exit_code)
     except (click.Abort, KeyboardInterrupt):
         click.echo("vcedge: interrupted", err=True)

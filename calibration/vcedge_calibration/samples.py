@@ -17,6 +17,7 @@ from vcedge_calibration.recording import Sample
 from vcedge_runtime.errors import BundleError
 from vcedge_runtime.files import writing_folder
 from vcedge_runtime.model.bundle import Bundle
+from vcedge_runtime.telling import tell_cause
 
 FORMAT = 1
 FACTS = "calibration.json"
@@ -92,7 +93,8 @@ def load_samples(folder: Path) -> dict[str, list[Sample]]:
         return {path.stem: _load(path) for path in sorted(folder.glob("*.npz"))}
     except DAMAGES as exc:
         raise BundleError(
-            f"{folder} holds no calibration that can be read: {exc!r}; run vcedge calibrate again"
+            f"{folder} holds no calibration that can be read: {tell_cause(exc)}; "
+            "run vcedge calibrate again"
         ) from exc
 
 

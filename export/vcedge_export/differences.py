@@ -98,8 +98,9 @@ class OutputDifference:
     @classmethod
     def from_json(cls, row: Mapping[str, Any]) -> OutputDifference:
         """Read what ``to_json`` gave."""
-        names = cls.__dataclass_fields__
-        return cls(**{name: math.nan if row[name] is None else row[name] for name in names})
+        values: dict[str, Any] = {name: row[name] for name in cls.__dataclass_fields__}
+        nothing = {name: math.nan for name, value in values.items() if value is None}
+        return cls(**{**values, **nothing})
 
 
 def read_outputs(found: Mapping[str, Any]) -> list[OutputDifference]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 import unicodedata
 
+MOST_OF_CAUSE = 200
+"""Characters."""
 _LOGIN = re.compile(r"(?<=:/)(/?)(?:[^/\s]*@|[^/@:\s]*:(?!\d+/)[^@\s]*@)")
 """Who logs in, with a password that may hold @ or, unlike a host's port, a slash."""
 _QUERY = re.compile(r"(?<=://)([^\s?]*)\?[^\s'\"!,;)]+")
@@ -33,3 +35,9 @@ def make_printable(text: str) -> str:
 
 def _prints(character: str) -> bool:
     return character.isprintable() or character in "\n\t" or unicodedata.category(character) == "Zs"
+
+
+def tell_cause(cause: Exception) -> str:
+    """Say in a line what a library failed by; some repeat all that they were given."""
+    told = " ".join(f"{type(cause).__name__}: {cause}".split())
+    return told if len(told) <= MOST_OF_CAUSE else f"{told[:MOST_OF_CAUSE]}..."

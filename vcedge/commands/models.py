@@ -18,6 +18,7 @@ from vcedge_runtime.model.bundle import (
     Bundle,
     shipped_models,
 )
+from vcedge_runtime.telling import tell_cause
 
 COLUMNS = ("model", "profile", "precision", "default size", "verified", "accuracy", "MB")
 
@@ -54,8 +55,8 @@ def reading_facts(bundle: Bundle) -> Iterator[None]:
         yield
     except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as exc:
         raise BundleError(
-            f"what {bundle.folder / MANIFEST} tells of weights or proof is damaged ({exc!r}); "
-            "run vcedge verify --save, or export again"
+            f"what {bundle.folder / MANIFEST} tells of weights or proof is damaged "
+            f"({tell_cause(exc)}); run vcedge verify --save, or export again"
         ) from exc
 
 

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from vcedge.evaluation.tracking import MaskTracker
 from vcedge_runtime.errors import EvaluationError, MaskError
 from vcedge_runtime.settings import NAME, show
+from vcedge_runtime.telling import tell_cause
 from vcedge_runtime.video.palette import read_label_png, write_label_png
 from vcedge_runtime.video.pictures import list_masks
 from vcedge_runtime.video.sources import open_source
@@ -77,8 +78,8 @@ def read_meta(root: Path, names: Sequence[str] | None = None) -> list[ListedVide
         listed = {name: _parse_video(name, entry["objects"]) for name, entry in videos.items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as exc:
         raise EvaluationError(
-            f"received {root}, whose meta.json cannot be read ({exc!r}); expected YouTube-VOS's"
-            " meta.json with videos, their objects and each one's category and frames"
+            f"received {root}, whose meta.json cannot be read ({tell_cause(exc)}); expected"
+            " YouTube-VOS's meta.json with videos, their objects and each one's category and frames"
         ) from exc
     chosen = sorted(listed) if names is None else list(names)
     missing = [name for name in chosen if name not in listed]

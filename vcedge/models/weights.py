@@ -18,11 +18,10 @@ from vcedge_runtime.errors import BundleError
 from vcedge_runtime.files import write_whole
 from vcedge_runtime.model.composition import KINDS, kind_of, part_from_json
 from vcedge_runtime.settings import check_plain
+from vcedge_runtime.telling import tell_cause
 
 Network = KeyNetwork | SRNet
 """What weights are of."""
-SHOWN_REASON = 200
-"""Most characters of why weights are none."""
 SHIPPED = Path(__file__).parent.parent / "weights"
 NOT_INSTALLED = (
     "; weights for training are not installed with vcedge, they are in vcedge/weights of a clone "
@@ -97,9 +96,7 @@ def load_weights(source: str | Path) -> Weights:
         *(SafetensorError, OSError, KeyError, TypeError, ValueError, AttributeError),
         *(RuntimeError, BundleError),
     ) as exc:
-        # PyTorch names every tensor that is missing.
-        reason = " ".join(str(exc).split())[:SHOWN_REASON]
-        raise BundleError(f"{path} does not hold weights of vcedge: {reason}") from exc
+        raise BundleError(f"{path} does not hold weights of vcedge: {tell_cause(exc)}") from exc
     return Weights(network.eval(), facts, composition)
 
 

@@ -26,6 +26,7 @@ from vcedge_runtime.settings import (
     settings_from_mapping,
     show,
 )
+from vcedge_runtime.telling import tell_cause
 
 FORMAT = 2
 MANIFEST = "bundle.json"
@@ -257,8 +258,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         written = manifest["format"]
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as exc:
         raise BundleError(
-            f"{folder / MANIFEST} cannot be read: {type(exc).__name__}: {exc}; export the bundle "
-            "again"
+            f"{folder / MANIFEST} cannot be read: {tell_cause(exc)}; export the bundle again"
         ) from exc
     if type(written) is not int:
         raise BundleError(

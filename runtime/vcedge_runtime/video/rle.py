@@ -7,9 +7,9 @@ each group is a character, 48 + bits + 32 when more follow; the last one's highe
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from reprlib import repr as brief
-from typing import TypedDict
+from typing import Any, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -71,19 +71,20 @@ def decode_rle(rle: Rle) -> NDArray[np.bool_]:
 
 def _check_rle(rle: object) -> tuple[int, int, str]:
     """Height, width and characters of what may be anything, such as a line of JSON."""
-    size, counts = (rle.get(n) for n in ("size", "counts")) if isinstance(rle, Mapping) else (0, 0)
-    sized = isinstance(size, list | tuple) and len(size) == 2
-    if not (sized and all(type(n) is int and 0 <= n <= MOST_PIXELS for n in size)):
+    record: Mapping[str, Any] = rle if isinstance(rle, Mapping) else {}
+    size, counts = record.get("size"), record.get("counts")
+    pair: Sequence[Any] = size if isinstance(size, list | tuple) and len(size) == 2 else [None]
+    if not all(type(n) is int and 0 <= n <= MOST_PIXELS for n in pair):
         raise MaskError(
             f"received an RLE of size {brief(size)}; expected its height and width; it is damaged"
         )
-    height, width = size
+    height, width = pair
     if height * width > MOST_PIXELS:
         raise MaskError(
             f"received an RLE of {height}x{width}; expected {MOST_PIXELS} pixels at most"
         )
-    known = isinstance(counts, str) and counts.isascii()
-    if not known or len(counts) > _GROUPS * (height * width + 2):
+    most = _GROUPS * (height * width + 2)
+    if not isinstance(counts, str) or not counts.isascii() or len(counts) > most:
         raise _refuse_counts(counts)
     return height, width, counts
 
