@@ -29,8 +29,8 @@ PACKAGES = ("vcedge", "vcedge_export", "vcedge_runtime", "vcedge_calibration")
 FRAME_HW = (12, 16)
 MOST_MEMORY = 6 << 30
 """Bytes of address space: what asks for more fails, which is a finding."""
-MOST_SECONDS = 5.0
-"""For one input; more is a finding."""
+MOST_SECONDS = 10.0
+"""Of a processor, for one input; more is a finding."""
 MOST_CHARACTERS = 1000
 """Of a message."""
 TOKENS = (
@@ -81,7 +81,7 @@ def try_reader(reader: Reader, data: bytes, folder: Path) -> bool:
     from vcedge_runtime.errors import VcedgeError
     from vcedge_runtime.telling import make_printable
 
-    began = time.monotonic()
+    began = time.process_time()
     try:
         reader.read(data, folder)
     except VcedgeError as exc:
@@ -89,8 +89,8 @@ def try_reader(reader: Reader, data: bytes, folder: Path) -> bool:
             raise ValueError(f"a message that is long or does not print: {str(exc)!r}") from exc
         return False
     finally:
-        if time.monotonic() - began > MOST_SECONDS:
-            raise TimeoutError(f"{time.monotonic() - began:.0f} s")
+        if time.process_time() - began > MOST_SECONDS:
+            raise TimeoutError(f"{time.process_time() - began:.0f} s")
     return True
 
 
