@@ -28,6 +28,7 @@ from typing import (
 import numpy as np
 
 from vcedge_runtime.errors import BundleError
+from vcedge_runtime.telling import make_printable
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -221,11 +222,14 @@ def _fit_plain(value: Any, levels: int = LEVELS) -> Any:
         return [_fit_plain(entry, levels - 1) for entry in value]
     if isinstance(value, float) and not math.isfinite(value):
         raise _UnfitError
-    return _fit(str, value) if isinstance(value, str) else _fit_simple(value)
+    return _fit_simple(value)
 
 
 def _fit_simple(value: Any) -> Any:
-    if value is not None and not isinstance(value, bool | int | float):
+    if value is not None and not isinstance(value, str | bool | int | float):
+        raise _UnfitError
+    # Blanks of every kind stand in names of files.
+    if isinstance(value, str) and (value != make_printable(value) or not _is_line(value)):
         raise _UnfitError
     if isinstance(value, int) and abs(value) > MOST_FACT:
         raise _UnfitError
@@ -283,6 +287,10 @@ def _parse(hint: Any, text: str) -> Any:
         except ValueError:
             return text
     return text.strip('"') if kind is str else text
+
+
+def _is_line(text: str) -> bool:
+    return "\n" not in text and "\t" not in text
 
 
 def _describe_text(limits: Form | Sequence[str] | None) -> str:

@@ -19,6 +19,7 @@ from vcedge.training.objective import Objective
 from vcedge.training.processes import join_processes
 from vcedge.training.run import Corpus, Progress, ScalarWriter, TrainingRun
 from vcedge_runtime.errors import MissingExtraError, OutputError, TrainingError
+from vcedge_runtime.telling import make_printable
 
 if TYPE_CHECKING:
     from torch import nn
@@ -94,7 +95,7 @@ def _deliver(console: Console, run: TrainingRun, request: Request, corpus: dict[
         "hours": round(run.seconds / 3600, 2),
         **corpus,
         # Where a file lay is the user's own business.
-        "from": request.start and Path(request.start).name,
+        "from": request.start and make_printable(Path(request.start).name),
     }
     path = request.out / "weights.safetensors"
     save_weights(run.delivered, path, facts, run.objective.composition)

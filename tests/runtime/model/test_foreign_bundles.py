@@ -145,6 +145,12 @@ def test_facts_that_would_break_a_terminal_or_a_line_are_refused(
         Bundle.open(folder)
 
 
+def test_facts_keep_the_names_that_files_have(folder: Path) -> None:
+    fact = {"from": "caf\u00e9\u00a0\u202f2.safetensors", "held_out": [], "steps": None}
+    edit_manifest(folder, lambda value: value.update(weights=fact))
+    assert Bundle.open(folder).weights == fact
+
+
 @pytest.mark.parametrize("number", ["Infinity", "-Infinity", "NaN", "1e999", "-1e999"])
 def test_a_number_that_is_not_finite_is_refused_wherever_it_stands(
     folder: Path, number: str
