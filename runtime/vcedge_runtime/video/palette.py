@@ -119,10 +119,13 @@ def apply_alpha(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
         return image[..., 0] if image.ndim == 3 and image.shape[2] == 1 else image
     colour, seen = image[..., :-1].copy(), image[..., -1] > 127
     if not seen.all():
-        shown = np.unique(colour[seen], axis=0)
-        colour[~seen] = 0
-        if len(shown) == 1 and (np.ptp(shown) or not 0 < shown[0, 0] < 255):
-            colour[seen] = 255
+        # All is done in place: a list of the pixels of a large picture is gigabytes.
+        np.copyto(colour, 0, where=~seen[..., None])
+        first = colour.reshape(-1, colour.shape[2])[seen.argmax()]
+        others = ((colour[..., c] != first[c]) & seen for c in range(colour.shape[2]))
+        alone = seen.any() and not any(other.any() for other in others)
+        if alone and (np.ptp(first) or not 0 < first[0] < 255):
+            np.copyto(colour, 255, where=seen[..., None])
     return colour[..., 0] if colour.shape[2] == 1 else colour
 
 
