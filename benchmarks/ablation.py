@@ -84,7 +84,7 @@ def open_engines(bundle: Bundle, threads: int) -> dict[str, Engine]:
     SRNet's encoder is not kept: its features of one frame take as much as a thousand keys.
     """
     engines: dict[str, Engine] = {
-        name: OnnxRuntimeEngine(bundle.path_of(name), graph.spec, threads=threads)
+        name: OnnxRuntimeEngine(bundle.read_graph(name), graph.spec, threads=threads)
         for name, graph in bundle.graphs.items()
     }
     kept = {name: KeepingEncoder(e) for name, e in engines.items() if name == "encoder"}

@@ -77,7 +77,7 @@ def time_graph(
 ) -> float:
     """Median milliseconds of a graph in ONNX Runtime."""
     rng = np.random.default_rng(0)
-    engine = OnnxRuntimeEngine(path, spec, threads=arguments.threads)
+    engine = OnnxRuntimeEngine(path.read_bytes(), spec, threads=arguments.threads)
     inputs = {tensor.name: fill(tensor, lengths, rng) for tensor in spec.inputs}
     out = {tensor.name: np.empty_like(fill(tensor, lengths, rng)) for tensor in spec.outputs}
     times = []

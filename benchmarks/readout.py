@@ -202,7 +202,7 @@ def main() -> None:
     bank = fill_memory(bundle, (height, width), arguments.objects)
     graph = bundle.graphs["label_readout"]
     engine = OnnxRuntimeEngine(
-        bundle.path_of("label_readout"), graph.spec, threads=arguments.threads
+        bundle.read_graph("label_readout"), graph.spec, threads=arguments.threads
     )
     ways = list_ways(arguments, bundle, engine, bank)
     measure_ways(ways, arguments.rounds)

@@ -115,7 +115,7 @@ def build_with_rtx(build: ModuleType, bundle: Bundle, graph: str, path: Path) ->
     with warnings.catch_warnings():
         # It keeps no timings any more, and says so; TensorRT does.
         warnings.simplefilter("ignore", DeprecationWarning)
-        built = build.build_plan(path, spec, sizes, settings, cache, ignore_progress)
+        built = build.build_plan(path.read_bytes(), spec, sizes, settings, cache, ignore_progress)
     return bytes(built.plan)
 
 

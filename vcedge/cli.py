@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import importlib
+import io
 import signal
 import sys
 from contextlib import suppress
@@ -17,6 +18,7 @@ from vcedge.standard_output import told_output
 from vcedge_runtime.errors import MissingExtraError, VcedgeError
 from vcedge_runtime.installing import how_to_install
 from vcedge_runtime.stopping import Stopped, stoppable
+from vcedge_runtime.telling import hide_secrets, make_printable
 
 COMMANDS = {
     "track": ("track", "Follow objects through a video from the mask of its first frame."),
@@ -89,8 +91,10 @@ def main(arguments: list[str] | None = None) -> None:
     except VcedgeError as exc:
         _end(2, str(exc))
     except click.ClickException as exc:
+        shown = io.StringIO()
+        exc.show(shown)
         with suppress(OSError):
-            exc.show()
+            click.echo(make_printable(hide_secrets(shown.getvalue())), nl=False, err=True)
         sys.exit(exc.exit_code)
     except (click.Abort, KeyboardInterrupt) as exc:
         # Click says Abort for every KeyboardInterrupt.

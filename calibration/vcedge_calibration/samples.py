@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 
@@ -16,6 +15,7 @@ from vcedge_calibration.recording import Sample
 from vcedge_runtime.errors import BundleError
 from vcedge_runtime.files import writing_folder
 from vcedge_runtime.model.bundle import Bundle
+from vcedge_runtime.telling import tell_cause
 
 FORMAT = 1
 FACTS = "calibration.json"
@@ -84,9 +84,11 @@ def load_samples(folder: Path) -> dict[str, list[Sample]]:
         if facts["format"] != FORMAT:
             raise ValueError(f"format {facts['format']}, expected {FORMAT}")
         return {path.stem: _load(path) for path in sorted(folder.glob("*.npz"))}
-    except (OSError, EOFError, BadZipFile, ValueError, KeyError, TypeError) as exc:
+    # numpy's files fail as zip, as Python's own tokens, and as memory that is asked for.
+    except Exception as exc:
         raise BundleError(
-            f"{folder} holds no calibration that can be read: {exc!r}; run vcedge calibrate again"
+            f"{folder} holds no calibration that can be read: {tell_cause(exc)}; "
+            "run vcedge calibrate again"
         ) from exc
 
 
@@ -96,7 +98,7 @@ def find_recording(folder: Path) -> str | None:
         facts = json.loads((folder / FACTS).read_text())
         del facts["format"]
         return Recording(**facts).key
-    except (OSError, ValueError, KeyError, TypeError):
+    except Exception:
         return None
 
 

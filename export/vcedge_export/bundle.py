@@ -15,7 +15,7 @@ from vcedge_export.planning import compose, open_modules, plan_export
 from vcedge_export.verify import TruthClip
 from vcedge_export.writing import OnStage, UnprovenBundle, ignore_stage, write_bundle
 from vcedge_runtime.frames.resizing import working_size
-from vcedge_runtime.model.bundle import Bundle, GraphFile, sha256_of
+from vcedge_runtime.model.bundle import Bundle, GraphFile, name_after, sha256_of
 from vcedge_runtime.model.composition import Composition
 from vcedge_runtime.model.object_composition import ObjectComposition
 
@@ -51,7 +51,7 @@ def export_bundle(
     def draft(partial: Path) -> UnprovenBundle:
         model = plan_export(weights, options)
         facts = facts_as_exported(weights, model.composition, options)
-        bundle = _write_graphs(model, partial, folder.name, facts, on_stage)
+        bundle = _write_graphs(model, partial, name_after(folder), facts, on_stage)
         whole = replace(bundle, composition=model.whole)
         return UnprovenBundle(bundle, whole, lambda: open_modules(model))
 

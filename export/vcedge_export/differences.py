@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -89,11 +90,22 @@ class OutputDifference:
         share = max(self.largest / bounds.largest, self.mean / bounds.mean)
         return share / self.magnitude if self.magnitude else float("inf")
 
+    def to_json(self) -> dict[str, Any]:
+        """Return plain JSON values, which has no number that is not finite: None stands for it."""
+        values = asdict(self).items()
+        return {n: None if isinstance(v, float) and not math.isfinite(v) else v for n, v in values}
+
+    @classmethod
+    def from_json(cls, row: Mapping[str, Any]) -> OutputDifference:
+        """Read what ``to_json`` gave."""
+        values: dict[str, Any] = {name: row[name] for name in cls.__dataclass_fields__}
+        nothing = {name: math.nan for name, value in values.items() if value is None}
+        return cls(**{**values, **nothing})
+
 
 def read_outputs(found: Mapping[str, Any]) -> list[OutputDifference]:
     """Read the outputs of what ``Verification.to_json`` gave, of unrounded graphs too."""
-    names = OutputDifference.__dataclass_fields__
-    rows = [OutputDifference(**{name: row[name] for name in names}) for row in found["outputs"]]
+    rows = [OutputDifference.from_json(row) for row in found["outputs"]]
     return rows + (read_outputs(found["unrounded"]) if "unrounded" in found else [])
 
 

@@ -71,7 +71,7 @@ class Dump:
         """File of a graph's ``inputs`` or ``outputs``."""
         return self.folder / f"{graph}.{side}.json"
 
-    def command_for(self, bundle: Bundle, worst: OutputDifference, source: Path | None) -> str:
+    def command_for(self, bundle: Bundle, worst: OutputDifference, source: Bundle | None) -> str:
         """Write every tensor of a graph, and return the command that finds what makes it wrong.
 
         Polygraphy cuts the graph smaller and smaller while what is left still differs.
@@ -79,15 +79,16 @@ class Dump:
         Args:
             bundle: whose graph.
             worst: the output to look at.
-            source: the same graph in FP32; where there is none, the graph itself, which TensorRT is
-                held against.
+            source: the same model in FP32; where there is none, the bundle itself, which TensorRT
+                is held against.
 
         Raises:
             OutputError: the folder cannot be written.
+            BundleError: the graph's file is not what it was when the bundle was opened.
         """
         graph = worst.tensor.partition(".")[0]
         path = bundle.path_of(graph)
-        given, golden = self._write_every_tensor(graph, source or path)
+        given, golden = self._write_every_tensor(graph, source or bundle)
         allowed = bounds_of(worst.tensor, worst.precision).largest * worst.magnitude
         command = ["polygraphy", "debug", "reduce", path, "--mode", "bisect"]
         command += ["--load-inputs", given, "--output", self.folder / f"{graph}.reduced.onnx"]
@@ -96,9 +97,9 @@ class Dump:
         command += ["--load-outputs", golden, "--atol", f"{allowed:.3g}", "--rtol", "0"]
         return shlex.join(map(str, command))
 
-    def _write_every_tensor(self, graph: str, source: Path) -> tuple[Path, Path]:
+    def _write_every_tensor(self, graph: str, source: Bundle) -> tuple[Path, Path]:
         """Run the source on what was kept: every tensor as an input, and as an output."""
-        model = onnx.shape_inference.infer_shapes(onnx.load(source))
+        model = onnx.shape_inference.infer_shapes(source.read_graph(graph))
         known = {value.name for value in model.graph.output}
         model.graph.output.extend(v for v in model.graph.value_info if v.name not in known)
         inputs = [given for given, _ in self._runs[graph]]

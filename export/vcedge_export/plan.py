@@ -75,7 +75,7 @@ class ExportOptions:
         samples: what INT8 is calibrated on, by graph; recorded on the clip of the proof when None.
         max_drop: most J&F, 0 to 1, that INT8 may lose on that clip.
         engines: opens every graph of the bundle as the device that runs it will, with that device;
-            they are built beside the bundle and proven too. None proves the files alone.
+            they are built into the user's cache and proven too. None proves the files alone.
         overwrite: replace a bundle that stands in the folder.
     """
 

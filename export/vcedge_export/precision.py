@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import onnx
 
@@ -129,11 +128,9 @@ def open_engines(
     if not rounded:
         return {name: engine_from_bundle(bundle, name) for name in graphs}
     engines: dict[str, Engine] = {}
-    with TemporaryDirectory() as folder:
-        for name in graphs:
-            path = Path(folder) / f"{name}.onnx"
-            save_onnx(round_like_half(onnx.load(bundle.path_of(name))), path)
-            engines[name] = OnnxRuntimeEngine(path, bundle.graphs[name].spec)
+    for name in graphs:
+        model = round_like_half(onnx.load_model_from_string(bundle.read_graph(name)))
+        engines[name] = OnnxRuntimeEngine(model.SerializeToString(), bundle.graphs[name].spec)
     return engines
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from vcedge_export.proof import switch_on
 from vcedge_export.verify import TruthClip
 from vcedge_export.writing import OnStage, UnprovenBundle, ignore_stage, write_bundle
 from vcedge_runtime.errors import ExportError
-from vcedge_runtime.model.bundle import Bundle
+from vcedge_runtime.model.bundle import Bundle, name_after
 from vcedge_runtime.model.composition import Composition
 from vcedge_runtime.model.object_composition import ObjectComposition
 
@@ -55,9 +54,9 @@ def rewrite_bundle(
 
     def draft(partial: Path) -> UnprovenBundle:
         for name, graph in source.graphs.items():
-            shutil.copyfile(source.path_of(name), partial / graph.file)
+            (partial / graph.file).write_bytes(source.read_graph(name))
         bundle = Bundle(
-            partial, folder.name, source.profile, composition, source.graphs, weights=facts
+            partial, name_after(folder), source.profile, composition, source.graphs, weights=facts
         )
         return UnprovenBundle(
             bundle, switch_on(bundle), lambda: open_engines(source, source.graphs)

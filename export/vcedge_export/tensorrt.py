@@ -23,7 +23,7 @@ def open_whole(
     """Open every graph of a bundle, what the composition does not run too.
 
     Args:
-        bundle: whose graphs; TensorRT's engines are built beside them when they first run.
+        bundle: whose graphs; TensorRT's engines are built when they first run.
         backend: one of ``opening.BACKENDS``.
         tell: told in words what takes long.
         on_progress: told how far a build is.

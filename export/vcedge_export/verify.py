@@ -93,7 +93,8 @@ class Verification:
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON values for the manifest."""
         found = {name: value for name, value in asdict(self).items() if value is not None}
-        return {**found, "passes": self.passes}
+        outputs = [output.to_json() for output in self.outputs]
+        return {**found, "outputs": outputs, "passes": self.passes}
 
 
 class _SharedEngine(ForwardingEngine):

@@ -13,9 +13,19 @@ VcedgeError
   ExportError       a model that cannot be exported, or whose export is not the model
 """
 
+from vcedge_runtime.telling import hide_secrets, make_printable
+
 
 class VcedgeError(Exception):
-    """Anything a user can mend; the command line prints it in one line and exits with 2."""
+    """Anything a user can mend; the command line prints it in one line and exits with 2.
+
+    Whatever a message repeats, no password is in it, and nothing that moves a terminal.
+    """
+
+    def __init__(self, *told: object) -> None:
+        super().__init__(
+            *(make_printable(hide_secrets(t)) if isinstance(t, str) else t for t in told)
+        )
 
 
 class SourceError(VcedgeError):

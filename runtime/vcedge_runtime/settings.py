@@ -8,7 +8,9 @@ Python and a bundle are held to the same. What a user writes is read by the same
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cache
 from operator import index
@@ -27,6 +29,7 @@ from typing import (
 import numpy as np
 
 from vcedge_runtime.errors import BundleError, TrackerError
+from vcedge_runtime.telling import make_printable
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -37,6 +40,8 @@ WORDS = {"true": True, "on": True, "yes": True, "false": False, "off": False, "n
 """How a user may write a bool, in any case."""
 NOTHING = ("none", "null")
 """How a user may write None, likewise."""
+LEVELS, MOST_FACT = 16, 2**63
+"""Values within each other, and magnitude of a whole number, where anything plain may be."""
 SHOWN = 60
 """Most characters of a received value that a message repeats."""
 
@@ -50,6 +55,33 @@ class Bounds:
 
     def __str__(self) -> str:
         return f"{self.least:.10g} to {self.most:.10g}"
+
+
+@dataclass(frozen=True)
+class Form:
+    """What a text must be like.
+
+    Attributes:
+        pattern: a regular expression of all of it.
+        told: the same in words.
+    """
+
+    pattern: str
+    told: str
+
+    def __str__(self) -> str:
+        return self.told
+
+    def fits(self, text: str) -> bool:
+        """Whether a text is like it."""
+        return re.fullmatch(self.pattern, text) is not None
+
+
+NAME = Form(
+    r"[A-Za-z0-9_][A-Za-z0-9_.+-]{0,99}",
+    "a name of up to 100 letters, digits, _ . + -, which begins with one of the first three",
+)
+"""What may become part of a path, of a command line or of a line on the terminal."""
 
 
 class _UnfitError(Exception):
@@ -73,6 +105,18 @@ def check_settings(settings: DataclassInstance) -> None:
                 f"received {name}={show(value)} for {type(settings).__name__}; "
                 f"expected {_describe(hint)}"
             ) from None
+
+
+def check_plain(name: str, value: Any) -> None:
+    """Refuse what is no plain JSON: text that does not print, numbers that are not finite.
+
+    Raises:
+        BundleError: it is.
+    """
+    try:
+        _fit_plain(value)
+    except _UnfitError:
+        raise BundleError(f"received {name}={show(value)}; expected {_describe(Any)}") from None
 
 
 def settings_from_mapping(kind: type[Kind], given: Any) -> Kind:
@@ -152,12 +196,43 @@ def _fit(hint: Any, value: Any) -> Any:
     if get_origin(kind) is tuple:
         return _fit_tuple(get_args(kind)[0], limits, value)
     if get_origin(kind) is Mapping:
-        return _fit_mapping(get_args(kind)[1], value)
-    fits = kind is Any or isinstance(value, kind)
-    if fits and kind is str:
-        # What does not print would break the line of a message, or of a file.
-        fits = value.isprintable() if limits is None else value in limits
-    if not fits:
+        return _fit_mapping(get_args(kind), value)
+    if kind is Any:
+        return _fit_plain(value)
+    if not isinstance(value, kind) or (kind is str and not _is_text(value, limits)):
+        raise _UnfitError
+    return value
+
+
+def _is_text(value: str, limits: Form | Sequence[str] | None) -> bool:
+    if isinstance(limits, Form):
+        return limits.fits(value)
+    # What does not print would break the line of a message, or of a file.
+    return value.isprintable() if limits is None else value in limits
+
+
+def _fit_plain(value: Any, levels: int = LEVELS) -> Any:
+    """Return a JSON value: text that prints, finite numbers, and what holds them."""
+    if levels == 0:
+        raise _UnfitError
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, Mapping):
+        return {_fit(str, name): _fit_plain(entry, levels - 1) for name, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_fit_plain(entry, levels - 1) for entry in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        raise _UnfitError
+    return _fit_simple(value)
+
+
+def _fit_simple(value: Any) -> Any:
+    if value is not None and not isinstance(value, str | bool | int | float):
+        raise _UnfitError
+    # Blanks of every kind stand in names of files.
+    if isinstance(value, str) and (value != make_printable(value) or not _is_line(value)):
+        raise _UnfitError
+    if isinstance(value, int) and abs(value) > MOST_FACT:
         raise _UnfitError
     return value
 
@@ -189,10 +264,10 @@ def _fit_tuple(hint: Any, length: Bounds | None, value: Any) -> tuple[Any, ...]:
     return tuple(_fit(hint, entry) for entry in value)
 
 
-def _fit_mapping(hint: Any, value: Any) -> dict[str, Any]:
+def _fit_mapping(hints: tuple[Any, Any], value: Any) -> dict[str, Any]:
     if not isinstance(value, Mapping):
         raise _UnfitError
-    return {_fit(str, name): _fit(hint, entry) for name, entry in value.items()}
+    return {_fit(hints[0], name): _fit(hints[1], entry) for name, entry in value.items()}
 
 
 def _parse(hint: Any, text: str) -> Any:
@@ -215,6 +290,16 @@ def _parse(hint: Any, text: str) -> Any:
     return text.strip('"') if kind is str else text
 
 
+def _is_line(text: str) -> bool:
+    return "\n" not in text and "\t" not in text
+
+
+def _describe_text(limits: Form | Sequence[str] | None) -> str:
+    if isinstance(limits, Form):
+        return str(limits)
+    return "text that prints" if limits is None else f"one of {', '.join(limits)}"
+
+
 def _describe(hint: Any) -> str:
     kind, limits = _open_hint(hint)
     if _is_union(kind):
@@ -225,13 +310,13 @@ def _describe(hint: Any) -> str:
     if get_origin(kind) is Mapping:
         return f"names, each with {_describe(get_args(kind)[1])}"
     if kind is str:
-        return "text that prints" if limits is None else f"one of {', '.join(limits)}"
+        return _describe_text(limits)
     plain = {
         bool: "true or false",
         NoneType: "none",
         int: "a whole number",
         float: "a number",
-        Any: "anything",
+        Any: "plain values: text that prints, finite numbers",
     }
     name = plain[kind] if kind in plain else getattr(kind, "__name__", str(kind))
     return name if limits is None else f"{name}, {limits}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -190,3 +191,13 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match="new cannot be written"):
         save_samples(tmp_path / "file" / "new", RECORDING, make_samples())
+
+
+def test_an_array_whose_header_python_cannot_read_is_refused(tmp_path: Path) -> None:
+    """Found by the fuzzer: numpy's reader fails as Python's own tokens do."""
+    (tmp_path / FACTS).write_text('{"format": 1}')
+    header = b"{'descr': '<f4', 'fortran_order': False, 'shape': (1, 2,".ljust(117) + b"\n"
+    with zipfile.ZipFile(tmp_path / "encoder.npz", "w") as file:
+        file.writestr("0.image.npy", b"\x93NUMPY\x01\x00" + bytes([118, 0]) + header + bytes(8))
+    with pytest.raises(BundleError, match="holds no calibration that can be read"):
+        load_samples(tmp_path)

@@ -127,6 +127,12 @@ def test_folders_above_it_are_made(quick_export: Export, tmp_path: Path) -> None
     assert Bundle.open(tmp_path / "a" / "b" / "new").composition == exported.composition
 
 
+def test_a_bundle_may_lie_in_a_folder_of_any_name(quick_export: Export, tmp_path: Path) -> None:
+    folder = tmp_path / "mon mod\u00e8le (2)"
+    quick_export(folder)
+    assert Bundle.open(folder).name == "mon-mod-le-2-"
+
+
 def test_an_existing_folder_is_left_alone(quick_export: Export, tmp_path: Path) -> None:
     (tmp_path / "new").mkdir()
     (tmp_path / "new" / "notes.txt").write_text("mine")

@@ -70,7 +70,7 @@ def test_the_encoder_runs_at_other_sizes_than_the_exported(
     exported_bundle: Bundle, tiny_weights: Weights, size_hw: tuple[int, int]
 ) -> None:
     spec = exported_bundle.graphs["encoder"].spec
-    engine = OnnxRuntimeEngine(exported_bundle.path_of("encoder"), spec, threads=1)
+    engine = OnnxRuntimeEngine(exported_bundle.read_graph("encoder"), spec, threads=1)
     image = np.random.default_rng(0).uniform(-1, 1, (1, 3, *size_hw)).astype(np.float32)
     key = np.empty((size_hw[0] // 8, size_hw[1] // 8, 64), np.float32)
     engine.run({"image": image}, {"key": key})

@@ -127,7 +127,7 @@ def test_deform_conv_is_grid_samples(
     native, path = model.written["feature_alignment"], tmp_path / "native.onnx"
     export_onnx(native, model.lengths, path)
     engines = [
-        OnnxRuntimeEngine(file, native.spec, threads=1)
+        OnnxRuntimeEngine(file.read_bytes(), native.spec, threads=1)
         for file in (path, srnet_bundle.path_of("feature_alignment"))
     ]
     rng = np.random.default_rng(0)

@@ -103,7 +103,7 @@ def test_a_graph_gives_what_its_module_gives_at_other_lengths_than_the_exported(
     expected = run_torch(module, inputs)
     names = [spec.name for spec in module.spec.outputs]
     found = {n: np.empty(e.shape, np.float32) for n, e in zip(names, expected, strict=True)}
-    engine = OnnxRuntimeEngine(files[graph], module.spec, threads=1)
+    engine = OnnxRuntimeEngine(files[graph].read_bytes(), module.spec, threads=1)
     engine.run({name: each.numpy() for name, each in inputs.items()}, found)
     for name, wanted in zip(names, expected, strict=True):
         # FP32 sums of up to 3456 terms in another order, in up to 20 layers.

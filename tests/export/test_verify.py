@@ -39,7 +39,7 @@ OUTPUTS = [
 
 def exported_engines(bundle: Bundle) -> dict[str, Engine]:
     return {
-        name: OnnxRuntimeEngine(bundle.path_of(name), graph.spec, threads=1)
+        name: OnnxRuntimeEngine(bundle.read_graph(name), graph.spec, threads=1)
         for name, graph in bundle.graphs.items()
     }
 

@@ -6,7 +6,6 @@ import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from shutil import copytree
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -61,11 +60,12 @@ def clip() -> TruthClip:
 
 
 @pytest.fixture
-def bundle(request: pytest.FixtureRequest, tmp_path: Path) -> Bundle:
-    """A shipped model beside which engines may be kept."""
-    shipped = Bundle.open(request.param)
-    copytree(shipped.folder, tmp_path / shipped.name)
-    return Bundle.open(tmp_path / shipped.name)
+def bundle(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Bundle:
+    """A shipped model, for which no engines are kept yet."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    return Bundle.open(request.param)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

@@ -11,8 +11,6 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
 
@@ -88,10 +86,7 @@ def open_product_engine(threads: int) -> OnnxRuntimeEngine:
     Raises:
         MissingExtraError: onnxruntime is not installed.
     """
-    with TemporaryDirectory() as folder:
-        path = Path(folder) / "product.onnx"
-        path.write_bytes(PRODUCT_MODEL)
-        return OnnxRuntimeEngine(path, PRODUCT_SPEC, threads=threads)
+    return OnnxRuntimeEngine(PRODUCT_MODEL, PRODUCT_SPEC, threads=threads)
 
 
 def _product_seconds(threads: int, side: int) -> float:

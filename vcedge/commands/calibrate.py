@@ -22,6 +22,7 @@ from vcedge_calibration.recording import CalibrationClip, record_inputs
 from vcedge_calibration.samples import Recording, find_recording, graphs_of, save_samples
 from vcedge_runtime.errors import BundleError, MaskError, OutputError, SourceError
 from vcedge_runtime.model.bundle import Bundle, sha256_of
+from vcedge_runtime.telling import make_printable
 from vcedge_runtime.video.masks import read_mask
 from vcedge_runtime.video.pictures import list_masks
 from vcedge_runtime.video.sources import Source, open_source
@@ -142,7 +143,7 @@ def _open_clip(
     else:
         mask = read_mask(find_first_mask(masks, path.stem), frame_hw=video.frame_hw)
     length = None if video.length is None else min(frames, video.length)
-    task = bar.add_task(path.stem, total=length, speed=0.0)
+    task = bar.add_task(make_printable(path.stem), total=length, speed=0.0)
     return CalibrationClip(video.label, _watch(video, frames, bar, task), mask)
 
 

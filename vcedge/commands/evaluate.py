@@ -20,7 +20,12 @@ from vcedge.evaluation import badja as badja_protocol
 from vcedge.evaluation import jhmdb as jhmdb_protocol
 from vcedge.evaluation import vip as vip_protocol
 from vcedge.evaluation.davis import evaluate_folders
-from vcedge.evaluation.davis_folders import find_frames, find_mask_folders, list_sequences
+from vcedge.evaluation.davis_folders import (
+    find_frames,
+    find_mask_folders,
+    find_mixed_parts,
+    list_sequences,
+)
 from vcedge.evaluation.davis_score import ROW_HEADINGS
 from vcedge.evaluation.youtube import read_meta, track_videos
 from vcedge.evaluation.youtube_score import HoldoutScore, read_categories, score_holdout
@@ -37,6 +42,11 @@ from vcedge_runtime.video.sources import open_source
 
 FOLDER = click.Path(path_type=Path)
 CSV = click.option("--csv", type=FOLDER, help="Write every row to a CSV file.")
+SEQUENCES = click.option(
+    "--sequences",
+    help="Names, separated by commas, or a list file such as ImageSets/2017/val.txt, as it stands "
+    "or below the data set; all by default.",
+)
 OVERWRITE = click.option("--overwrite", is_flag=True, help="Replace masks that --out holds.")
 
 
@@ -54,7 +64,7 @@ def command() -> None:
     help="A DAVIS folder (JPEGImages, Annotations): track its sequences, then score them.",
 )
 @tracked()
-@click.option("--sequences", help="Names, separated by commas; all by default.")
+@SEQUENCES
 @click.option("--out", type=FOLDER, help="With --root: keep the masks here.")
 @CSV
 @click.option("--per-object", is_flag=True, help="One row an object.")
@@ -75,19 +85,20 @@ def davis(
     Either --gt and --pred, or --root, which runs the tracker itself.
     """
     console = open_console()
-    names = _split_names(sequences)
     if (root is None) == (gt is None) or (gt is None) != (pred is None):
         raise EvaluationError("pass either --gt and --pred, or --root")
     if out is not None and root is None:
         raise EvaluationError("received --out without --root; masks are made with --root alone")
     with ExitStack() as stack:
+        truth = gt if root is None else root
+        assert truth is not None
+        names = list_sequences(truth, _read_names(sequences))
+        _tell_mixed_parts(console, truth, names)
         if root is not None:
-            gt, names = root, list_sequences(root, names)
             pred = out or Path(stack.enter_context(TemporaryDirectory()))
             _track_all(root, names, pred, open_tracker(**chosen), overwrite, console)
-        assert gt is not None
         assert pred is not None
-        score = evaluate_folders(gt, pred, names)
+        score = evaluate_folders(truth, pred, names)
     console.print(make_table(ROW_HEADINGS, list(score.rows(objects=per_object))))
     if csv is not None:
         score.write_csv(csv)
@@ -98,7 +109,7 @@ def davis(
 @click.option("--root", type=FOLDER, required=True, help="A DAVIS folder with the sequences.")
 @click.option("--joints", type=FOLDER, required=True, help="JSON with the sequences' joints.")
 @tracked(LABEL_MODEL)
-@click.option("--sequences", help="Names, separated by commas; all by default.")
+@SEQUENCES
 @click.option("--baseline", is_flag=True, help="Also chain the points through DIS optical flow.")
 @CSV
 def badja(
@@ -112,7 +123,8 @@ def badja(
     """PCK of BADJA: joints of animals, correct within 0.2 of the root of the animal's area."""
     console = open_console()
     truths = badja_protocol.read_annotations(joints)
-    names = _split_names(sequences) or list(truths)
+    given = _read_names(sequences)
+    names = list_sequences(root, given) if isinstance(given, Path) else given or list(truths)
     missing = [name for name in names if name not in truths]
     if missing:
         raise EvaluationError(
@@ -241,6 +253,26 @@ def _split_names(text: str | None) -> list[str] | None:
     return [name for name in (text or "").split(",") if name] or None
 
 
+def _read_names(text: str | None) -> list[str] | Path | None:
+    """Names, or the file that lists them: a sequence's name is no path."""
+    if text is not None and (text.endswith(".txt") or "/" in text):
+        return Path(text)
+    return _split_names(text)
+
+
+def _tell_mixed_parts(console: Console, truth: Path, names: Sequence[str]) -> None:
+    mixed = find_mixed_parts(truth, names)
+    if mixed is not None:
+        console.print(
+            f"sequences of training ({mixed.training}) and of validation ({mixed.validation}) are "
+            f"scored together, by the lists in {mixed.lists}: a model may have seen the former, "
+            "and no published figure is of both; --sequences takes such a list",
+            style="yellow",
+            markup=False,
+            soft_wrap=True,
+        )
+
+
 def _counter(console: Console, total: int) -> Callable[[str], None]:
     """Print each video's name as it is done."""
     done = iter(range(1, total + 1))
@@ -259,7 +291,8 @@ def _report(
     console.print(make_table(columns, rows, left=left))
     if csv is not None:
         text = io.StringIO(newline="")
-        csv_text.writer(text).writerows([columns, *([c.strip() for c in row] for row in rows)])
+        stripped = ([cell.strip() for cell in row] for row in rows)
+        csv_text.writer(text, lineterminator="\n").writerows([columns, *stripped])
         write_whole(csv, text.getvalue().encode())
         console.out(f"wrote {csv}", highlight=False)
 

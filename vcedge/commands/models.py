@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import click
 
 from vcedge.commands.tables import make_table, open_console
+from vcedge_runtime.errors import BundleError
 from vcedge_runtime.model.bundle import (
     DEFAULT_LABEL_MODEL,
     DEFAULT_MODEL,
+    MANIFEST,
     MODELS,
     Bundle,
     shipped_models,
 )
+from vcedge_runtime.telling import tell_cause
 
 COLUMNS = ("model", "profile", "precision", "default size", "verified", "accuracy", "MB")
 
@@ -28,12 +32,32 @@ def command() -> None:
         console.print(f"no model came with this installation ({MODELS} holds none)")
         console.print("next: vcedge train base --videos DIR, then vcedge export")
         return
-    console.print(make_table(COLUMNS, [_row(Bundle.open(name)) for name in names], left=6))
+    rows = []
+    for bundle in map(Bundle.open, names):
+        with reading_facts(bundle):
+            rows.append(_row(bundle))
+    console.print(make_table(COLUMNS, rows, left=6))
     for task, name in (("masks", DEFAULT_MODEL), ("points", DEFAULT_LABEL_MODEL)):
         if name in names:
             console.print(f"{name} follows {task} where --model is not given")
     shown = DEFAULT_MODEL if DEFAULT_MODEL in names else names[0]
     console.print(f"next: vcedge track VIDEO --mask FIRST.png --model {shown}")
+
+
+@contextmanager
+def reading_facts(bundle: Bundle) -> Iterator[None]:
+    """Refuse facts and a proof of another shape than ``export`` writes: they are told, not used.
+
+    Raises:
+        BundleError: they are.
+    """
+    try:
+        yield
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as exc:
+        raise BundleError(
+            f"what {bundle.folder / MANIFEST} tells of weights or proof is damaged "
+            f"({tell_cause(exc)}); run vcedge verify --save, or export again"
+        ) from exc
 
 
 def megabytes_of(bundle: Bundle) -> float:

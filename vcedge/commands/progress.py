@@ -24,6 +24,7 @@ from rich.text import Text
 from vcedge_runtime.engines.plans import BuildProgress
 from vcedge_runtime.errors import OutputError
 from vcedge_runtime.session import SessionReport
+from vcedge_runtime.telling import make_printable
 
 LINE_EVERY_S = 10.0
 """Seconds between lines where there is no terminal."""
@@ -48,7 +49,7 @@ class Builds:
         self._tasks = {}
         # What a command prints may be read by another.
         console = Console(stderr=True) if self.bar is None else self.bar.console
-        console.out(text, highlight=False)
+        console.out(make_printable(text), highlight=False)
 
     def advance(self, done: BuildProgress) -> None:
         """Show how far a build is."""
@@ -84,7 +85,7 @@ def progress_bar(console: Console, speed_unit: str) -> Iterator[Progress]:
     Where there is no terminal, a line a task is printed now and then, and at the end.
     """
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         _SpeedColumn(speed_unit),

@@ -15,6 +15,7 @@ from vcedge_export.differences import find_worst, read_outputs
 from vcedge_export.verify import TruthClip
 from vcedge_runtime.demo.clip import render_demo_clip
 from vcedge_runtime.errors import ExportError
+from vcedge_runtime.telling import hide_secrets, make_printable
 from vcedge_runtime.video.palette import read_label_png
 from vcedge_runtime.video.sources import open_source
 
@@ -110,4 +111,5 @@ def _read_clip(clip: str | None, truth: Path | None, frames: int) -> TruthClip:
     with open_source(clip) as source:
         chosen = list(islice(source, frames))
         masks = [read_label_png(truth / f"{frame.name}.png") for frame in chosen]
-    return TruthClip(Path(clip).name, [frame.image for frame in chosen], masks)
+    label = make_printable(Path(hide_secrets(clip)).name)
+    return TruthClip(label, [frame.image for frame in chosen], masks)

@@ -11,15 +11,27 @@ from rich.console import Console, ConsoleOptions, JustifyMethod, RenderResult
 from rich.markup import escape
 from rich.table import Table
 
+from vcedge_runtime.telling import make_printable
+
 PAGE_WIDTH = 400
 """Columns of a page that is no terminal: no cell of a Markdown table may be broken."""
 
 
 class _Page(Console):
-    """A terminal on which a table that is wider runs on, instead of being cut off."""
+    """A terminal on which a table that is wider runs on, instead of being cut off.
+
+    Text from outside moves nothing on it.
+    """
 
     def print(self, *objects: Any, crop: bool = False, **options: Any) -> None:
-        super().print(*objects, crop=crop, **options)
+        super().print(*map(_clean, objects), crop=crop, **options)
+
+    def out(self, *objects: Any, **options: Any) -> None:
+        super().out(*map(_clean, objects), **options)
+
+
+def _clean(told: Any) -> Any:
+    return make_printable(told) if isinstance(told, str) else told
 
 
 class _Table(Table):
@@ -59,7 +71,7 @@ def make_table(
         least = _longest_word(cells)
         table.add_column(heading, justify=justify, no_wrap=single, min_width=least)
     for row in rows:
-        table.add_row(*map(escape, row))
+        table.add_row(*map(escape, map(make_printable, row)))
     return table
 
 
@@ -69,7 +81,7 @@ def make_fact_list(facts: Sequence[tuple[str, str]]) -> Table:
     table.add_column(style="bold", no_wrap=True)
     table.add_column(min_width=_longest_word([text for _, text in facts]))
     for name, text in facts:
-        table.add_row(escape(name), escape(text))
+        table.add_row(*map(escape, map(make_printable, (name, text))))
     return table
 
 

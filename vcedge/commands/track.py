@@ -26,10 +26,12 @@ from vcedge.commands.options import (
 )
 from vcedge.commands.progress import session_bar
 from vcedge.commands.sightings import PointSightings, Sightings, find_small_objects
+from vcedge.commands.tables import open_console
 from vcedge_runtime.errors import MaskError, SourceError
 from vcedge_runtime.model.bundle import DEFAULT_LABEL_MODEL, DEFAULT_MODEL, Bundle
 from vcedge_runtime.predictors.opening import require_points
 from vcedge_runtime.session import PointSink, SessionReport, track_frames, track_points
+from vcedge_runtime.telling import hide_secrets
 from vcedge_runtime.tracker import Tracker
 from vcedge_runtime.video.masks import read_mask
 from vcedge_runtime.video.outputs import MASKS_NAME, OutputFolder, require_free
@@ -44,7 +46,7 @@ from vcedge_runtime.video.sinks import (
     OverlayVideo,
     Sink,
 )
-from vcedge_runtime.video.sources import Source, hide_secrets, open_source
+from vcedge_runtime.video.sources import Source, open_source
 
 GROUPS = {
     "What most people need": (
@@ -128,7 +130,7 @@ def command(
     gst:"pipeline". Ctrl-C, SIGTERM or SIGHUP stops it; what was tracked so far is kept and
     finished.
     """
-    console = Console()
+    console = open_console()
     if (mask is None) == (points is None):
         raise MaskError("pass either --mask or --points, for the first frame")
     bundle = Bundle.open(model or (DEFAULT_LABEL_MODEL if points else DEFAULT_MODEL))

@@ -22,6 +22,7 @@ from vcedge_runtime.errors import MissingExtraError, OutputError, TrainingError
 from vcedge_runtime.files import explaining
 from vcedge_runtime.locking import LOCK_NAME, Lock
 from vcedge_runtime.stopping import finish_first
+from vcedge_runtime.telling import make_printable
 
 if TYPE_CHECKING:
     from torch import nn
@@ -102,7 +103,7 @@ def _deliver(console: Console, run: TrainingRun, request: Request, corpus: dict[
         "hours": round(run.seconds / 3600, 2),
         **corpus,
         # Where a file lay is the user's own business.
-        "from": request.start and Path(request.start).name,
+        "from": request.start and make_printable(Path(request.start).name),
     }
     path = request.out / "weights.safetensors"
     save_weights(run.delivered, path, facts, run.objective.composition)

@@ -19,6 +19,7 @@ from vcedge.training.srnet import SRNetObjective
 from vcedge.training.srnet_corpus import STAGES, SRNetCorpus, SRNetSettings
 from vcedge_runtime.errors import TrainingError
 from vcedge_runtime.model.object_composition import LOCALS
+from vcedge_runtime.telling import make_printable
 
 Function = TypeVar("Function", bound=Callable[..., None])
 
@@ -179,7 +180,7 @@ def srnet(
             "stills": len(pictures),
             "videos": len(videos),
             "frames": frames,
-            "held_out": held,
+            "held_out": [make_printable(name) for name in held],
             "clip_frames": max(most for _, _, most in spans),
         }
         return SRNetCorpus(settings, pictures, videos), facts

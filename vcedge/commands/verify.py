@@ -117,9 +117,8 @@ def _write_dump(
     console.out(f"wrote {len(files)} files to {kept.folder}", highlight=False)
     worst = find_worst(read_outputs(found))
     console.out(f"to bisect {worst.tensor}, whose error is nearest to its bound or beyond:")
-    graph = worst.tensor.partition(".")[0]
-    path = source.path_of(graph) if isinstance(source, Bundle) else None
-    console.out(kept.command_for(bundle, worst, path), highlight=False)
+    exported = source if isinstance(source, Bundle) else None
+    console.out(kept.command_for(bundle, worst, exported), highlight=False)
 
 
 def _open_on(

@@ -22,6 +22,7 @@ from vcedge.evaluation.flow_chain import chain_points
 from vcedge.evaluation.pck import PckPool, PckScore, normalised_distances
 from vcedge.evaluation.tracking import PointTracker, follow_points
 from vcedge_runtime.errors import EvaluationError, MaskError
+from vcedge_runtime.telling import tell_cause
 from vcedge_runtime.video.palette import read_label_png
 from vcedge_runtime.video.pictures import list_masks
 from vcedge_runtime.video.sources import open_source
@@ -106,10 +107,13 @@ def read_annotations(path: Path) -> dict[str, AnnotatedJoints]:
         data = json.loads(path.read_text(encoding="utf-8"))
         names = tuple(map(str, data["joint_names"]))
         return {name: _parse(name, names, rows) for name, rows in data["sequences"].items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as exc:
+    except (
+        *(OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError),
+        RecursionError,
+    ) as exc:
         raise EvaluationError(
-            f"received {path}, which cannot be read as joints ({exc!r}); expected JSON with"
-            " joint_names and sequences of frame, xy and visible; check the path"
+            f"received {path}, which cannot be read as joints ({tell_cause(exc)}); expected"
+            " JSON with joint_names and sequences of frame, xy and visible; check the path"
         ) from exc
 
 

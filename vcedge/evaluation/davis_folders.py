@@ -10,6 +10,24 @@ from vcedge.evaluation.davis_sequence import drop_first_and_last, too_few_frames
 from vcedge_runtime.errors import EvaluationError
 from vcedge_runtime.video.pictures import list_masks
 
+LISTS = "ImageSets"
+"""Folder of DAVIS with a folder a year, and in each a list of the sequences of every part."""
+
+
+@dataclass(frozen=True)
+class MixedParts:
+    """Sequences of training and of validation that are scored together.
+
+    Attributes:
+        lists: the folder whose lists say so.
+        training: how many are of training.
+        validation: how many are of validation.
+    """
+
+    lists: Path
+    training: int
+    validation: int
+
 
 @dataclass(frozen=True)
 class SequenceFiles:
@@ -49,6 +67,33 @@ def list_sequences(truth_root: Path, sequences: Sequence[str] | Path | None = No
             f" expected some of: {', '.join(folders)}; name one of these"
         )
     return names
+
+
+def find_mixed_parts(truth_root: Path, names: Sequence[str]) -> MixedParts | None:
+    """Ask DAVIS's own lists, in or beside a folder, whether sequences are of two parts.
+
+    Args:
+        truth_root: see ``find_mask_folders``.
+        names: the sequences.
+
+    Returns:
+        What the newest lists say; None where all are of one part, or no list is there.
+
+    Raises:
+        EvaluationError: a list cannot be read.
+    """
+    whole = truth_root.resolve()
+    places = [folder / LISTS for folder in (whole, *whole.parents[:3])]
+    years = [year for place in places for year in sorted(place.glob("*/"), reverse=True)]
+    for year in years:
+        parts = [year / f"{part}.txt" for part in ("train", "val")]
+        if all(path.is_file() for path in parts):
+            training, validation = (
+                len(set(names) & set(_read_sequence_list(path, whole))) for path in parts
+            )
+            if training and validation:
+                return MixedParts(year, training, validation)
+    return None
 
 
 def pair_files(
@@ -138,7 +183,7 @@ def _pair_sequence(name: str, truth: Path, predicted: Path) -> SequenceFiles:
 
 
 def _read_sequence_list(path: Path, truth_root: Path) -> list[str]:
-    places = (path, truth_root / path, truth_root / "ImageSets" / path)
+    places = (path, truth_root / path, truth_root / LISTS / path)
     found = next((place for place in places if place.is_file()), path)
     try:
         lines = found.read_text(encoding="utf-8").splitlines()

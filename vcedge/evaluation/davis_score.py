@@ -157,7 +157,7 @@ class DavisScore:
             OutputError: the file cannot be written.
         """
         text = StringIO(newline="")
-        csv.writer(text).writerows([CSV_HEADER, *self._csv_rows()])
+        csv.writer(text, lineterminator="\n").writerows([CSV_HEADER, *self._csv_rows()])
         write_whole(Path(path), text.getvalue().encode())
 
     def rows(self, objects: bool = False) -> Iterator[Sequence[str]]:

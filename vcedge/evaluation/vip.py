@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from vcedge.evaluation.square import stretch_frame, stretch_ids
 from vcedge.evaluation.tracking import MaskTracker
 from vcedge_runtime.errors import EvaluationError, MaskError
+from vcedge_runtime.settings import NAME, show
 from vcedge_runtime.video.palette import read_label_png
 from vcedge_runtime.video.sinks import open_masks
 from vcedge_runtime.video.sources import Frame, open_source
@@ -142,6 +143,11 @@ def list_videos(root: Path) -> list[str]:
         raise EvaluationError(
             f"received {root}, which names no validation video; expected VIP_Fine's"
             " lists/val_videos.txt with a name per line; check the path"
+        )
+    foreign = [name for name in names if not NAME.fits(name)]
+    if foreign:
+        raise EvaluationError(
+            f"received {path}, which names a video {show(foreign[0])}; expected {NAME}; mend it"
         )
     missing = [name for name in names if not (root / "Images" / name).is_dir()]
     if missing:

@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 
 from vcedge.evaluation.tracking import MaskTracker
 from vcedge_runtime.errors import EvaluationError, MaskError
+from vcedge_runtime.settings import NAME, show
+from vcedge_runtime.telling import tell_cause
 from vcedge_runtime.video.palette import read_label_png
 from vcedge_runtime.video.pictures import list_masks
 from vcedge_runtime.video.sinks import open_masks
@@ -75,10 +77,10 @@ def read_meta(root: Path, names: Sequence[str] | None = None) -> list[ListedVide
     try:
         videos = json.loads(path.read_text(encoding="utf-8"))["videos"]
         listed = {name: _parse_video(name, entry["objects"]) for name, entry in videos.items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as exc:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as exc:
         raise EvaluationError(
-            f"received {root}, whose meta.json cannot be read ({exc!r}); expected YouTube-VOS's"
-            " meta.json with videos, their objects and each one's category and frames"
+            f"received {root}, whose meta.json cannot be read ({tell_cause(exc)}); expected"
+            " YouTube-VOS's meta.json with videos, their objects and each one's category and frames"
         ) from exc
     chosen = sorted(listed) if names is None else list(names)
     missing = [name for name in chosen if name not in listed]
@@ -210,11 +212,13 @@ def _add_objects(tracker: MaskTracker, mask: NDArray[np.uint8], new: NDArray[np.
 
 
 def _parse_video(name: str, objects: dict[str, dict[str, object]]) -> ListedVideo:
+    if not NAME.fits(name):
+        raise ValueError(f"a video is named {show(name)}")
     listed = []
     for key, entry in objects.items():
         frames = entry["frames"]
         if not isinstance(frames, list) or not frames or not 1 <= int(key) <= MAX_ID:
-            raise ValueError(f"object {key} of {name} has the frames {frames!r}")
+            raise ValueError(f"object {key} of {name} has the frames {show(frames)}")
         names = tuple(sorted(map(str, frames)))
         listed.append(ListedObject(int(key), str(entry.get("category", "")), names))
     if not listed:

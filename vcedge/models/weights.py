@@ -17,6 +17,8 @@ from vcedge.models.srnet import SRNET_PROFILES, SRNet
 from vcedge_runtime.errors import BundleError
 from vcedge_runtime.files import write_whole
 from vcedge_runtime.model.composition import KINDS, kind_of, part_from_json
+from vcedge_runtime.settings import check_plain
+from vcedge_runtime.telling import tell_cause
 
 Network = KeyNetwork | SRNet
 """What weights are of."""
@@ -91,10 +93,10 @@ def load_weights(source: str | Path) -> Weights:
             {k: v.float() if v.dtype == torch.float16 else v for k, v in tensors.items()}
         )
     except (
-        *(SafetensorError, KeyError, TypeError, ValueError, RuntimeError, AttributeError),
-        BundleError,
+        *(SafetensorError, OSError, KeyError, TypeError, ValueError, AttributeError),
+        *(RuntimeError, BundleError),
     ) as exc:
-        raise BundleError(f"{path} does not hold weights of vcedge: {exc}") from exc
+        raise BundleError(f"{path} does not hold weights of vcedge: {tell_cause(exc)}") from exc
     return Weights(network.eval(), facts, composition)
 
 
@@ -108,12 +110,14 @@ def _write_metadata(facts: Mapping[str, Any], composition: Mapping[str, Any]) ->
 
 def _read_metadata(metadata: Mapping[str, str]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Read what ``_write_metadata`` wrote; files that know no composition choose nothing."""
+    facts = json.loads(metadata["facts"])
+    check_plain("facts", facts)
     composition = json.loads(metadata.get("composition", "{}"))
     parts = {
         name: part_from_json(name, value) if name in KINDS else value
         for name, value in composition.items()
     }
-    return json.loads(metadata["facts"]), parts
+    return facts, parts
 
 
 def _make_network(facts: Mapping[str, Any]) -> Network:

@@ -190,12 +190,16 @@ def load_stills(root: Path) -> list[Still]:
     """
     manifest = root / "manifest.csv"
     try:
-        with manifest.open(newline="") as file:
+        with manifest.open(newline="", encoding="utf-8-sig") as file:
             rows = list(csv.DictReader(file))
     except OSError as exc:
         raise TrainingError(
             f"received {root}, whose manifest.csv cannot be read ({exc.strerror}); expected "
             "columns file, mask, kind; write one"
+        ) from exc
+    except (UnicodeDecodeError, csv.Error) as exc:
+        raise TrainingError(
+            f"received {manifest}, which is no CSV text ({exc}); expected columns file, mask, kind"
         ) from exc
     stills = [still for row in rows if (still := _read_still(root, row))]
     if not stills:
@@ -209,7 +213,7 @@ def load_stills(root: Path) -> list[Still]:
 def _read_still(root: Path, row: Mapping[str, str]) -> Still | None:
     """Read one still, or None where no object of it is usable."""
     try:
-        name, mask, kind = (row[column] for column in ("file", "mask", "kind"))
+        name, mask, kind = (row[column] or "" for column in ("file", "mask", "kind"))
     except KeyError as exc:
         raise TrainingError(
             f"received {root / 'manifest.csv'} without column {exc}; expected file, mask, kind; "

@@ -251,14 +251,15 @@ class TrainingRun:
         path = self._out / "log.jsonl"
         if not path.exists():
             return
-        kept = [line for line in path.read_text().splitlines(True) if self._stands(line)]
+        text = path.read_text(encoding="utf-8", errors="replace")
+        kept = [line for line in text.splitlines(True) if self._stands(line)]
         write_whole(path, "".join(kept).encode())
 
     def _stands(self, line: str) -> bool:
         try:
             return int(json.loads(line)["step"]) <= self.step
-        except ValueError:  # cut off by a kill
-            return False
+        except (ValueError, LookupError, TypeError, OverflowError, RecursionError):
+            return False  # cut off by a kill, or written by somebody else
 
     def _clips(self, last: int) -> Iterator[tuple[Tensor, ...]]:
         settings, processes = self.settings, self.processes

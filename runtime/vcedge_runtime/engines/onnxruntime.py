@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vcedge_runtime.buffers import Buffer, host_arrays
@@ -37,7 +36,8 @@ class OnnxRuntimeEngine:
     ``DeviceArray`` is bound where it lies.
 
     Args:
-        model: the ONNX file.
+        model: an ONNX file's bytes, which ``Bundle.read_graph`` has checked: by a name, ONNX
+            Runtime would read the file again, and whatever it names.
         spec: what the graph must look like.
         threads: threads of one operator on the CPU; 0 lets ONNX Runtime choose.
         disabled: names of ONNX Runtime's graph optimisers that are left out.
@@ -48,13 +48,13 @@ class OnnxRuntimeEngine:
 
     Raises:
         MissingExtraError: onnxruntime is not installed, or lacks the provider.
-        EngineError: the file cannot be loaded, is not what the spec says, or would run elsewhere
+        EngineError: the graph cannot be loaded, is not what the spec says, or would run elsewhere
             than on the provider.
     """
 
     def __init__(
         self,
-        model: Path,
+        model: bytes,
         spec: GraphSpec,
         *,
         threads: int = 0,
@@ -69,23 +69,25 @@ class OnnxRuntimeEngine:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.log_severity_level = 3
+        # It would take bytes of its own format for it, which nobody has looked at.
+        options.add_session_config_entry("session.load_model_format", "ONNX")
         # Each session's idle threads would spin on the cores that the next stage needs.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         try:
             self._session = onnxruntime.InferenceSession(
-                str(model),
+                model,
                 options,
                 providers=[(provider, _options(cuda, cuda_graphs=cuda_graphs))],
                 disabled_optimizers=list(disabled),
             )
         except Exception as exc:
-            raise EngineError(f"ONNX Runtime cannot load {model}: {exc}") from exc
+            raise EngineError(f"ONNX Runtime cannot load graph {spec.name}: {exc}") from exc
         # ONNX Runtime falls back to the CPU in silence where a driver or a library is missing.
         used = self._session.get_providers()[0]
         if used != provider:
             raise EngineError(
-                f"ONNX Runtime runs {model} on {used} instead of {provider}; `vcedge doctor` tells "
-                "what is missing, --backend cpu runs it there"
+                f"ONNX Runtime runs graph {spec.name} on {used} instead of {provider}; "
+                "`vcedge doctor` tells what is missing, --backend cpu runs it there"
             )
         self._spec = spec
         self._check_names()
@@ -194,7 +196,7 @@ def engine_from_bundle(
     """Open a graph of a bundle; see ``OnnxRuntimeEngine``."""
     graph = bundle.graphs[name]
     return OnnxRuntimeEngine(
-        bundle.path_of(name),
+        bundle.read_graph(name),
         graph.spec,
         threads=threads,
         disabled=[WRONG_IN_HALF] if graph.has_half_scales else [],

@@ -1,15 +1,20 @@
-"""Engines on disk: a plan beside its facts, found again only where every fact is the same."""
+"""Engines on disk: a plan beside its facts, found again only where every fact is the same.
+
+A plan is a program for the GPU. So only those run that lie where nobody but this user writes.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import os
+import stat
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from vcedge_runtime.errors import OutputError
 from vcedge_runtime.files import unwritable, write_whole
 from vcedge_runtime.model.bundle import Bundle
 
@@ -32,6 +37,8 @@ class Span(NamedTuple):
     most: int
 
 
+OWN_LEVELS = 3
+"""Folders of the user's cache that are ours: ``vcedge/engines/NAME``."""
 Lengths = Mapping[str, int]
 """Every named length of one run of a graph."""
 FindSpans = Callable[[Lengths], Mapping[str, Span]]
@@ -77,10 +84,12 @@ class PlanCache:
 
     Args:
         folder: made when the first plan is stored.
+        levels: how many folders, this one and those above it, must be the user's alone.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, levels: int = 1) -> None:
         self.folder = folder
+        self._own = [folder, *folder.parents][:levels][::-1]
 
     def find(self, graph: str, facts: Facts) -> Found:
         """Look for a plan.
@@ -89,6 +98,9 @@ class PlanCache:
             graph: its name.
             facts: what it must have been built with.
         """
+        foreign = self._find_foreign()
+        if foreign:
+            return Found(None, foreign)
         plan, beside = self._paths(graph, facts)
         known = _read_facts(beside)
         content = self.read(plan.name)
@@ -120,7 +132,9 @@ class PlanCache:
         return path
 
     def read(self, name: str) -> bytes:
-        """Content of a file of the folder; nothing where it cannot be read."""
+        """Content of a file of the folder; nothing where it cannot be read, or is not ours."""
+        if self._find_foreign():
+            return b""
         try:
             return (self.folder / name).read_bytes()
         except OSError:
@@ -130,13 +144,31 @@ class PlanCache:
         """Keep another file beside the plans, whole.
 
         Raises:
-            OutputError: the folder cannot be written.
+            OutputError: the folder cannot be written, or others may write to it.
         """
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
+            self._own[0].parent.mkdir(parents=True, exist_ok=True)
+            for folder in self._own:
+                folder.mkdir(mode=0o700, exist_ok=True)
         except OSError as exc:
             raise unwritable(self.folder, exc) from exc
+        foreign = self._find_foreign()
+        if foreign:
+            raise OutputError(f"{foreign}; make it yours alone, or set XDG_CACHE_HOME to another")
         write_whole(self.folder / name, content, synced=True)
+
+    def _find_foreign(self) -> str:
+        """Say which of our folders others may write to; nothing where none."""
+        for folder in self._own:
+            try:
+                found = folder.lstat()
+            except OSError:
+                continue
+            if not stat.S_ISDIR(found.st_mode):
+                return f"{folder} is no folder"
+            if found.st_uid != os.geteuid() or found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+                return f"{folder} may be written by others, and an engine is a program"
+        return ""
 
     def _paths(self, graph: str, facts: Facts) -> tuple[Path, Path]:
         text = json.dumps(facts, sort_keys=True)
@@ -159,10 +191,14 @@ class PlanCache:
 
 
 def choose_folder(bundle: Bundle) -> Path:
-    """Where a bundle's engines are kept: beside its graphs, or in the user's own cache."""
-    if os.access(bundle.folder, os.W_OK):
-        return bundle.folder / "engines"
-    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    """Where a bundle's engines are kept: in the user's own cache, whoever wrote the bundle."""
+    home = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    if not home.is_absolute():
+        try:
+            home = Path.home() / ".cache"
+        except RuntimeError:
+            # A user without a home is one without a cache: what is built is not kept.
+            home = Path("/.cache")
     return home / "vcedge" / "engines" / bundle.name
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Callable, Iterable, Mapping
-from pathlib import Path
 from typing import Any
 
 import tensorrt as trt
@@ -12,6 +11,7 @@ import tensorrt as trt
 from vcedge_runtime.buffers import Buffer
 from vcedge_runtime.engines.cudart import Cuda
 from vcedge_runtime.engines.plans import (
+    OWN_LEVELS,
     BuildProgress,
     FindSpans,
     Found,
@@ -30,7 +30,7 @@ from vcedge_runtime.engines.tensorrt_build import (
 )
 from vcedge_runtime.engines.tensorrt_plan import LoadedPlan, PlanError
 from vcedge_runtime.errors import EngineError, OutputError
-from vcedge_runtime.model.bundle import Bundle, GraphFile
+from vcedge_runtime.model.bundle import Bundle
 from vcedge_runtime.model.spec import GraphSpec, bind_lengths
 
 
@@ -41,8 +41,8 @@ class TensorRTEngine:
     length beyond makes another engine.
 
     Args:
-        path: the ONNX file.
-        graph: what it must be.
+        bundle: whose graph.
+        name: of the graph.
         spans: of the lengths that differ from run to run, by those of the first.
         cuda: the device, of which the engine is one more user.
         cache: where engines are kept.
@@ -53,8 +53,8 @@ class TensorRTEngine:
 
     def __init__(
         self,
-        path: Path,
-        graph: GraphFile,
+        bundle: Bundle,
+        name: str,
         spans: FindSpans,
         cuda: Cuda,
         cache: PlanCache,
@@ -63,8 +63,9 @@ class TensorRTEngine:
         tell: Callable[[str], None] = lambda text: None,
         on_progress: Callable[[BuildProgress], None] = ignore_progress,
     ) -> None:
-        self._path = path
-        self._graph = graph
+        self._bundle = bundle
+        self._graph = bundle.graphs[name]
+        self._name = name
         self._spans = spans
         self._cuda = cuda.share()
         self._cache = cache
@@ -130,7 +131,7 @@ class TensorRTEngine:
                 found = Found(None, str(exc))
         self._tell(f"building an engine of {self.spec.name} ({found.reason}); it takes minutes")
         built = build_plan(
-            self._path,
+            self._bundle.read_graph(self._name),
             self.spec,
             sizes,
             self._settings,
@@ -185,8 +186,7 @@ def engines_from_bundle(
 ) -> dict[str, TensorRTEngine]:
     """Open graphs of a bundle on one device; they are built, or found, when they first run.
 
-    Engines are kept in the bundle's folder, or under ``~/.cache/vcedge`` where that is not
-    writable.
+    Engines are kept in the user's own cache, and no others are run; see ``choose_folder``.
 
     Args:
         bundle: whose graphs.
@@ -197,11 +197,13 @@ def engines_from_bundle(
         tell: told in words what takes long.
         on_progress: told how far a build is.
     """
-    cache = PlanCache(choose_folder(bundle))
+    cache = PlanCache(choose_folder(bundle), OWN_LEVELS)
+    if (bundle.folder / "engines").exists():
+        tell(f"engines in {bundle.folder} are not run: those that this machine built are")
     return {
         name: TensorRTEngine(
-            bundle.path_of(name),
-            bundle.graphs[name],
+            bundle,
+            name,
             spans,
             cuda,
             cache,

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any
 
 import tensorrt as trt
@@ -110,7 +109,7 @@ class Built:
 
 
 def build_plan(
-    path: Path,
+    model: bytes,
     spec: GraphSpec,
     sizes: Spans,
     settings: BuildSettings,
@@ -120,7 +119,7 @@ def build_plan(
     """Build an engine; nothing is written.
 
     Args:
-        path: the ONNX file.
+        model: an ONNX file's bytes, which ``Bundle.read_graph`` has checked.
         spec: of the graph.
         sizes: of every named length.
         settings: of the build.
@@ -134,10 +133,10 @@ def build_plan(
     builder = trt.Builder(LOG)
     network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
     parser = trt.OnnxParser(network, LOG)
-    if not parser.parse(path.read_bytes()):
+    if not parser.parse(model):
         found = [parser.get_error(index) for index in range(parser.num_errors)]
         told = "; ".join(f"{e.node_operator()} {e.node_name()}: {e.desc()}" for e in found)
-        raise EngineError(f"TensorRT {trt.__version__} cannot parse {path}: {told}")
+        raise EngineError(f"TensorRT {trt.__version__} cannot parse {spec.name}: {told}")
     config = builder.create_builder_config()
     limit = settings.workspace_mb << 20
     config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, limit)

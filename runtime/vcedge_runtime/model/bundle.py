@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields
@@ -14,8 +15,18 @@ from vcedge_runtime.errors import BundleError
 from vcedge_runtime.files import write_whole
 from vcedge_runtime.model.composition import Composition
 from vcedge_runtime.model.object_composition import ObjectComposition
-from vcedge_runtime.model.spec import GraphSpec
-from vcedge_runtime.settings import Bounds, check_settings, settings_from_mapping, show
+from vcedge_runtime.model.onnx_wire import require_whole
+from vcedge_runtime.model.spec import GraphSpec, Name
+from vcedge_runtime.reading import read_bounded
+from vcedge_runtime.settings import (
+    NAME,
+    Bounds,
+    Form,
+    check_settings,
+    settings_from_mapping,
+    show,
+)
+from vcedge_runtime.telling import tell_cause
 
 FORMAT = 2
 MANIFEST = "bundle.json"
@@ -28,6 +39,9 @@ DEFAULT_MODEL = "srnet-edge"
 """The bundle, of those that came with the package, that is used where none is named."""
 DEFAULT_LABEL_MODEL = "mer-edge"
 """Likewise where the model must propagate labels: points are followed by such alone."""
+FILE = Form(NAME.pattern, f"{NAME.told}, within the bundle's folder")
+MOST_MANIFEST, MOST_GRAPH = 2**22, 2**31 - 1
+"""Bytes of a manifest (our choice), and of a graph, which protobuf allows no more."""
 Work = Annotated[float, Bounds(0, 1e12)]
 """Multiply-accumulates per pixel."""
 
@@ -49,7 +63,7 @@ class GraphFile:
     """
 
     spec: GraphSpec
-    file: str
+    file: Annotated[str, FILE]
     sha256: str
     precision: Annotated[str, PRECISIONS]
     macs_per_pixel: Work = 0.0
@@ -59,11 +73,6 @@ class GraphFile:
 
     def __post_init__(self) -> None:
         check_settings(self)
-        if Path(self.file).name != self.file:
-            raise BundleError(
-                f"received a graph {show(self.spec.name)} with file {show(self.file)}; expected a "
-                "name within the bundle's folder"
-            )
 
     @property
     def has_half_scales(self) -> bool:
@@ -102,10 +111,10 @@ class Bundle:
     """
 
     folder: Path
-    name: str
-    profile: str
+    name: Name
+    profile: Name
     composition: Composition | ObjectComposition
-    graphs: Mapping[str, GraphFile]
+    graphs: Mapping[Name, GraphFile]
     weights: Mapping[str, Any] = field(default_factory=dict)
     verification: Mapping[str, Any] = field(default_factory=dict)
 
@@ -121,7 +130,7 @@ class Bundle:
                 or is not the one that was exported.
         """
         folder = _find_folder(model)
-        manifest = _read_manifest(folder)
+        manifest = read_manifest(folder)
         try:
             bundle = _bundle_from_manifest(folder, manifest)
         except BundleError as exc:
@@ -149,24 +158,36 @@ class Bundle:
         return self.folder / self.graphs[graph].file
 
     def check_files(self) -> None:
-        """Compare every graph with its sha256.
+        """Compare every graph with its sha256, and see that it is whole; see ``read_graph``."""
+        for name in self.graphs:
+            self.read_graph(name)
+
+    def read_graph(self, graph: str) -> bytes:
+        """Read a graph: what is checked is what is returned, whatever becomes of its file.
+
+        Returns:
+            The ONNX file's bytes.
 
         Raises:
-            BundleError: a file is missing or differs.
+            BundleError: the bundle has no such graph, its file is missing, no file, or not the one
+                that was exported, or it needs another one.
         """
-        for name, graph in self.graphs.items():
-            path = self.path_of(name)
-            try:
-                found = sha256_of(path)
-            except OSError as exc:
-                raise BundleError(
-                    f"bundle {self.folder} lacks {graph.file}; export it again"
-                ) from exc
-            if found != graph.sha256:
-                raise BundleError(
-                    f"{path} has sha256 {found[:12]}..., expected {graph.sha256[:12]}...; the file "
-                    "is damaged or was exchanged; export the bundle again"
-                )
+        path = self.path_of(graph)
+        expected = self.graphs[graph].sha256
+        try:
+            model = read_bounded(path, MOST_GRAPH)
+        except OSError as exc:
+            raise BundleError(
+                f"bundle {self.folder} lacks {path.name}; export it again ({exc.strerror})"
+            ) from exc
+        found = hashlib.sha256(model).hexdigest()
+        if found != expected:
+            raise BundleError(
+                f"{path} has sha256 {found[:12]}..., expected {expected[:12]}...; the file "
+                "is damaged or was exchanged; export the bundle again"
+            )
+        require_whole(model, str(path))
+        return model
 
     def save(self) -> None:
         """Write the manifest; the graphs' files are there already.
@@ -177,13 +198,18 @@ class Bundle:
         value = {**asdict(self), "composition": self.composition.to_json()}
         del value["folder"]
         value["graphs"] = {name: graph.to_json() for name, graph in self.graphs.items()}
-        text = json.dumps({"format": FORMAT, **value}, indent=1) + "\n"
+        text = json.dumps({"format": FORMAT, **value}, indent=1, allow_nan=False) + "\n"
         write_whole(self.folder / MANIFEST, text.encode(), synced=True)
 
 
 def shipped_models() -> list[str]:
     """Names of the bundles that came with the package."""
     return sorted(path.parent.name for path in MODELS.glob(f"*/{MANIFEST}"))
+
+
+def name_after(folder: Path) -> str:
+    """Name of a bundle that is written to a folder, whatever characters the folder's has."""
+    return re.sub(r"[^A-Za-z0-9_.+-]+", "-", folder.name).lstrip(".+-")[:100] or "model"
 
 
 def sha256_of(path: Path) -> str:
@@ -206,7 +232,11 @@ def _find_folder(model: str | Path) -> Path:
 
 def _bundle_from_manifest(folder: Path, manifest: Mapping[str, Any]) -> Bundle:
     """Make a bundle of what its manifest holds, which may be anything."""
-    parts: dict[str, Any] = {entry.name: manifest.get(entry.name) for entry in fields(Bundle)}
+    names = [entry.name for entry in fields(Bundle) if entry.name != "folder"]
+    foreign = [name for name in manifest if name not in ("format", *names)]
+    if foreign:
+        raise BundleError(f"received {show(foreign[0])}; expected {', '.join(names)}")
+    parts: dict[str, Any] = {name: manifest.get(name) for name in names}
     graphs, composition = parts["graphs"], parts["composition"]
     if isinstance(graphs, Mapping):
         parts["graphs"] = {name: GraphFile.from_json(name, graphs[name]) for name in graphs}
@@ -216,13 +246,19 @@ def _bundle_from_manifest(folder: Path, manifest: Mapping[str, Any]) -> Bundle:
     return Bundle(**{**parts, "folder": folder})
 
 
-def _read_manifest(folder: Path) -> dict[str, Any]:
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """Read a bundle's manifest as it is written; what it says is checked by ``Bundle.open``.
+
+    Raises:
+        BundleError: it cannot be read, or is of another format.
+    """
     try:
-        manifest = json.loads((folder / MANIFEST).read_text())
+        text = read_bounded(folder / MANIFEST, MOST_MANIFEST).decode()
+        manifest = json.loads(text, parse_constant=_refuse_constant)
         written = manifest["format"]
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as exc:
         raise BundleError(
-            f"{folder / MANIFEST} cannot be read: {exc!r}; export the bundle again"
+            f"{folder / MANIFEST} cannot be read: {tell_cause(exc)}; export the bundle again"
         ) from exc
     if type(written) is not int:
         raise BundleError(
@@ -231,7 +267,11 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
         )
     if written != FORMAT:
         raise BundleError(
-            f"bundle {folder} has format {written}, this vcedge reads format {FORMAT}; "
+            f"bundle {folder} has format {show(written)}, this vcedge reads format {FORMAT}; "
             + ("upgrade vcedge" if written > FORMAT else "export the bundle again")
         )
     return dict(manifest)
+
+
+def _refuse_constant(word: str) -> None:
+    raise ValueError(f"{word} is no number")

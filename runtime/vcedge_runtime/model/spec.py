@@ -10,9 +10,10 @@ import numpy as np
 
 from vcedge_runtime.buffers import Buffer, DeviceArray
 from vcedge_runtime.errors import BundleError, EngineError
-from vcedge_runtime.settings import Bounds, check_settings, show
+from vcedge_runtime.settings import NAME, Bounds, check_settings, show
 
-Dim = Annotated[int, Bounds(1, 2**31 - 1)] | str
+Name = Annotated[str, NAME]
+Dim = Annotated[int, Bounds(1, 2**31 - 1)] | Name
 """A fixed length, or the name of a length that may differ from run to run."""
 DTYPES = ("float32", "int64")
 """Of tensors, by numpy's names."""
@@ -28,7 +29,7 @@ class TensorSpec:
         shape: one entry a dimension; equal names are equal lengths within one run of a graph.
     """
 
-    name: str
+    name: Name
     dtype: Annotated[str, DTYPES]
     shape: tuple[Dim, ...]
 
@@ -55,7 +56,7 @@ class TensorSpec:
 class GraphSpec:
     """One graph: its inputs and outputs, in order."""
 
-    name: str
+    name: Name
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
 

@@ -115,7 +115,8 @@ class VideoDecoder:
         except (self._av.FFmpegError, OSError, ValueError) as exc:
             if self._file is not None:
                 self._file.close()
-            raise SourceError(tell_reason(exc)) from exc
+            # FFmpeg's own error repeats the address, and the password in it.
+            raise SourceError(tell_reason(exc)) from None
 
     def _choose_stream(self) -> VideoStream:
         """The first video that is no cover picture of a sound file."""
@@ -171,7 +172,7 @@ class VideoDecoder:
                 raise SourceError(
                     f"after frame {self._number - 1} {self._failures} packets in a row cannot be "
                     f"decoded: {tell_reason(exc)}"
-                ) from exc
+                ) from None
             return []
         if frames:
             self._failures = 0

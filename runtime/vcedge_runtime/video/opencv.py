@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BytesIO
@@ -16,6 +17,7 @@ from PIL import Image
 MOST_PIXELS = 2**27
 """Of a picture (our choice): a file of a few kilobytes may announce gigabytes."""
 _SILENT = 0
+_WARNINGS = Lock()
 
 
 class _LogLevel:
@@ -77,10 +79,14 @@ def decode_image(data: bytes, flags: int) -> NDArray[np.generic] | None:
 
 def _count_pixels(data: bytes) -> int:
     """Pixels of an image by its header; 0 where Pillow does not know it, and OpenCV may."""
-    try:
-        with Image.open(BytesIO(data)) as picture:
-            return picture.width * picture.height
-    except Image.DecompressionBombError:
-        return MOST_PIXELS + 1
-    except (OSError, ValueError, SyntaxError):
-        return 0
+    # Pillow warns of what is wrong with a file; the filters of warnings are the process's own.
+    with _WARNINGS, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            with Image.open(BytesIO(data)) as picture:
+                return picture.width * picture.height
+        except Image.DecompressionBombError:
+            return MOST_PIXELS + 1
+        # Each of its formats fails in its own way.
+        except Exception:
+            return 0

@@ -19,10 +19,13 @@ from numpy.typing import NDArray
 
 from vcedge_runtime.errors import MaskError
 from vcedge_runtime.files import write_whole
+from vcedge_runtime.reading import read_bounded
 from vcedge_runtime.video.opencv import decode_image
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _GRAY, _PALETTE = 0, 3
+MOST_BYTES, MOST_CHUNKS = 2**28, 2**16
+"""Of a mask's file, and of a PNG's parts (our choice)."""
 
 
 @lru_cache(maxsize=1)
@@ -67,7 +70,7 @@ def read_mask_file(path: str | Path) -> bytes:
         MaskError: the file is missing or cannot be read.
     """
     try:
-        return Path(path).read_bytes()
+        return read_bounded(path, MOST_BYTES, piped=True)
     except OSError as exc:
         raise MaskError(
             f"received mask {path}, which cannot be read ({exc.strerror}); expected an image file"
@@ -117,10 +120,13 @@ def apply_alpha(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
         return image[..., 0] if image.ndim == 3 and image.shape[2] == 1 else image
     colour, seen = image[..., :-1].copy(), image[..., -1] > 127
     if not seen.all():
-        shown = np.unique(colour[seen], axis=0)
-        colour[~seen] = 0
-        if len(shown) == 1 and (np.ptp(shown) or not 0 < shown[0, 0] < 255):
-            colour[seen] = 255
+        # All is done in place: a list of the pixels of a large picture is gigabytes.
+        np.copyto(colour, 0, where=~seen[..., None])
+        first = colour.reshape(-1, colour.shape[2])[seen.argmax()]
+        others = ((colour[..., c] != first[c]) & seen for c in range(colour.shape[2]))
+        alone = seen.any() and not any(other.any() for other in others)
+        if alone and (np.ptp(first) or not 0 < first[0] < 255):
+            np.copyto(colour, 255, where=seen[..., None])
     return colour[..., 0] if colour.shape[2] == 1 else colour
 
 
@@ -183,12 +189,13 @@ class _Header:
 
 def _split_png(data: bytes, name: str) -> tuple[_Header, bytes]:
     """Take the header and the compressed pixels out of a PNG, every chunk checked."""
-    header, pixels = b"", []
+    header, pixels, chunks = b"", [], 0
     kind, at = b"", len(_SIGNATURE)
     while kind != b"IEND":
+        chunks += 1
         length, kind = struct.unpack_from(">I4s", data.ljust(at + 8, b"\0"), at)
         body, crc = data[at + 8 : at + 8 + length], data[at + 8 + length : at + 12 + length]
-        if crc != _checksum(kind, body):
+        if crc != _checksum(kind, body) or chunks > MOST_CHUNKS:
             raise MaskError(f"received {name}, a PNG that is truncated or damaged; save it again")
         if kind == b"IHDR":
             header = body

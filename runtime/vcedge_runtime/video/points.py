@@ -5,7 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping
+from io import StringIO
 from pathlib import Path
 
 import cv2
@@ -15,12 +16,14 @@ from numpy.typing import NDArray
 from vcedge_runtime.closing import Closing
 from vcedge_runtime.errors import MaskError
 from vcedge_runtime.propagation.points import PointEstimate, lies_within
+from vcedge_runtime.reading import read_bounded
 from vcedge_runtime.video.outputs import GrowingFile, OutputFolder
 from vcedge_runtime.video.palette import davis_palette
 from vcedge_runtime.video.sources import Frame
 
 POINTS_NAME = "points.csv"
-MAX_POINTS = 255
+MAX_POINTS, MOST_BYTES = 255, 2**20
+"""What a file may hold (our choice)."""
 INPUT_HEADER = ("name", "x", "y")
 LOG_HEADER = ("frame", "name", "x", "y", "visible", "score")
 _RADIUS_PER_PIXELS = 160
@@ -39,12 +42,17 @@ def read_points(path: str | Path, *, frame_hw: tuple[int, int]) -> dict[str, tup
         x, y by name, in the order of the file.
 
     Raises:
-        MaskError: the file cannot be read, lacks a column, names a point twice or not at all, holds
-            no number where one should be, a point outside the frame, or none or too many.
+        MaskError: the file cannot be read, lacks a column, names a point twice, not at all or by
+            what does not print, holds no number where one should be, a point outside the frame, or
+            none or too many.
     """
     points: dict[str, tuple[float, float]] = {}
-    for line, (name, x, y) in enumerate(_read_rows(path), start=2):
+    for line, name, x, y in _read_rows(path):
         where = f"line {line} of {path}"
+        if not name.isprintable():
+            raise MaskError(
+                f"received the name {name!r} in {where}; expected text that prints; rename it"
+            )
         if not name or name in points:
             what = f"the name {name} a second time" if name else "no name"
             raise MaskError(f"received {what} in {where}; expected one name a point; rename it")
@@ -115,13 +123,11 @@ def draw_points(image: NDArray[np.uint8], points: Mapping[str, PointEstimate]) -
     return picture
 
 
-def _read_rows(path: str | Path) -> Iterable[tuple[str, str, str]]:
+def _read_rows(path: str | Path) -> Iterator[tuple[int, str, str, str]]:
+    """Line, name, x and y of each row; the line is the one that the row begins in."""
     try:
-        with Path(path).open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file, skipinitialspace=True)
-            header = [name.strip() for name in reader.fieldnames or ()]
-            reader.fieldnames = header
-            rows = list(reader)
+        text = read_bounded(path, MOST_BYTES, piped=True).decode("utf-8-sig")
+        rows = list(_number_rows(text))
     except OSError as exc:
         raise MaskError(
             f"received points {path}, which cannot be read ({exc.strerror}); expected a CSV file"
@@ -130,14 +136,27 @@ def _read_rows(path: str | Path) -> Iterable[tuple[str, str, str]]:
         raise MaskError(
             f"received points {path}, which is no CSV text; expected the columns name,x,y"
         ) from exc
+    _, header = rows[0] if rows else (0, [])
     missing = [name for name in INPUT_HEADER if name not in header]
     if missing:
         raise MaskError(
             f"received points {path} without the column {missing[0]}; expected a first line"
             " name,x,y and then one point a line"
         )
-    name, x, y = ([(row[key] or "").strip() for row in rows] for key in INPUT_HEADER)
-    return zip(name, x, y, strict=True)
+    for line, cells in rows[1:]:
+        found = dict(zip(header, cells, strict=False))
+        name, x, y = (found.get(key, "") for key in INPUT_HEADER)
+        yield line, name, x, y
+
+
+def _number_rows(text: str) -> Iterator[tuple[int, list[str]]]:
+    """Rows that hold something, with the line that each begins in."""
+    reader, line = csv.reader(StringIO(text, newline=""), skipinitialspace=True), 1
+    for row in reader:
+        cells = [cell.strip() for cell in row]
+        if any(cells):
+            yield line, cells
+        line = reader.line_num + 1
 
 
 def _read_position(x: str, y: str, frame_hw: tuple[int, int], where: str) -> tuple[float, float]:

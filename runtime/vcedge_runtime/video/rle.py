@@ -7,12 +7,15 @@ each group is a character, 48 + bits + 32 when more follow; the last one's highe
 
 from __future__ import annotations
 
-from typing import TypedDict
+from collections.abc import Mapping, Sequence
+from reprlib import repr as brief
+from typing import Any, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vcedge_runtime.errors import MaskError
+from vcedge_runtime.video.opencv import MOST_PIXELS
 
 _GROUPS = 7
 """Five bits each: enough for a run of 2**34 pixels."""
@@ -45,24 +48,52 @@ def decode_rle(rle: Rle) -> NDArray[np.bool_]:
     """Decode one object's mask.
 
     Args:
-        rle: a mask in COCO's compressed form.
+        rle: a mask in COCO's compressed form, from wherever it comes.
 
     Returns:
         (H, W) bool; owned by the caller.
 
     Raises:
-        MaskError: the runs do not fill the size.
+        MaskError: it is no such mask, of more than ``MOST_PIXELS``, or its runs do not fill the
+            size.
     """
-    height, width = rle["size"]
-    counts = _numbers(rle["counts"] or "0")
+    height, width, characters = _check_rle(rle)
+    counts = _numbers(characters or "0")
     counts[1::2] = np.cumsum(counts[1::2])
     counts[2::2] = np.cumsum(counts[2::2])
-    if (counts < 0).any() or counts.sum() != height * width:
+    if (counts < 0).any() or (counts > height * width).any() or counts.sum() != height * width:
         raise MaskError(
             f"received an RLE of {counts.sum()} pixels; expected {height}x{width}; it is damaged"
         )
     flat = np.repeat(np.arange(counts.size) % 2 == 1, counts)
     return np.ascontiguousarray(flat.reshape(width, height).T)
+
+
+def _check_rle(rle: object) -> tuple[int, int, str]:
+    """Height, width and characters of what may be anything, such as a line of JSON."""
+    record: Mapping[str, Any] = rle if isinstance(rle, Mapping) else {}
+    size, counts = record.get("size"), record.get("counts")
+    pair: Sequence[Any] = size if isinstance(size, list | tuple) and len(size) == 2 else [None]
+    if not all(type(n) is int and 0 <= n <= MOST_PIXELS for n in pair):
+        raise MaskError(
+            f"received an RLE of size {brief(size)}; expected its height and width; it is damaged"
+        )
+    height, width = pair
+    if height * width > MOST_PIXELS:
+        raise MaskError(
+            f"received an RLE of {height}x{width}; expected {MOST_PIXELS} pixels at most"
+        )
+    most = _GROUPS * (height * width + 2)
+    if not isinstance(counts, str) or not counts.isascii() or len(counts) > most:
+        raise _refuse_counts(counts)
+    return height, width, counts
+
+
+def _refuse_counts(counts: object) -> MaskError:
+    return MaskError(
+        f"received an RLE with counts {brief(counts)}; expected COCO's compressed runs, each "
+        f"of up to {_GROUPS} characters from 0 to o; it is damaged"
+    )
 
 
 def _runs(mask: NDArray[np.bool_]) -> NDArray[np.int64]:
@@ -96,6 +127,8 @@ def _numbers(characters: str) -> NDArray[np.int64]:
     groups = np.frombuffer(characters.encode("ascii"), np.uint8).astype(np.int64) - 48
     ends = np.flatnonzero((groups & 32 == 0) | (np.arange(groups.size) == groups.size - 1))
     starts = np.concatenate([[0], ends[:-1] + 1])
+    if (groups < 0).any() or (groups > 63).any() or (ends - starts >= _GROUPS).any():
+        raise _refuse_counts(characters)
     place = np.arange(ends[-1] + 1) - np.repeat(starts, ends - starts + 1)
     numbers = np.add.reduceat((groups[: place.size] & 31) << (5 * place), starts)
     negative = groups[ends] & 16 != 0

@@ -8,6 +8,7 @@ from pathlib import Path
 import cv2
 
 from vcedge_runtime.errors import SourceError
+from vcedge_runtime.telling import hide_secrets
 from vcedge_runtime.video.frame import Frame, Source
 from vcedge_runtime.video.pictures import (
     IMAGE_SUFFIXES,
@@ -27,10 +28,6 @@ _EXPECTED = (
     'rtsp://... or gst:"pipeline"'
 )
 _STREAM = re.compile(r"(rtsps?|rtmps?|rtp|udp|tcp|srt|https?)://", re.IGNORECASE)
-_LOGIN = re.compile(r"(?<=:/)(/?)(?:[^/\s]*@|[^/@:\s]*:(?!\d+/)[^@\s]*@)")
-"""Who logs in, with a password that may hold @ or, unlike a host's port, a slash."""
-_USER_OPTION = re.compile(r"(?<=\buser-(?:id|pw)=)(?:\"[^\"]*\"|'[^']*'|\S+)")
-"""What GStreamer's sources call them."""
 
 
 def open_source(spec: str | Path | int, *, depth_range: DepthRange | str | None = None) -> Source:
@@ -58,11 +55,6 @@ def open_source(spec: str | Path | int, *, depth_range: DepthRange | str | None 
     if isinstance(spec, str) and _STREAM.match(text):
         return VideoSource(text, hide_secrets(text), live=not text.lower().startswith("http"))
     return _open_path(path, depth_range)
-
-
-def hide_secrets(text: str) -> str:
-    """Take users and passwords out of an address or a pipeline, for a terminal or a log."""
-    return _USER_OPTION.sub("...", _LOGIN.sub(r"\1", text))
 
 
 def _open_pipeline(pipeline: str) -> Source:

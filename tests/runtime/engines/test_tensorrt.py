@@ -36,8 +36,8 @@ def open_engine(
 
     def open_engine(name: str = "encoder", **settings: Any) -> Any:
         return engines.TensorRTEngine(
-            tiny_bundle.path_of(name),
-            tiny_bundle.graphs[name],
+            tiny_bundle,
+            name,
             partial(find_spans, tiny_bundle.composition),
             cuda,
             cache,
@@ -62,7 +62,9 @@ def run_encoder(engine: Any, **sizes: int) -> NDArray[np.float32]:
 
 
 def expected_key(bundle: Bundle, **sizes: int) -> NDArray[np.float32]:
-    engine = OnnxRuntimeEngine(bundle.path_of("encoder"), bundle.graphs["encoder"].spec, threads=1)
+    engine = OnnxRuntimeEngine(
+        bundle.read_graph("encoder"), bundle.graphs["encoder"].spec, threads=1
+    )
     return run_encoder(engine, **sizes)
 
 
@@ -437,8 +439,7 @@ def run_mix(
     graph = bundle.graphs["readout_mix"]
     tell = (told if told is not None else []).append
     spans = partial(find_spans, bundle.composition)
-    path = bundle.path_of("readout_mix")
-    engine = engines.TensorRTEngine(path, graph, spans, cuda, cache, tell=tell)
+    engine = engines.TensorRTEngine(bundle, "readout_mix", spans, cuda, cache, tell=tell)
     for objects in counts:
         lengths = {"objects": objects, "h": 4, "w": 6}
         arrays = {

@@ -35,8 +35,8 @@ SPEC = GraphSpec(
 
 @pytest.fixture
 def bundle(tmp_path: Path) -> Bundle:
-    """A saved bundle of one graph, which is no graph."""
-    (tmp_path / "encoder.onnx").write_bytes(b"graph")
+    """A saved bundle of one graph, which is empty."""
+    (tmp_path / "encoder.onnx").write_bytes(b"")
     sha256 = sha256_of(tmp_path / "encoder.onnx")
     bundle = Bundle(
         folder=tmp_path,
@@ -146,7 +146,7 @@ def test_a_manifest_without_a_part_is_damaged(bundle: Bundle, path: tuple[str, .
 @pytest.mark.parametrize("file", ["../encoder.onnx", "/etc/hostname", "sub/../../encoder.onnx"])
 def test_a_graph_outside_the_folder_is_refused(bundle: Bundle, file: str) -> None:
     edit_manifest(bundle, lambda value: value["graphs"]["encoder"].update(file=file))
-    with pytest.raises(BundleError, match="expected a name within the bundle's folder"):
+    with pytest.raises(BundleError, match=r"expected a name .*, within the bundle's folder"):
         Bundle.open(bundle.folder)
 
 

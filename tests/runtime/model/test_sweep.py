@@ -121,8 +121,8 @@ def test_every_setting_takes_or_refuses_whatever_json_holds() -> None:
 
 @pytest.fixture(params=[LABELS, OBJECTS], ids=["labels", "objects"])
 def bundle(request: pytest.FixtureRequest, tmp_path: Path) -> Bundle:
-    """A saved bundle of one graph, which is no graph."""
-    (tmp_path / "encoder.onnx").write_bytes(b"graph")
+    """A saved bundle of one graph, which is empty."""
+    (tmp_path / "encoder.onnx").write_bytes(b"")
     image = TensorSpec("image", "float32", (1, 3, "H", "W"))
     spec = GraphSpec("encoder", (image,), (TensorSpec("key", "float32", ("h", "w", 64)),))
     graph = GraphFile(

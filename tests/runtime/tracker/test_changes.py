@@ -66,7 +66,7 @@ def open_pair(
     parts = bundle.composition.exchange(edges=False, memory=memory, **MODELS[model])
     bundle = replace(bundle, composition=parts)
     failing = {
-        name: FailingEngine(OnnxRuntimeEngine(bundle.path_of(name), graph.spec, threads=1))
+        name: FailingEngine(OnnxRuntimeEngine(bundle.read_graph(name), graph.spec, threads=1))
         for name, graph in bundle.graphs.items()
     }
     return Tracker(bundle, failing), Tracker.open(bundle, threads=1), [*failing.values()]

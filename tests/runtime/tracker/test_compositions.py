@@ -134,7 +134,7 @@ def test_a_step_that_fails_is_as_if_it_had_not_been(
     expected: list[StepResult] = []
     for fails in (False, True):
         engines: dict[str, Engine] = {
-            name: OnnxRuntimeEngine(bundle.path_of(name), each.spec, threads=1)
+            name: OnnxRuntimeEngine(bundle.read_graph(name), each.spec, threads=1)
             for name, each in bundle.graphs.items()
         }
         engines[graph] = failing = FailingEngine(engines[graph])

@@ -67,7 +67,7 @@ def models() -> Iterator[Models]:
         bundle.name: (
             bundle,
             {
-                name: OnnxRuntimeEngine(bundle.path_of(name), graph.spec, threads=1)
+                name: OnnxRuntimeEngine(bundle.read_graph(name), graph.spec, threads=1)
                 for name, graph in bundle.graphs.items()
             },
         )

@@ -56,7 +56,7 @@ def shared(tiny_bundle: Bundle, encoder: SlowEngine) -> Tracker:
 
 
 def open_engine(bundle: Bundle, name: str) -> Engine:
-    return OnnxRuntimeEngine(bundle.path_of(name), bundle.graphs[name].spec, threads=1)
+    return OnnxRuntimeEngine(bundle.read_graph(name), bundle.graphs[name].spec, threads=1)
 
 
 def test_threads_that_step_one_tracker_come_one_after_the_other(

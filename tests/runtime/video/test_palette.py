@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import struct
+import tracemalloc
 import zlib
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 
 from vcedge_runtime.errors import MaskError, OutputError
 from vcedge_runtime.video.palette import (
+    apply_alpha,
     davis_palette,
     decode_labels,
     encode_label_png,
@@ -200,3 +202,16 @@ def test_a_failed_rename_leaves_no_partial_file(
     with pytest.raises(OutputError, match="No space left"):
         write_label_png(tmp_path / "m.png", np.zeros((4, 4), np.uint8))
     assert not list(tmp_path.iterdir())
+
+
+def test_the_transparency_of_a_picture_takes_no_more_memory_than_the_picture() -> None:
+    picture = np.zeros((512, 512, 4), np.uint8)
+    picture[100:200, 100:200] = (255, 255, 255, 255)
+    tracemalloc.start()
+    try:
+        shown = apply_alpha(picture)
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert most < 2 * picture.nbytes
+    assert (shown == 255 * (picture[..., 3:] > 0)).all()

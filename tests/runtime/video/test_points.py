@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
+import os
 from pathlib import Path
 
 import numpy as np
@@ -63,6 +64,14 @@ def test_columns_may_stand_in_any_order_with_others_spaces_and_a_byte_order_mark
         ("name,x,y\nnose,64,2\n", "x from 0 to 63"),
         ("name,x,y\nnose,1,-1\n", "y from 0 to 47"),
         ("name,x,y\nnose,nan,2\n", "the position nan"),
+        ("name,x,y\n\nnose,4,6\n\n\ntail,999,3\n", r"999, 3 in line 6 of"),
+        ("\n\nname,x,y\r\n\r\ntail,999,3\r\n", r"in line 5 of"),
+        ('name,x,y,note\nnose,4,6,"two\nlines"\ntail,999,3,\n', r"in line 4 of"),
+        ('name,x,y,note\ntail,999,3,"two\n\nlines"\n', r"in line 2 of"),
+        ("name,x,y\n,,\n  \ntail,999,3\n", r"in line 4 of"),
+        ("name,x,y\rnose,4,6\rtail,999,3\r", r"in line 3 of"),
+        ('name,x,y\n"no\nse",1,2\n', r"the name 'no\\nse' in line 2 of .*text that prints"),
+        ("name,x,y\n\x1b[2J,1,2\n", r"the name '\\x1b\[2J' in line 2 of"),
         ("name,x,y\n" + "".join(f"p{i},1,1\n" for i in range(256)), "256 points"),
     ],
 )
@@ -79,6 +88,16 @@ def test_files_that_are_no_text_or_not_there_are_refused(tmp_path: Path) -> None
         read_points(tmp_path / "a.csv", frame_hw=HW)
     with pytest.raises(MaskError, match="cannot be read"):
         read_points(tmp_path / "none.csv", frame_hw=HW)
+    with pytest.raises(MaskError, match="it holds more than 1,048,576 bytes"):
+        read_points("/dev/zero", frame_hw=HW)
+
+
+def test_points_come_through_a_pipe_too(tmp_path: Path) -> None:
+    reading, writing = os.pipe()
+    os.write(writing, b"name,x,y\nnose,1,2\n")
+    os.close(writing)
+    assert read_points(f"/dev/fd/{reading}", frame_hw=HW) == {"nose": (1, 2)}
+    os.close(reading)
 
 
 def test_the_log_has_a_line_per_frame_and_point(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import traceback
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 from vcedge_runtime.errors import SourceError
 from vcedge_runtime.video import pictures, videos
 from vcedge_runtime.video.prefetch import prefetch
-from vcedge_runtime.video.sources import Frame, hide_secrets, open_source
+from vcedge_runtime.video.sources import Frame, open_source
 
 HW = (48, 64)
 
@@ -351,36 +352,22 @@ def test_a_stream_that_does_not_answer_is_an_error_without_its_password() -> Non
 
 
 @pytest.mark.parametrize(
-    ("text", "shown"),
-    [
-        ("rtsp://user:secret@camera/live", "rtsp://camera/live"),
-        ("rtsp://user:sec@ret@camera:554/live", "rtsp://camera:554/live"),
-        ("rtsp://user:sec/ret@camera/live", "rtsp://camera/live"),
-        ("ftp:/user:secret@host/clip.mp4", "ftp:/host/clip.mp4"),
-        ("rtsp://camera:554/live@2", "rtsp://camera:554/live@2"),
-        ("https://host/clip.mp4", "https://host/clip.mp4"),
-        (
-            "rtspsrc location=rtsp://u:secret@c/l ! fakesink",
-            "rtspsrc location=rtsp://c/l ! fakesink",
-        ),
-        (
-            "rtspsrc location=rtsp://c/l user-id=me user-pw='my secret' ! fakesink",
-            "rtspsrc location=rtsp://c/l user-id=... user-pw=... ! fakesink",
-        ),
-        ("a folder/clip.mp4", "a folder/clip.mp4"),
-    ],
-)
-def test_passwords_are_not_shown(text: str, shown: str) -> None:
-    assert hide_secrets(text) == shown
-
-
-@pytest.mark.parametrize(
-    "spec", ["ftp://user:secret@host/a.mp4", 'gst:"a location=x://u:secret@c"']
+    "spec", ["ftp://user:hunter2@host/a.mp4", 'gst:"a location=x://u:hunter2@c"']
 )
 def test_an_error_shows_no_password(spec: str) -> None:
     with pytest.raises(SourceError) as error:
         open_source(spec)
-    assert "secret" not in str(error.value)
+    assert "hunter2" not in "".join(traceback.format_exception(error.value))
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["http://user:hunter2@127.0.0.1:1/a.mp4", "http://127.0.0.1:1/a.mp4?user=me&pwd=hunter2"],
+)
+def test_a_traceback_of_a_stream_that_is_down_shows_no_password(address: str) -> None:
+    with pytest.raises(SourceError, match="connection refused") as error:
+        open_source(address)
+    assert "hunter2" not in "".join(traceback.format_exception(error.value))
 
 
 def test_a_pipeline_without_gstreamer_says_what_is_missing() -> None:

@@ -127,6 +127,55 @@ def test_sequences_narrows_what_is_scored(run: Run) -> None:
     assert "boat" not in done.stdout
 
 
+def write_lists(davis: Path, **parts: str) -> None:
+    """Write DAVIS's lists of a year: a part, and its sequences."""
+    folder = davis / "ImageSets" / "2017"
+    folder.mkdir(parents=True)
+    for part, names in parts.items():
+        (folder / f"{part}.txt").write_text("".join(f"{name}\n" for name in names.split()))
+
+
+@pytest.mark.parametrize(
+    ("truth", "given"),
+    [
+        ("DAVIS", "ImageSets/2017/val.txt"),
+        ("DAVIS", "2017/val.txt"),
+        ("DAVIS/Annotations/480p", "DAVIS/ImageSets/2017/val.txt"),
+    ],
+)
+@pytest.mark.usefixtures("predictions")
+def test_sequences_may_be_a_list_of_davis(run: Run, davis: Path, truth: str, given: str) -> None:
+    write_lists(davis, train="boat", val="dance")
+    done = run("eval", "davis", "--gt", truth, "--pred", "masks", "--sequences", given)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "dance" in done.stdout
+    assert "boat" not in done.stdout
+    assert "scored together" not in done.stdout
+
+
+@pytest.mark.usefixtures("davis", "predictions")
+def test_a_list_that_is_not_there_is_named(refuse: Refuse) -> None:
+    options = ["--gt", "DAVIS", "--pred", "masks", "--sequences", "ImageSets/2019/val.txt"]
+    line = refuse("eval", "davis", *options)
+    assert "received ImageSets/2019/val.txt as a list of sequences, which cannot be read" in line
+
+
+@pytest.mark.usefixtures("predictions")
+def test_training_and_validation_scored_together_are_told(run: Run, davis: Path) -> None:
+    write_lists(davis, train="boat other", val="dance another")
+    for truth in ("DAVIS", "DAVIS/Annotations/480p"):
+        done = run("eval", "davis", "--gt", truth, "--pred", "masks")
+        assert done.returncode == 0
+        (line,) = [line for line in done.stdout.splitlines() if "scored together" in line]
+        assert line.startswith(
+            "sequences of training (1) and of validation (1) are scored together"
+        )
+        assert "ImageSets/2017" in line
+    for names in ("boat", "dance"):
+        alone = run("eval", "davis", "--gt", "DAVIS", "--pred", "masks", "--sequences", names)
+        assert "scored together" not in alone.stdout
+
+
 @pytest.mark.usefixtures("davis")
 def test_root_tracks_the_sequences_and_scores_what_it_wrote(
     run: Run, track_options: list[object]

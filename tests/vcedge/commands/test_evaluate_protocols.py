@@ -82,6 +82,7 @@ def test_badja_scores_the_tracker_next_to_chained_flow(
     run: Run, badja: list[object], model: list[object]
 ) -> None:
     done = run("eval", "badja", *badja, *model, "--baseline", "--csv", "scores.csv")
+    assert b"\r" not in Path("scores.csv").read_bytes()
     assert (done.returncode, done.stderr) == (0, "")
     head, tracker, flow = read_rows("scores.csv")
     assert head[:5] == ["method", "sequence", "points", "PCK@0.1", "PCK@0.2"]

@@ -175,9 +175,10 @@ def test_a_clip_without_its_truth_is_refused(refuse: Refuse, bundle: Bundle) -> 
 
 
 @pytest.fixture
-def device(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeCuda]:
+def device(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[FakeCuda]:
     """A GPU, and a TensorRT made of ONNX Runtime."""
     found = FakeCuda()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setitem(sys.modules, "tensorrt", double)
     monkeypatch.setattr(double, "behaviour", double.Behaviour())
     monkeypatch.setattr(opening, "Cuda", lambda **which: found.share())
@@ -202,10 +203,12 @@ def test_export_builds_engines_where_there_is_tensorrt_and_proves_them(
     assert found["tensorrt"]["score_device"] == pytest.approx(found["score_model"], abs=1e-3)
     assert "score_device" not in found
     assert sum(device.copied_in) > 0
-    assert len(list(Path("new/engines").glob("encoder.*.plan"))) == 1
+    kept = Path(os.environ["XDG_CACHE_HOME"]) / "vcedge" / "engines"
+    assert len(list(kept.glob("new/encoder.*.plan"))) == 1
+    assert not Path("new/engines").exists()
     assert (device.users, device.held) == (1, {})
     done = run("export", weights, "--out", "plain", "--no-engines", *options)
-    assert not Path("plain/engines").exists()
+    assert not (kept / "plain").exists()
     # Those that export built are found again.
     again = run("verify", "new", "--against", weights, "--backend", "tensorrt", "--save", *truth)
     assert (again.returncode, "building" in again.stdout) == (0, False)

@@ -19,6 +19,7 @@ from vcedge.evaluation.davis import (
     list_sequences,
     score_sequence,
 )
+from vcedge.evaluation.davis_folders import find_mixed_parts
 from vcedge_runtime.errors import EvaluationError
 
 Labels = NDArray[np.uint8]
@@ -224,3 +225,32 @@ def test_copying_the_first_mask_scores_what_others_measured(tmp_path: Path) -> N
     assert len(score.objects) == 8
     # The published figure has three digits.
     assert score.j_and_f == pytest.approx(0.163, abs=0.001)
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (["a", "b"], None),
+        (["a", "c"], (1, 1)),
+        (["c"], None),
+        (["x"], None),
+        (["a", "b", "c"], (2, 1)),
+    ],
+)
+def test_lists_of_frames_tell_parts_too(
+    tmp_path: Path, names: list[str], expected: tuple[int, int] | None
+) -> None:
+    """DAVIS-2016 lists frames, not sequences."""
+    folder = tmp_path / "ImageSets" / "480p"
+    folder.mkdir(parents=True)
+    for part, sequences in (("train", "ab"), ("val", "c")):
+        lines = (f"/JPEGImages/480p/{s}/0000{i}.jpg /x\n" for s in sequences for i in range(3))
+        (folder / f"{part}.txt").write_text("".join(lines))
+    found = find_mixed_parts(tmp_path, names)
+    assert (None if found is None else (found.training, found.validation)) == expected
+
+
+def test_without_lists_nothing_is_known_of_parts(tmp_path: Path) -> None:
+    (tmp_path / "ImageSets" / "2017").mkdir(parents=True)
+    (tmp_path / "ImageSets" / "2017" / "val.txt").write_text("a\n")
+    assert find_mixed_parts(tmp_path, ["a"]) is None

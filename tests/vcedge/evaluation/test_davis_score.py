@@ -73,6 +73,7 @@ def test_the_csv_has_a_row_overall_then_sequences_then_objects(
     score: DavisScore, tmp_path: Path
 ) -> None:
     score.write_csv(tmp_path / "davis.csv")
+    assert b"\r" not in (tmp_path / "davis.csv").read_bytes()
     with (tmp_path / "davis.csv").open(newline="", encoding="utf-8") as file:
         header, *rows = csv.reader(file)
     assert tuple(header) == CSV_HEADER

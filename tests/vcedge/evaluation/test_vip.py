@@ -158,3 +158,10 @@ def test_what_is_missing_is_named(root: Path, rolling_masks: Callable[..., Any])
     (root / "Images" / "videos1").rename(root / "videos1")
     with pytest.raises(EvaluationError, match=r"lacks Images/videos1 \(1 of 2"):
         evaluate_vip(root, rolling_masks(4), side=SIDE)
+
+
+@pytest.mark.parametrize("name", ["../Images/videos1", "..", "/tmp", "videos1/../videos1"])
+def test_a_video_whose_name_would_lead_elsewhere_is_refused(root: Path, name: str) -> None:
+    (root / "lists" / "val_videos.txt").write_text(f"videos1\n{name}\n")
+    with pytest.raises(EvaluationError, match=r"val_videos\.txt, which names a video"):
+        list_videos(root)

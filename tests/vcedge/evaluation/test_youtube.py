@@ -158,3 +158,18 @@ def test_videos_may_be_chosen_and_must_be_known(root: Path) -> None:
     (root / "meta.json").write_text('{"videos": {}}')
     with pytest.raises(EvaluationError, match="received no name"):
         read_meta(root)
+
+
+@pytest.mark.parametrize("name", ["..", "../0a1b", "../../JPEGImages/0a1b", "/tmp", "\x1b[2J", ""])
+def test_a_video_whose_name_would_lead_elsewhere_is_refused(root: Path, name: str) -> None:
+    meta = json.loads((root / "meta.json").read_text())
+    meta["videos"][name] = meta["videos"].pop("0a1b")
+    (root / "meta.json").write_text(json.dumps(meta))
+    with pytest.raises(EvaluationError, match="a video is named"):
+        read_meta(root)
+
+
+def test_a_meta_file_that_nests_without_end_is_refused(root: Path) -> None:
+    (root / "meta.json").write_text("[" * 100_000)
+    with pytest.raises(EvaluationError, match=r"whose meta\.json cannot be read"):
+        read_meta(root)

@@ -205,7 +205,7 @@ def test_the_exported_graph_reads_what_the_dense_window_reads(
     tiny_bundle: Bundle, grid_hw: tuple[int, int], radius: int, read: int
 ) -> None:
     graph = tiny_bundle.graphs["label_readout"]
-    engine = OnnxRuntimeEngine(tiny_bundle.path_of("label_readout"), graph.spec, threads=1)
+    engine = OnnxRuntimeEngine(tiny_bundle.read_graph("label_readout"), graph.spec, threads=1)
     memory = Memory.draw(grid_hw, radius, 12, read, key_dim=64)
     memory.keys[:] /= 2
     found = memory.readout(engine)
@@ -267,7 +267,7 @@ def test_the_exported_second_window_is_that_of_the_oracle(
     tiny_bundle: Bundle, grid_hw: tuple[int, int]
 ) -> None:
     graph, temperature = tiny_bundle.graphs["cluster_readout"], tiny_bundle.composition.temperature
-    exported = OnnxRuntimeEngine(tiny_bundle.path_of("cluster_readout"), graph.spec, threads=1)
+    exported = OnnxRuntimeEngine(tiny_bundle.read_graph("cluster_readout"), graph.spec, threads=1)
     oracle = NumpyLabelReadout(graph.spec, temperature=temperature)
     memory = Memory.draw(grid_hw, 5, 7, 4, key_dim=64)
     found = []
@@ -283,7 +283,7 @@ def test_the_exported_columns_are_those_of_the_oracle(
     tiny_bundle: Bundle, grid_hw: tuple[int, int]
 ) -> None:
     graph, temperature = tiny_bundle.graphs["column_total"], tiny_bundle.composition.temperature
-    exported = OnnxRuntimeEngine(tiny_bundle.path_of("column_total"), graph.spec, threads=1)
+    exported = OnnxRuntimeEngine(tiny_bundle.read_graph("column_total"), graph.spec, threads=1)
     oracle = NumpyColumnTotal(graph.spec, temperature=temperature)
     memory = Memory.draw(grid_hw, 5, 7, 4, key_dim=64)
     found = []
@@ -394,7 +394,8 @@ def test_the_exported_graph_weighs_the_k_largest_alone(tmp_path: Path) -> None:
         named = zip(tensor.shape, seen[0][tensor.name].shape, strict=True)
         lengths |= {dim: length for dim, length in named if isinstance(dim, str)}
     export_onnx(module, lengths, tmp_path / "readout.onnx")
-    engine = OnnxRuntimeEngine(tmp_path / "readout.onnx", module.spec, threads=1)
+    model = (tmp_path / "readout.onnx").read_bytes()
+    engine = OnnxRuntimeEngine(model, module.spec, threads=1)
     memory = Memory.draw((13, 10), 3, 6, 1)
     np.testing.assert_allclose(memory.readout(engine), memory.dense_top_k(6), atol=TOLERANCE)
 

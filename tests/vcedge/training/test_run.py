@@ -111,6 +111,7 @@ def test_a_killed_run_goes_on_from_its_last_checkpoint_with_the_same_curve(
         if killed.step == 5:
             # A signal that cannot be caught leaves a line half written.
             with (tmp_path / "log.jsonl").open("a") as log:
+                log.write('[]\n{}\n"x"\n{"step": null}\n{"step": 1e999}\n' + "[" * 9999 + "\n")
                 log.write('{"step": 6, "lo')
             raise RuntimeError("killed")
         return optimise(clips)

@@ -1,0 +1,32 @@
+"""The one way to read what others wrote: no more than it may hold, and never a device."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from pathlib import Path
+
+
+def read_bounded(path: str | Path, most: int, *, piped: bool = False) -> bytes:
+    """Read a file whole.
+
+    Args:
+        path: the file.
+        most: bytes that it may hold.
+        piped: whether a pipe will do, such as ``/dev/stdin``; whoever names it waits for it.
+
+    Raises:
+        OSError: it cannot be read, holds more, or is no file; ``strerror`` says which.
+    """
+    # A pipe that nobody writes to would be waited for, though it is refused.
+    with os.fdopen(os.open(path, os.O_RDONLY | (0 if piped else os.O_NONBLOCK)), "rb") as file:
+        found = os.fstat(file.fileno())
+        if not stat.S_ISREG(found.st_mode) and not piped:
+            raise OSError(errno.EINVAL, "it is no file", str(path))
+        # A pipe does not know its size.
+        expected = min(found.st_size, most) if stat.S_ISREG(found.st_mode) else most
+        data = file.read(expected + 1)
+    if len(data) > most:
+        raise OSError(errno.EFBIG, f"it holds more than {most:,} bytes", str(path))
+    return data
