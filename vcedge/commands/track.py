@@ -48,6 +48,8 @@ from vcedge_runtime.video.sinks import (
 )
 from vcedge_runtime.video.sources import Source, open_source
 
+LEAST_MEASURED = 6
+"""Frames beyond which ``bench`` can measure a clip: the first, and its warm-up."""
 GROUPS = {
     "What most people need": (
         *("mask", "points", "out", "model", "fast", "accurate", "size", "backend"),
@@ -177,7 +179,8 @@ def command(
         if video.ended_early and report.frames != frames:
             raise SourceError(f"{video.label}: {video.ended_early}; what was decoded is tracked")
         # Bench takes such a clip as it is.
-        plain = None if video.live or binarize or resize_mask else mask
+        taken = not (video.live or binarize or resize_mask) and report.frames > LEAST_MEASURED
+        plain = mask if taken else None
         step = next_step(model or bundle.name, tracker, source, plain)
         console.out("next:", shlex.join(step), highlight=False)
 

@@ -10,11 +10,16 @@ from vcedge_runtime.model.composition import Composition
 from vcedge_runtime.model.spec import GraphSpec
 
 
+KEYS = ("key", "query", "keys")
+"""Tensors of graphs whose last axis is a key's channels."""
+
+
 def require_graphs(bundle: Bundle, specs: Mapping[str, GraphSpec]) -> None:
     """Refuse a composition that asks for what the model's graphs, by name, do not give.
 
     Raises:
-        TrackerError: the composition needs another graph, or the encoder's takes no flow.
+        TrackerError: the composition needs another graph, or keys of another length, or the
+            encoder's takes no flow.
     """
     parts = bundle.composition
     labels = parts if isinstance(parts, Composition) else None
@@ -28,6 +33,17 @@ def require_graphs(bundle: Bundle, specs: Mapping[str, GraphSpec]) -> None:
         raise TrackerError(
             f"bundle {bundle.folder} gives the graphs {sorted(specs)}; expected also "
             f"{sorted(missing)}; export the bundle again"
+        )
+    keys = {
+        tensor.shape[-1]
+        for spec in specs.values()
+        for tensor in spec.tensors
+        if tensor.name in KEYS
+    }
+    if keys - {parts.key_dim}:
+        raise TrackerError(
+            f"bundle {bundle.folder} says that keys have {parts.key_dim} channels, and its graphs "
+            f"have {', '.join(map(str, sorted(keys, key=str)))}; export the bundle again"
         )
     if labels and labels.motion and not takes_flow(specs["encoder"]):
         raise TrackerError(

@@ -281,7 +281,7 @@ def test_the_next_command_can_be_typed_as_it_stands(
     run: Run, make_clip: MakeClip, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", "40")
-    clip = make_clip("a [bold] clip", frames=2)
+    clip = make_clip("a [bold] clip", frames=7)
     *_, last = run(*clip.arguments, "--out", "out").stdout.splitlines()
     paths = ["--source", str(clip.source), "--mask", str(clip.mask)]
     paths += ["--threads", "1", "--backend", "cpu"]
@@ -289,7 +289,7 @@ def test_the_next_command_can_be_typed_as_it_stands(
 
 
 def test_the_next_command_repeats_the_options_that_it_takes(run: Run, make_clip: MakeClip) -> None:
-    clip = make_clip(frames=2)
+    clip = make_clip(frames=7)
     shared = ["--memory", "dynamic:short=2,long=1", "--no-edges"]
     own = ["--size", "48", "--frames", "2", "--no-overlay", "--out", "out"]
     done = run(*clip.arguments, *shared, *own)
