@@ -37,14 +37,14 @@ class _Told:
 def told_output() -> Iterator[None]:
     """Make what standard output cannot take an ``OutputError``, when it is written or at the end.
 
-    Names that are no text in the terminal's encoding are printed as the bytes that they are.
+    What the terminal's encoding lacks, such as a name that is no text, is printed as an escape.
     """
     stream = sys.stdout
     if not isinstance(stream, TextIOWrapper):
         yield
         return
     errors = stream.errors
-    stream.reconfigure(errors="surrogateescape")
+    stream.reconfigure(errors="backslashreplace")
     sys.stdout = cast("TextIOWrapper", _Told(stream))
     try:
         yield
