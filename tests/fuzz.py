@@ -277,7 +277,13 @@ def _run_with_atheris(name: str, folder: Path, seconds: int) -> None:
     corpus.mkdir()
     for number, seed in enumerate(reader.seeds):
         (corpus / str(number)).write_bytes(seed)
-    limits = [f"-max_total_time={seconds}", "-rss_limit_mb=6000", "-max_len=65536", "-timeout=20"]
+    limits = [
+        f"-artifact_prefix={folder}/",
+        f"-max_total_time={seconds}",
+        "-rss_limit_mb=6000",
+        "-max_len=65536",
+        "-timeout=20",
+    ]
     atheris.Setup(
         [sys.argv[0], *limits, str(corpus)], lambda data: try_reader(reader, data, folder)
     )

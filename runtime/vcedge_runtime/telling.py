@@ -34,7 +34,11 @@ def make_printable(text: str) -> str:
 
 
 def _prints(character: str) -> bool:
-    return character.isprintable() or character in "\n\t" or unicodedata.category(character) == "Zs"
+    if character.isprintable() or character in "\n\t":
+        return True
+    # A byte of a file's name that is no text, so that the name can be copied; lower ones than these
+    # move some terminals.
+    return "\udca0" <= character <= "\udcff" or unicodedata.category(character) == "Zs"
 
 
 def tell_cause(cause: Exception) -> str:

@@ -16,6 +16,9 @@ from PIL import Image
 
 MOST_PIXELS = 2**27
 """Of a picture (our choice): a file of a few kilobytes may announce gigabytes."""
+PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+CUT_OFF = 2**24
+"""Bytes that may be missing at the end of a PNG, which OpenCV then decodes as far as it goes."""
 _SILENT = 0
 _WARNINGS = Lock()
 
@@ -68,13 +71,24 @@ def decode_image(data: bytes, flags: int) -> NDArray[np.generic] | None:
         (H, W) or (H, W, C) BGR, uint8 unless the flags allow more; None where OpenCV cannot read,
         or where it has more than ``MOST_PIXELS``.
     """
-    if _count_pixels(data) > MOST_PIXELS:
+    if _count_pixels(data) > MOST_PIXELS or not _holds_its_chunks(data):
         return None
     with quiet_opencv():
         try:
             return cv2.imdecode(np.frombuffer(data, np.uint8), flags)
         except cv2.error:
             return None
+
+
+def _holds_its_chunks(data: bytes) -> bool:
+    """Whether no part of a PNG claims much more than the file holds: OpenCV takes that memory."""
+    at = len(PNG_SIGNATURE)
+    while data.startswith(PNG_SIGNATURE) and at + 8 <= len(data):
+        length = int.from_bytes(data[at : at + 4], "big")
+        if length > len(data) + CUT_OFF:
+            return False
+        at += 12 + length
+    return True
 
 
 def _count_pixels(data: bytes) -> int:

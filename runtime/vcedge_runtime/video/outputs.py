@@ -261,6 +261,9 @@ def _find_written(traces: _Traces) -> Iterator[Path]:
     """Yield what the last run wrote to a folder and nobody changed since, as its record tells."""
     for name, facts in _read_record(traces.record).items():
         path = traces.folder / name
+        # A record may come from anywhere: behind a link lie files of others.
+        if path.parent != traces.folder and path.parent.is_symlink():
+            continue
         with suppress(OSError, ValueError):
             found = path.lstat()
             own = {name: value for name, value in _facts_of(found).items() if name in facts}
@@ -276,7 +279,7 @@ def _read_record(path: Path) -> dict[str, dict[str, int]]:
     except OSError:
         return record
     for line in lines:
-        with suppress(ValueError, TypeError, KeyError, AttributeError):
+        with suppress(ValueError, TypeError, KeyError, AttributeError, RecursionError):
             facts: dict[str, Any] = json.loads(line)
             name = Path(facts.pop("file"))
             if not name.is_absolute() and name.parent in (Path(), Path(MASKS_NAME)):
@@ -287,7 +290,7 @@ def _read_record(path: Path) -> dict[str, dict[str, int]]:
 def _clear(traces: _Traces) -> None:
     """Remove what earlier runs wrote, whole or not, and nothing else."""
     folder, masks = traces.folder, traces.folder / MASKS_NAME
-    places = [place for place in (folder, masks) if place.is_dir()]
+    places = [folder] + [masks] * (masks.is_dir() and not masks.is_symlink())
     drafts = [path for place in places for path in place.iterdir() if is_draft(path.name)]
     for path in (*_find_written(traces), *drafts):
         path.unlink(missing_ok=True)

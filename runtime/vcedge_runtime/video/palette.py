@@ -20,9 +20,8 @@ from numpy.typing import NDArray
 from vcedge_runtime.errors import MaskError
 from vcedge_runtime.files import write_whole
 from vcedge_runtime.reading import read_bounded
-from vcedge_runtime.video.opencv import decode_image
+from vcedge_runtime.video.opencv import PNG_SIGNATURE, decode_image
 
-_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _GRAY, _PALETTE = 0, 3
 MOST_BYTES, MOST_CHUNKS = 2**28, 2**16
 """Of a mask's file, and of a PNG's parts (our choice)."""
@@ -79,7 +78,7 @@ def read_mask_file(path: str | Path) -> bytes:
 
 def holds_palette(data: bytes) -> bool:
     """Tell whether a file's bytes are a palette PNG."""
-    return data.startswith(_SIGNATURE) and data[25:26] == bytes([_PALETTE])
+    return data.startswith(PNG_SIGNATURE) and data[25:26] == bytes([_PALETTE])
 
 
 def decode_labels(data: bytes, name: str) -> NDArray[np.uint8]:
@@ -89,7 +88,7 @@ def decode_labels(data: bytes, name: str) -> NDArray[np.uint8]:
         data: the file's bytes.
         name: what errors call it.
     """
-    if not data.startswith(_SIGNATURE):
+    if not data.startswith(PNG_SIGNATURE):
         return _decode_gray(data, name)
     header, pixels = _split_png(data, name)
     if header.bits == 16:
@@ -190,7 +189,7 @@ class _Header:
 def _split_png(data: bytes, name: str) -> tuple[_Header, bytes]:
     """Take the header and the compressed pixels out of a PNG, every chunk checked."""
     header, pixels, chunks = b"", [], 0
-    kind, at = b"", len(_SIGNATURE)
+    kind, at = b"", len(PNG_SIGNATURE)
     while kind != b"IEND":
         chunks += 1
         length, kind = struct.unpack_from(">I4s", data.ljust(at + 8, b"\0"), at)
@@ -212,7 +211,7 @@ def _join_png(header: _Header, pixels: bytes) -> bytes:
     chunks = [(b"IHDR", header.as_chunk()), (b"IDAT", pixels), (b"IEND", b"")]
     if header.colour_type == _PALETTE:
         chunks.insert(1, (b"PLTE", davis_palette().tobytes()))
-    parts = [_SIGNATURE]
+    parts = [PNG_SIGNATURE]
     for kind, body in chunks:
         parts += [struct.pack(">I4s", len(body), kind), body, _checksum(kind, body)]
     return b"".join(parts)

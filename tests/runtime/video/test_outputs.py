@@ -213,3 +213,15 @@ def test_a_child_that_outlives_a_run_does_not_keep_others_out(tmp_path: Path) ->
         with pytest.raises(OutputError, match="another process"):
             require_free(tmp_path)
     os.close(read)
+
+
+def test_a_record_that_came_with_a_folder_removes_nothing_behind_a_link(tmp_path: Path) -> None:
+    photographs, folder = tmp_path / "photographs", tmp_path / "out"
+    photographs.mkdir()
+    folder.mkdir()
+    for name in ("a.png", Draft(photographs / "b.png").place.name):
+        (photographs / name).write_text("mine")
+    (folder / "masks").symlink_to(photographs)
+    (folder / RECORD_NAME).write_text('{"file":"masks/a.png"}\n' + "[" * 100_000 + "\n")
+    prepare_output(folder, overwrite=True)
+    assert len(list(photographs.iterdir())) == 2
