@@ -37,14 +37,14 @@ class _Told:
 def told_output() -> Iterator[None]:
     """Make what standard output cannot take an ``OutputError``, when it is written or at the end.
 
-    What the terminal's encoding lacks, such as a name that is no text, is printed as an escape.
+    Bytes of a name that are no text are printed as they are.
     """
     stream = sys.stdout
     if not isinstance(stream, TextIOWrapper):
         yield
         return
     errors = stream.errors
-    stream.reconfigure(errors="backslashreplace")
+    stream.reconfigure(errors="surrogateescape")
     sys.stdout = cast("TextIOWrapper", _Told(stream))
     try:
         yield
