@@ -37,7 +37,7 @@ class _Told:
 def told_output() -> Iterator[None]:
     """Make what standard output cannot take an ``OutputError``, when it is written or at the end.
 
-    Names that are no text in the terminal's encoding are printed as the bytes that they are.
+    Bytes of a name that are no text are printed as they are.
     """
     stream = sys.stdout
     if not isinstance(stream, TextIOWrapper):
