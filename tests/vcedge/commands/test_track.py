@@ -310,7 +310,7 @@ def test_the_next_command_repeats_the_options_that_it_takes(run: Run, make_clip:
 def test_a_password_stands_in_no_line(
     run: Run, make_clip: MakeClip, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    clip = make_clip("clip.mp4", frames=3)
+    clip = make_clip("clip.mp4", frames=7)
     opened = track.open_source
     monkeypatch.setattr(track, "open_source", lambda source, **_: opened(clip.source))
     source = "https://user:secret@host/clip.mp4"
