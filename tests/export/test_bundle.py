@@ -21,6 +21,7 @@ from vcedge_export.plan import ExportOptions
 from vcedge_export.planning import plan_export
 from vcedge_export.verify import TruthClip
 from vcedge_runtime.errors import BundleError, ExportError, OutputError
+from vcedge_runtime.files import Draft
 from vcedge_runtime.model.bundle import MANIFEST, Bundle
 from vcedge_runtime.tracker import Tracker
 
@@ -190,8 +191,9 @@ def test_a_failure_leaves_nothing_and_keeps_what_was(
 
 
 def test_what_an_earlier_run_left_is_swept_away(quick_export: Export, tmp_path: Path) -> None:
-    (tmp_path / ".new.0123abcd.part").mkdir()
-    (tmp_path / ".new.0123abcd.part" / "junk").write_text("half")
+    left = Draft(tmp_path / "new").place
+    left.mkdir()
+    (left / "junk").write_text("half")
     quick_export(tmp_path / "new")
     assert [path.name for path in tmp_path.iterdir()] == ["new"]
     assert not (tmp_path / "new" / "junk").exists()

@@ -9,7 +9,6 @@ from vcedge_runtime.model.bundle import Bundle
 from vcedge_runtime.model.composition import Composition
 from vcedge_runtime.model.spec import GraphSpec
 
-
 KEYS = ("key", "query", "keys")
 """Tensors of graphs whose last axis is a key's channels."""
 

@@ -291,7 +291,7 @@ def test_the_next_command_can_be_typed_as_it_stands(
 def test_the_next_command_repeats_the_options_that_it_takes(run: Run, make_clip: MakeClip) -> None:
     clip = make_clip(frames=7)
     shared = ["--memory", "dynamic:short=2,long=1", "--no-edges"]
-    own = ["--size", "48", "--frames", "2", "--no-overlay", "--out", "out"]
+    own = ["--size", "48", "--frames", "7", "--no-overlay", "--out", "out"]
     done = run(*clip.arguments, *shared, *own)
     assert done.returncode == 0
     words = shlex.split(done.stdout.splitlines()[-1].removeprefix("next: vcedge "))
