@@ -14,10 +14,15 @@ from vcedge_runtime.stopping import ENDS, Stopped, finish_first, stoppable
 
 
 @pytest.fixture(autouse=True)
-def _default_handler() -> Iterator[None]:
-    former = signal.signal(signal.SIGINT, signal.default_int_handler)
+def _default_handlers() -> Iterator[None]:
+    """Hear what a shell or nohup lets its children ignore."""
+    former = {
+        signal.SIGINT: signal.signal(signal.SIGINT, signal.default_int_handler),
+        signal.SIGHUP: signal.signal(signal.SIGHUP, signal.SIG_DFL),
+    }
     yield
-    signal.signal(signal.SIGINT, former)
+    for number, handler in former.items():
+        signal.signal(number, handler)
 
 
 def press_ctrl_c() -> None:

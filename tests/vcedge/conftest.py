@@ -20,8 +20,11 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[2]
 CHECKOUT = os.pathsep.join(str(ROOT / part) for part in ("", "runtime", "export", "calibration"))
-# A shell that runs the tests in the background has its children ignore Ctrl-C.
-HEAR_CTRL_C = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+# A shell that runs the tests in the background has its children ignore Ctrl-C, nohup SIGHUP.
+HEAR_SIGNALS = (
+    "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    "signal.signal(signal.SIGHUP, signal.SIG_DFL)"
+)
 SCRIPT = "from vcedge.cli import main; main()"
 
 Run = Callable[..., CompletedProcess[str]]
@@ -66,7 +69,12 @@ def launch(tmp_path: Path) -> Callable[..., Popen[str]]:
     """Start a command in a process of its own, in ``tmp_path``, after some other statements."""
 
     def launch(*arguments: object, before: str = "") -> Popen[str]:
-        command = [sys.executable, "-c", f"{HEAR_CTRL_C}\n{before}\n{SCRIPT}", *map(str, arguments)]
+        command = [
+            sys.executable,
+            "-c",
+            f"{HEAR_SIGNALS}\n{before}\n{SCRIPT}",
+            *map(str, arguments),
+        ]
         # More threads than cores wait for each other, which tiny arrays pay dearly.
         given = {"PYTHONPATH": CHECKOUT, "COLUMNS": "200", "OMP_NUM_THREADS": "1"}
         environment = {**os.environ, **given}
