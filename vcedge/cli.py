@@ -56,7 +56,7 @@ class _Commands(click.Group):
         module, _ = COMMANDS[cmd_name]
         try:
             loaded = importlib.import_module(f"vcedge.commands.{module}")
-        except ModuleNotFoundError as exc:
+        except ImportError as exc:
             raise _missing_extra(cmd_name, exc) from exc
         command: click.Command = loaded.command
         return command
@@ -65,7 +65,7 @@ class _Commands(click.Group):
         """Run the command that was named; what it misses when it begins is told."""
         try:
             return super().invoke(ctx)
-        except ModuleNotFoundError as exc:
+        except ImportError as exc:
             raise _missing_extra(str(ctx.invoked_subcommand), exc) from exc
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -130,10 +130,25 @@ def _explain(error: OSError) -> str | None:
     return None
 
 
-def _missing_extra(command: str, error: ModuleNotFoundError) -> Exception:
+def _explain_opencv() -> str | None:
+    """Why OpenCV cannot be imported, and what mends it; None where it can."""
+    try:
+        import cv2  # noqa: F401
+    except ImportError as exc:
+        return (
+            f"OpenCV cannot be imported ({exc}); run: "
+            "pip install --force-reinstall --no-deps opencv-python-headless"
+        )
+    return None
+
+
+def _missing_extra(command: str, error: ImportError) -> Exception:
+    """Say what a command lacks; an error of another kind is returned as it is."""
     package = (error.name or "").split(".")[0]
     if package not in EXTRAS:
-        return error
+        # It is there and cannot be loaded, where a library of the system is missing.
+        lacks = _explain_opencv()
+        return MissingExtraError(lacks) if lacks else error
     extra = EXTRAS[package]
     if command in ("export", "verify") and (extra == "train" or find_spec("torch")):
         extra = "export"

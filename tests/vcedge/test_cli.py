@@ -213,6 +213,21 @@ def test_a_machine_without_pytorch_is_not_told_to_get_it(
         assert refuse(command).endswith(f"run: {how_to_install('rewrite')}")
 
 
+@pytest.mark.parametrize("reason", ["No module named 'cv2'", "libGL.so.1: cannot open shared"])
+def test_an_opencv_that_cannot_be_imported_is_one_line(
+    launch: Callable[..., Popen[str]], tmp_path: Path, reason: str
+) -> None:
+    (tmp_path / "cv2.py").write_text(f"raise ImportError({reason!r})")
+    for command in ("doctor", "track"):
+        process = launch(command, "clip.mp4", before="import sys; sys.path.insert(0, '')")
+        _, error = process.communicate(timeout=120)
+        assert process.returncode == 2
+        assert error == (
+            f"vcedge: OpenCV cannot be imported ({reason}); run: pip install --force-reinstall "
+            "--no-deps opencv-python-headless\n"
+        )
+
+
 def test_a_module_of_ours_that_is_missing_is_a_defect(monkeypatch: pytest.MonkeyPatch) -> None:
     def lack(name: str) -> NoReturn:
         raise ModuleNotFoundError(name="vcedge.commands.doctor")
