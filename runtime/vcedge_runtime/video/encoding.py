@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 CODECS = {"libx264": {"preset": "ultrafast", "crf": "20"}, "mpeg4": {"qscale": "3"}}
 """What is taken, the first that FFmpeg has, with its options (our choice: the fastest that browsers
 play); builds without GPL parts have MPEG-4 alone."""
+FRAGMENTS = {"movflags": "empty_moov+default_base_moof", "frag_duration": "500000"}
+"""An index every half second: one of the whole is held to the end, 70 bytes a frame, and a camera may
+run for weeks. What is written of a run that is killed then plays, too."""
 _MOST_TICKS = 65_535
 """MPEG-4 has no more ticks in a second."""
 
@@ -44,7 +47,7 @@ class VideoEncoder:
         codec = next(name for name in CODECS if name in self._av.codecs_available)
         self._file = _Output(place)
         try:
-            self._container = self._av.open(self._file, "w", format="mp4")
+            self._container = self._av.open(self._file, "w", format="mp4", options=FRAGMENTS)
             self._stream = self._container.add_stream(
                 codec, rate=_rate_of(fps), options=CODECS[codec]
             )
