@@ -22,8 +22,8 @@ CODECS = {"libx264": {"preset": "ultrafast", "crf": "20"}, "mpeg4": {"qscale": "
 """What is taken, the first that FFmpeg has, with its options (our choice: the fastest that browsers
 play); builds without GPL parts have MPEG-4 alone."""
 FRAGMENTS = {"movflags": "empty_moov+default_base_moof", "frag_duration": "500000"}
-"""An index every half second: one of the whole is held to the end, 70 bytes a frame, and a camera may
-run for weeks. What is written of a run that is killed then plays, too."""
+"""An index every half second: one of the whole is held to the end, 70 bytes a frame, and a camera
+may run for weeks. What is written of a run that is killed then plays, too."""
 _MOST_TICKS = 65_535
 """MPEG-4 has no more ticks in a second."""
 
