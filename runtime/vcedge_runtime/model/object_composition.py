@@ -84,8 +84,7 @@ class ObjectComposition:
             objects: that have values.
         """
         memory = cells * frames
-        gathers = self.top_k is not None and self.top_k <= MOST_GATHERED
-        summed = self.top_k + SPARE if self.top_k is not None and gathers else memory
+        summed = memory if self.top_k is None or self.top_k > MOST_GATHERED else self.top_k + SPARE
         return cells * (memory * self.key_dim + summed * objects * self.value_dim)
 
     def exchange(self, **parts: Any) -> ObjectComposition:

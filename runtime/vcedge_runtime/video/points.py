@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import io
 import math
 from collections.abc import Iterator, Mapping
 from io import StringIO
@@ -86,7 +85,7 @@ class PointLog(Closing):
             OutputError: they cannot be written.
         """
         rows = [(frame.index, *_cells(name, point)) for name, point in points.items()]
-        text = io.StringIO(newline="")
+        text = StringIO(newline="")
         writer = csv.writer(text, lineterminator="\n")
         writer.writerows(rows if self._text.written else [LOG_HEADER, *rows])
         # A frame's points are written at once: all of them, or none.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import resource
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -22,15 +21,6 @@ def codec(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> st
     name = str(request.param)
     monkeypatch.setattr(encoding, "CODECS", {"none": {}, name: CODECS[name]})
     return name
-
-
-@pytest.fixture
-def limited_files() -> Iterator[None]:
-    """No file grows beyond 150 kB, as on a disk that is full."""
-    former = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (150_000, former[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, former)
 
 
 @pytest.mark.parametrize("fps", [0.01, 1, 23.976, 30000 / 1001, 59.94, 240, 1000])

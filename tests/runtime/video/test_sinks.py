@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import resource
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -32,15 +31,6 @@ from vcedge_runtime.video.sources import Frame, open_source
 
 HW = (48, 64)
 SCORES = {3: 0.91237}
-
-
-@pytest.fixture
-def limited_files() -> Iterator[None]:
-    """No file grows beyond 150 kB, as on a disk that is full."""
-    former = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (150_000, former[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, former)
 
 
 def make_frame(index: int, hw: tuple[int, int] = HW) -> Frame:
