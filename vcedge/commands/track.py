@@ -180,8 +180,7 @@ def command(
             raise SourceError(f"{video.label}: {video.ended_early}; what was decoded is tracked")
         # Bench takes such a clip as it is.
         taken = not (video.live or binarize or resize_mask) and report.frames > LEAST_MEASURED
-        plain = mask if taken else None
-        step = next_step(model or bundle.name, tracker, source, plain)
+        step = next_step(model or bundle.name, tracker, source, mask if taken else None)
         console.out("next:", shlex.join(step), highlight=False)
 
 
