@@ -32,7 +32,9 @@ def stoppable() -> Iterator[None]:
     """Raise ``Stopped`` at SIGTERM and SIGHUP, where they would end the process.
 
     What is ignored stays ignored, such as SIGHUP under nohup. What comes again within ``ECHO_S`` is
-    one and the same. Outside the main thread, where Python delivers no signals, nothing is done.
+    one and the same, and what comes after the block has been stopped is ignored: it would end the
+    process half way through its own ending. Outside the main thread, where Python delivers no
+    signals, nothing is done.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -51,8 +53,9 @@ def stoppable() -> Iterator[None]:
     try:
         yield
     finally:
+        stopped = heard > float("-inf")
         for number in ours:
-            signal.signal(number, signal.SIG_DFL)
+            signal.signal(number, signal.SIG_IGN if stopped else signal.SIG_DFL)
 
 
 @contextmanager

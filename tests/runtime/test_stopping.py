@@ -16,10 +16,8 @@ from vcedge_runtime.stopping import ENDS, Stopped, finish_first, stoppable
 @pytest.fixture(autouse=True)
 def _default_handlers() -> Iterator[None]:
     """Hear what a shell or nohup lets its children ignore."""
-    former = {
-        signal.SIGINT: signal.signal(signal.SIGINT, signal.default_int_handler),
-        signal.SIGHUP: signal.signal(signal.SIGHUP, signal.SIG_DFL),
-    }
+    former = {signal.SIGINT: signal.signal(signal.SIGINT, signal.default_int_handler)}
+    former |= {number: signal.signal(number, signal.SIG_DFL) for number in ENDS}
     yield
     for number, handler in former.items():
         signal.signal(number, handler)
@@ -103,7 +101,20 @@ def test_what_would_end_the_process_is_raised_instead(number: int) -> None:
     with pytest.raises(Stopped) as found:
         work()
     assert (found.value.number, str(found.value)) == (number, signal.Signals(number).name)
-    assert signal.getsignal(number) is signal.SIG_DFL
+
+
+@pytest.mark.parametrize("number", ENDING)
+def test_the_end_of_a_stopped_process_is_not_cut_off(number: int) -> None:
+    with pytest.raises(Stopped), stoppable():
+        os.kill(os.getpid(), number)
+    for again in ENDS:
+        os.kill(os.getpid(), again)
+
+
+def test_the_handlers_come_back_where_nothing_was_stopped() -> None:
+    with stoppable():
+        pass
+    assert [signal.getsignal(number) for number in ENDS] == len(ENDS) * [signal.SIG_DFL]
 
 
 @pytest.mark.parametrize("number", ENDING)
