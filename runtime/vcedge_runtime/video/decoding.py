@@ -73,6 +73,8 @@ class VideoDecoder:
         self._container = self._open()
         self._stream = self._choose_stream()
         self._has_placeholders = self._container.format.name == "avi"
+        # A frame would set up its own for itself, which takes as long as to decode it.
+        self._converter = self._av.video.reformatter.VideoReformatter()
         self._sent: list[tuple[int, bool]] = []
         self._next_time: int | None = None
         self._number = self._failures = self._complaints = 0
@@ -189,7 +191,7 @@ class VideoDecoder:
             else:
                 missing += time < frame.pts
         self._count_missing(missing)
-        self._shown = _image_of(frame)
+        self._shown = self._image_of(frame)
         # A placeholder may need it again, and the receiver may draw in it.
         yield self._show(self._shown.copy() if self._has_placeholders else self._shown)
 
@@ -208,11 +210,11 @@ class VideoDecoder:
         self._number += lost
         return 0
 
-
-def _image_of(frame: VideoFrame) -> NDArray[np.uint8]:
-    image = np.asarray(frame.to_ndarray(format="bgr24"), np.uint8)
-    turns = round(frame.rotation / 90)
-    return np.ascontiguousarray(np.rot90(image, turns)) if turns else image
+    def _image_of(self, frame: VideoFrame) -> NDArray[np.uint8]:
+        converted = self._converter.reformat(frame, format="bgr24")
+        image = np.asarray(converted.to_ndarray(), np.uint8)
+        turns = round(frame.rotation / 90)
+        return np.ascontiguousarray(np.rot90(image, turns)) if turns else image
 
 
 def _fps_of(stream: VideoStream) -> float | None:
