@@ -263,13 +263,11 @@ def summarise(
         )
     for line in sightings.describe():
         console.out(line, highlight=False)
-    folder, written = output.path, list(output.find_written())
-    for path in (folder / name for name in (MASKS_NAME, OVERLAY_NAME, OBJECTS_NAME, POINTS_NAME)):
-        files = [file for file in written if path in (file, file.parent)]
-        count = f"{len(files)} PNG, " if path.is_dir() else ""
+    for name in (MASKS_NAME, OVERLAY_NAME, OBJECTS_NAME, POINTS_NAME):
+        files, size = output.written.get(name, (0, 0))
         if files:
-            size = sum(file.stat().st_size for file in files)
-            console.out(f"wrote {path} ({count}{size / 1e6:.2f} MB)", highlight=False)
+            count = f"{files} PNG, " if name == MASKS_NAME else ""
+            console.out(f"wrote {output.path / name} ({count}{size / 1e6:.2f} MB)", highlight=False)
 
 
 def _warn_left_out(console: Console, video: Source) -> None:

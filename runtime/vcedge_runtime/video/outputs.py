@@ -104,6 +104,7 @@ class OutputFolder(Closing):
 
     Attributes:
         path: of the folder.
+        written: of each of its files and folders, how many files are whole, and their bytes.
 
     Raises:
         OutputError: as ``require_free``, or it cannot be made or written.
@@ -118,6 +119,7 @@ class OutputFolder(Closing):
         beside: bool = False,
     ) -> None:
         self.path = Path(folder)
+        self.written: dict[str, tuple[int, int]] = {}
         self._traces = traces = _Traces(self.path, beside)
         _refuse_loss(traces, overwrite, inputs)
         with ExitStack() as stack:
@@ -152,19 +154,19 @@ class OutputFolder(Closing):
         Raises:
             OutputError: the record cannot be written.
         """
+        name = path.relative_to(self.path)
         facts = {} if whole is None else _facts_of(whole.lstat())
-        line = {"file": path.relative_to(self.path).as_posix(), **facts}
+        line = {"file": name.as_posix(), **facts}
         self._record.write(json.dumps(line, separators=(",", ":")) + "\n")
+        if facts:
+            files, size = self.written.get(name.parts[0], (0, 0))
+            self.written[name.parts[0]] = files + 1, size + facts["size"]
 
     def close(self) -> None:
         """Let others write to it; the record stays, if it tells of something."""
-        if not self._record.closed and not any(self.find_written()):
+        if not self._record.closed and not _tells_of_something(self._traces):
             self._traces.record.unlink(missing_ok=True)
         self._stack.close()
-
-    def find_written(self) -> Iterator[Path]:
-        """Yield what the run wrote so far and nobody changed since."""
-        return _find_written(self._traces)
 
 
 class GrowingFile(GrowingText):
@@ -271,20 +273,25 @@ def _find_written(traces: _Traces) -> Iterator[Path]:
                 yield path
 
 
+def _tells_of_something(traces: _Traces) -> bool:
+    """Whether a file of the record is there; a long record need not be held for it."""
+    return any(os.path.lexists(traces.folder / name) for name, _ in _read_lines(traces.record))
+
+
 def _read_record(path: Path) -> dict[str, dict[str, int]]:
-    """What the record says of each file; lines that are none, and names that lead out, are not."""
-    record: dict[str, dict[str, int]] = {}
-    try:
-        lines = path.read_bytes().splitlines()
-    except OSError:
-        return record
-    for line in lines:
-        with suppress(ValueError, TypeError, KeyError, AttributeError, RecursionError):
-            facts: dict[str, Any] = json.loads(line)
-            name = Path(facts.pop("file"))
-            if not name.is_absolute() and name.parent in (Path(), Path(MASKS_NAME)):
-                record[str(name)] = facts
-    return record
+    """What the record says of each file; the last line counts."""
+    return dict(_read_lines(path))
+
+
+def _read_lines(path: Path) -> Iterator[tuple[str, dict[str, int]]]:
+    """Yield the record's lines; those that are none, and names that lead out, are passed over."""
+    with suppress(OSError), path.open("rb") as lines:
+        for line in lines:
+            with suppress(ValueError, TypeError, KeyError, AttributeError, RecursionError):
+                facts: dict[str, Any] = json.loads(line)
+                name = Path(facts.pop("file"))
+                if not name.is_absolute() and name.parent in (Path(), Path(MASKS_NAME)):
+                    yield str(name), facts
 
 
 def _clear(traces: _Traces) -> None:
