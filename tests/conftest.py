@@ -41,7 +41,7 @@ SLOW_PLACES = (
     "runtime/engines/test_tensorrt_tracking.py",
     *(f"vcedge/commands/test_{name}.py" for name in ("calibrate", "export_bundle")),
     *(f"vcedge/commands/test_{name}.py" for name in ("train", "train_srnet")),
-    *(f"vcedge/commands/test_{name}.py" for name in ("nothing_lost", "secrets")),
+    *(f"vcedge/commands/test_{name}.py" for name in ("cases", "nothing_lost", "secrets")),
 )
 """Folders and files of tests that export, train or run scripts and whole commands."""
 SLOW_FIXTURES = frozenset({"traced_once", "wheel"})

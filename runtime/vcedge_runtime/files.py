@@ -22,24 +22,39 @@ from vcedge_runtime.locking import Lock
 
 STEM, SUFFIX = 40, 16
 """Most characters of a name that its drafts take over, so that theirs is never too long."""
+OnDone = Callable[[str], None]
+"""Is told where a whole file stands right before it gets its name."""
 _DRAFT = re.compile(rf"\..{{0,{STEM}}}\.[0-9a-f]{{16}}\.part(\..{{1,{SUFFIX - 1}}})?", re.DOTALL)
 
 
 class Draft:
     """A file or folder under the name that it has until it is whole.
 
+    Python keeps every part of a ``Path`` until it tidies up, so that a name a frame would show in
+    the memory of a long run; in here names are text.
+
     Args:
         path: as it will be named; a link stays, and what it leads to is replaced.
-
-    Attributes:
-        path: as it will be named.
-        place: where it is written: hidden, beside its path, with the same suffix; every draft has
-            another.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path.resolve() if path.is_symlink() else path
-        self.place = self.path.parent / _name_draft(self.path, secrets.token_hex(4))
+    def __init__(self, path: str | Path) -> None:
+        self._path = os.path.realpath(path) if os.path.islink(path) else os.fspath(path)
+        folder, name = os.path.split(self._path)
+        self._place = os.path.join(folder, _name_draft(name, secrets.token_hex(4)))
+
+    def __fspath__(self) -> str:
+        """Where it is written: hidden, beside its path, by another name for every draft."""
+        return self._place
+
+    @property
+    def path(self) -> Path:
+        """As it will be named."""
+        return Path(self._path)
+
+    @property
+    def place(self) -> Path:
+        """Where it is written; see ``__fspath__``."""
+        return Path(self._place)
 
     def keep(self, *, synced: bool = False) -> None:
         """Give it its name, in place of what has it.
@@ -51,28 +66,28 @@ class Draft:
             OSError: it cannot be; what has the name keeps it.
         """
         if synced:
-            with self.place.open("rb+") as file:
+            with open(self._place, "rb+") as file:
                 os.fsync(file.fileno())
-        if not (self.place.is_dir() and self.path.is_dir()):
-            self.place.replace(self.path)
+        if not (os.path.isdir(self._place) and os.path.isdir(self._path)):
+            os.replace(self._place, self._path)
             return
-        former = Draft(self.path)
-        self.path.replace(former.place)
+        former = Draft(self._path)
+        os.replace(self._path, former)
         try:
-            self.place.replace(self.path)
+            os.replace(self._place, self._path)
         except OSError:
-            former.place.replace(self.path)
+            os.replace(former, self._path)
             raise
         former.discard()
 
     def discard(self) -> None:
         """Remove what is written as far as the disk lets us; its loss harms nobody."""
-        _remove(self.place)
+        _remove(self._place)
 
 
 def list_drafts(path: Path) -> list[Path]:
     """What runs that were killed left of a file or folder."""
-    before, _, after = _name_draft(path, "\0").partition("\0")
+    before, _, after = _name_draft(path.name, "\0").partition("\0")
     return sorted(path.parent.glob(glob.escape(before) + 8 * "?" + glob.escape(after)))
 
 
@@ -83,7 +98,7 @@ def is_draft(name: str) -> bool:
 
 @contextmanager
 def writing_whole(
-    path: Path, *, synced: bool = False, on_done: Callable[[Path], None] = lambda place: None
+    path: Path, *, synced: bool = False, on_done: OnDone = lambda place: None
 ) -> Iterator[Path]:
     """Give the place to write a file at; it gets its name when the block ends well.
 
@@ -96,13 +111,19 @@ def writing_whole(
     Raises:
         OutputError: it cannot be written; nothing is left of it, whatever the block fails by.
     """
+    with _drafting(path, synced, on_done) as place:
+        yield Path(place)
+
+
+@contextmanager
+def _drafting(path: str | Path, synced: bool, on_done: OnDone) -> Iterator[str | Path]:
     draft = Draft(path)
     try:
         if _is_device(path):
             yield path
             return
-        yield draft.place
-        on_done(draft.place)
+        yield os.fspath(draft)
+        on_done(os.fspath(draft))
         draft.keep(synced=synced)
     except OSError as exc:
         raise unwritable(path, exc) from exc
@@ -141,15 +162,20 @@ def writing_folder(path: Path, ours: Collection[str] = ()) -> Iterator[Path]:
 
 
 def write_whole(
-    path: Path,
+    path: str | Path,
     data: bytes | memoryview,
     *,
     synced: bool = False,
-    on_done: Callable[[Path], None] = lambda place: None,
+    on_done: OnDone = lambda place: None,
 ) -> None:
     """Write a file whole; see ``writing_whole``."""
-    with writing_whole(path, synced=synced, on_done=on_done) as place:
-        place.write_bytes(data)
+    with _drafting(path, synced, on_done) as place:
+        _fill(place, data)
+
+
+def _fill(place: str | Path, data: bytes | memoryview) -> None:
+    with open(place, "wb") as file:
+        file.write(data)
 
 
 def make_folder(folder: Path) -> None:
@@ -271,34 +297,35 @@ def explaining(path: Path) -> Iterator[None]:
         raise unwritable(path, exc) from exc
 
 
-def unwritable(path: Path, cause: OSError) -> OutputError:
+def unwritable(path: str | Path, cause: OSError) -> OutputError:
     """Explain to the user why a file or folder cannot be written."""
     reason = cause.strerror or cause
     return OutputError(f"{path} cannot be written ({reason}); free the place or choose another")
 
 
-def _name_draft(path: Path, token: str) -> str:
-    suffix = path.suffix if len(path.suffix) <= SUFFIX else ""
-    return f".{path.stem[:STEM]}.{_checksum(path)}{token}.part{suffix}"
+def _name_draft(name: str, token: str) -> str:
+    stem, suffix = os.path.splitext(name)
+    suffix = suffix if len(suffix) <= SUFFIX else ""
+    return f".{stem[:STEM]}.{_checksum(name)}{token}.part{suffix}"
 
 
 def _name_lock(path: Path) -> str:
-    return f".{path.name[:STEM]}.{_checksum(path)}.lock"
+    return f".{path.name[:STEM]}.{_checksum(path.name)}.lock"
 
 
-def _checksum(path: Path) -> str:
+def _checksum(name: str) -> str:
     """Eight digits that long names differ in which begin alike."""
-    return f"{zlib.crc32(os.fsencode(path.name)):08x}"
+    return f"{zlib.crc32(os.fsencode(name)):08x}"
 
 
-def _is_device(path: Path) -> bool:
+def _is_device(path: str | Path) -> bool:
     """Whether something stands there that is neither a file nor a folder; links are followed."""
     try:
-        mode = path.stat().st_mode
+        mode = os.stat(path).st_mode
     except OSError:
         return False
     # Such as /dev/stdout, which may lead to a file that others write to as well.
-    linked = path.is_symlink() and path.parts[1:2] in (("dev",), ("proc",))
+    linked = os.path.islink(path) and Path(path).parts[1:2] in (("dev",), ("proc",))
     return linked or not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
 
 
@@ -312,6 +339,6 @@ def _refuse_foreign(folder: Path, ours: Collection[str]) -> None:
         )
 
 
-def _remove(path: Path) -> None:
+def _remove(path: str | Path) -> None:
     with suppress(OSError):
-        shutil.rmtree(path) if path.is_dir() else path.unlink()
+        shutil.rmtree(path) if os.path.isdir(path) else os.unlink(path)

@@ -120,14 +120,14 @@ def test_a_folder_that_cannot_take_its_place_leaves_the_former_one(
 ) -> None:
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "mine").touch()
-    replace = Path.replace
+    replace = os.replace
 
-    def fail(path: Path, target: Path) -> Path:
-        if (path / "new").exists():
+    def fail(path: str, target: str) -> None:
+        if Path(path, "new").exists():
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        return replace(path, target)
+        replace(path, target)
 
-    monkeypatch.setattr(Path, "replace", fail)
+    monkeypatch.setattr(os, "replace", fail)
     with (
         pytest.raises(OutputError, match="No space left"),
         writing_folder(tmp_path / "a", ours={"mine"}) as place,

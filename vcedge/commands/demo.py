@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import shlex
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -22,7 +22,7 @@ from vcedge.commands.options import MODEL, open_tracker, opened, sized
 from vcedge.commands.progress import session_bar
 from vcedge.evaluation.davis import score_sequence
 from vcedge_runtime.demo.clip import CAST, DemoClip, render_demo_clip
-from vcedge_runtime.files import write_whole
+from vcedge_runtime.files import OnDone, write_whole
 from vcedge_runtime.session import SessionReport, track_frames
 from vcedge_runtime.video.outputs import OutputFolder, require_free
 from vcedge_runtime.video.palette import write_label_png
@@ -115,7 +115,7 @@ def write_points(
     path: Path,
     labels: NDArray[np.uint8],
     *,
-    on_done: Callable[[Path], None] = lambda place: None,
+    on_done: OnDone = lambda place: None,
 ) -> None:
     """Write a point inside each object, as ``vcedge track --points`` reads it.
 

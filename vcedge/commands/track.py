@@ -142,7 +142,7 @@ def command(
     require_free(folder, overwrite=overwrite, inputs=inputs)
     with ExitStack() as opened_inputs:
         video = opened_inputs.enter_context(open_source(source, depth_range=depth_range))
-        _warn_left_out(console, video)
+        _warn_of_pictures(console, video)
         read_first = partial(read_mask, binarize=binarize, resize=resize_mask)
         first = read_points(points, frame_hw=video.frame_hw) if points else None
         drawn = read_first(mask, frame_hw=video.frame_hw) if mask else None
@@ -270,11 +270,18 @@ def summarise(
             console.out(f"wrote {output.path / name} ({count}{size / 1e6:.2f} MB)", highlight=False)
 
 
-def _warn_left_out(console: Console, video: Source) -> None:
+def _warn_of_pictures(console: Console, video: Source) -> None:
     if video.left_out:
         named, more = ", ".join(video.left_out[:NAMED]), len(video.left_out) - NAMED
         rest = f" and {more} more" if more > 0 else ""
         _warn(console, f"{video.label} holds files that are no frames: {named}{rest}")
+    if video.narrow is not None:
+        low, high = video.narrow
+        _warn(
+            console,
+            f"{video.label} is of 16 bits and uses the values {low} to {high} alone, few levels "
+            "of 8: pass --depth-range auto to stretch them",
+        )
 
 
 def _warn_unverified(console: Console, bundle: Bundle) -> None:

@@ -42,6 +42,8 @@ class Source(Closing):
         live: whether frames are lost that are not read in time.
         lost: frames that could not be decoded so far.
         left_out: names of files in a folder that are no frames of it.
+        narrow: lowest and highest value of the first image of 16 bits, where they are so close that
+            ``depth_range`` would show more; None otherwise.
         ended_early: after the last frame, why there should be more; None otherwise.
     """
 
@@ -52,6 +54,7 @@ class Source(Closing):
     live: bool = False
     lost: int = 0
     left_out: tuple[str, ...] = ()
+    narrow: tuple[int, int] | None = None
     ended_early: str | None = None
 
     @abstractmethod

@@ -136,7 +136,7 @@ class OutputFolder(Closing):
             stack.callback(self._record.close)
             self._stack = stack.pop_all()
 
-    def claim(self, path: Path) -> None:
+    def claim(self, path: str | Path) -> None:
         """Refuse to replace a file; what an earlier run wrote is gone by now.
 
         Raises:
@@ -144,7 +144,7 @@ class OutputFolder(Closing):
         """
         _refuse_existing(path)
 
-    def note(self, path: Path, whole: Path | None = None) -> None:
+    def note(self, path: str | Path, whole: str | Path | None = None) -> None:
         """Record a file of the run before it has its name.
 
         Args:
@@ -154,13 +154,14 @@ class OutputFolder(Closing):
         Raises:
             OutputError: the record cannot be written.
         """
-        name = path.relative_to(self.path)
-        facts = {} if whole is None else _facts_of(whole.lstat())
-        line = {"file": name.as_posix(), **facts}
+        name = os.path.relpath(path, self.path).replace(os.sep, "/")
+        facts = {} if whole is None else _facts_of(os.lstat(whole))
+        line = {"file": name, **facts}
         self._record.write(json.dumps(line, separators=(",", ":")) + "\n")
         if facts:
-            files, size = self.written.get(name.parts[0], (0, 0))
-            self.written[name.parts[0]] = files + 1, size + facts["size"]
+            place = name.partition("/")[0]
+            files, size = self.written.get(place, (0, 0))
+            self.written[place] = files + 1, size + facts["size"]
 
     def close(self) -> None:
         """Let others write to it; the record stays, if it tells of something."""
@@ -220,7 +221,7 @@ def _require_permission(folder: Path) -> None:
         )
 
 
-def _refuse_existing(path: Path) -> None:
+def _refuse_existing(path: str | Path) -> None:
     if os.path.lexists(path):
         raise OutputError(
             f"received {path}, which this run would replace, and which vcedge did not write or was "

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -18,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vcedge_runtime.errors import MaskError
-from vcedge_runtime.files import write_whole
+from vcedge_runtime.files import OnDone, write_whole
 from vcedge_runtime.reading import read_bounded
 from vcedge_runtime.video.opencv import PNG_SIGNATURE, decode_image
 
@@ -150,7 +149,7 @@ def write_label_png(
     path: str | Path,
     labels: NDArray[np.uint8],
     *,
-    on_done: Callable[[Path], None] = lambda place: None,
+    on_done: OnDone = lambda place: None,
 ) -> None:
     """Write object ids as a palette PNG; the file appears whole or not at all.
 
@@ -162,7 +161,7 @@ def write_label_png(
     Raises:
         OutputError: the file cannot be written.
     """
-    write_whole(Path(path), encode_label_png(labels), on_done=on_done)
+    write_whole(path, encode_label_png(labels), on_done=on_done)
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -20,6 +21,9 @@ IMAGE_SUFFIXES = frozenset(
 )
 DepthRange = tuple[int, int]
 """Values of a picture of 16 bits that become black and white."""
+NARROW = 0.25
+"""Share of 16 bits below which a picture's values leave too few levels of 8 (our choice)."""
+_WHITE = 2**16 - 1
 
 
 class ImageSource(Source):
@@ -47,7 +51,7 @@ class ImageSource(Source):
         self.length = len(paths)
         self.left_out = tuple(left_out)
         self._paths = paths
-        self._range = _choose_range(paths[0], depth_range)
+        self._range, self.narrow = _choose_range(_read_depth(paths[0]), depth_range)
         first = read_picture(paths[0], self._range)
         self.frame_hw = (first.shape[0], first.shape[1])
 
@@ -72,14 +76,16 @@ class PageSource(Source):
 
     Args:
         path: the file.
+        depth_range: see ``open_source``.
 
     Raises:
         SourceError: it cannot be decoded.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, depth_range: DepthRange | str | None = None) -> None:
         self.label = str(path)
         self._path = path
+        self._wanted = depth_range
         self.length = count_pages(path)
         first = next(iter(self)).image
         self.frame_hw = (first.shape[0], first.shape[1])
@@ -90,8 +96,7 @@ class PageSource(Source):
             with Image.open(self._path) as picture:
                 for index in range(self.length or 0):
                     picture.seek(index)
-                    image = np.asarray(picture.convert("RGB"))[..., ::-1]
-                    name = f"{index:05d}"
+                    image, name = self._convert(picture, first=index == 0), f"{index:05d}"
                     if index:
                         self._require_size(image, name)
                     yield Frame(index, name, np.ascontiguousarray(image))
@@ -103,6 +108,15 @@ class PageSource(Source):
 
     def close(self) -> None:
         """Do nothing: the file is open while it is read alone."""
+
+    def _convert(self, page: Image.Image, *, first: bool) -> NDArray[np.uint8]:
+        """Bring a page to BGR of 8 bits; those of 16 bits Pillow would cut off at 255."""
+        if not page.mode.startswith("I"):
+            return np.asarray(page.convert("RGB"), np.uint8)[..., ::-1]
+        deep = np.asarray(page).clip(0, _WHITE).astype(np.uint16)
+        if first:
+            self._range, self.narrow = _choose_range(deep, self._wanted)
+        return np.asarray(cv2.cvtColor(_reduce_depth(deep, self._range), cv2.COLOR_GRAY2BGR))
 
 
 def open_pictures(
@@ -181,25 +195,39 @@ def read_picture(path: Path, depth_range: DepthRange | None = None) -> NDArray[n
         raise SourceError(
             f"received image {path}, which cannot be decoded; expected a sound image; remove it"
         )
-    if depth_range is None or image.dtype == np.uint8:
+    return _reduce_depth(image, depth_range)
+
+
+def _read_depth(path: Path) -> NDArray[Any] | None:
+    """A picture's values as they are stored; None where it cannot be read."""
+    try:
+        return decode_image(path.read_bytes(), cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
+    except OSError:
+        return None
+
+
+def _reduce_depth(image: NDArray[Any], depth_range: DepthRange | None) -> NDArray[np.uint8]:
+    """Bring a picture to 8 bits."""
+    if image.dtype == np.uint8:
         return np.asarray(image, np.uint8)
+    if depth_range is None:
+        return np.asarray(image // 256, np.uint8)
     low, high = depth_range
     stretched = (image.astype(np.float32) - low) * np.float32(255 / (high - low))
     return np.asarray(np.rint(stretched.clip(0, 255)), np.uint8)
 
 
-def _choose_range(first: Path, wanted: DepthRange | str | None) -> DepthRange | None:
-    """The range that is wanted; ``auto`` is that of the first picture, for all of them."""
-    if not isinstance(wanted, str):
-        return wanted
-    try:
-        image = decode_image(first.read_bytes(), cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
-    except OSError:
-        image = None
-    if image is None or image.dtype == np.uint8:
-        return None
-    low, high = np.percentile(image.astype(np.float32), (0.1, 99.9)).astype(int).tolist()
-    return (low, max(high, low + 1))
+def _choose_range(
+    first: NDArray[Any] | None, wanted: DepthRange | str | None
+) -> tuple[DepthRange | None, DepthRange | None]:
+    """Choose the range of all pictures by the first, and tell its own if that is narrow."""
+    if first is None or first.dtype != np.uint16:
+        return (None if isinstance(wanted, str) else wanted), None
+    low, high = np.percentile(first.astype(np.float32), (0.1, 99.9)).astype(int).tolist()
+    own = (low, max(high, low + 1))
+    if wanted is None:
+        return None, own if own[1] - own[0] < NARROW * _WHITE else None
+    return (own if isinstance(wanted, str) else wanted), None
 
 
 def _natural_key(path: Path) -> tuple[list[tuple[int, str]], str]:

@@ -8,6 +8,7 @@ that an interruption costs nothing.
 from __future__ import annotations
 
 import json
+import os
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -125,7 +126,7 @@ class MaskFolder(Sink):
 
     def put(self, name: str, labels: NDArray[np.uint8]) -> None:
         """Write the mask of a frame by its name; see ``write``."""
-        path = self.folder / f"{name}.png"
+        path = f"{self.folder}{os.sep}{name}.png"  # text, as Draft says
         if self._output is None:
             write_label_png(path, labels)
             return

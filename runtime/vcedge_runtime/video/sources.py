@@ -45,8 +45,10 @@ def open_source(spec: str | Path | int, *, depth_range: DepthRange | str | None 
         The source, its first frame already read; to be closed by the caller.
 
     Raises:
-        SourceError: it does not exist, cannot be read, or holds no frame.
+        SourceError: it does not exist, cannot be read, or holds no frame; or ``depth_range`` is
+            neither ``auto`` nor two values that rise from 0 to 65535.
     """
+    _require_range(depth_range)
     if isinstance(spec, int) or (isinstance(spec, str) and spec.isdecimal()):
         return CameraSource(int(spec), f"camera {int(spec)}")
     text, path = str(spec), Path(spec)
@@ -55,6 +57,19 @@ def open_source(spec: str | Path | int, *, depth_range: DepthRange | str | None 
     if isinstance(spec, str) and _STREAM.match(text):
         return VideoSource(text, hide_secrets(text), live=not text.lower().startswith("http"))
     return _open_path(path, depth_range)
+
+
+def _require_range(depth_range: DepthRange | str | None) -> None:
+    if depth_range is None or depth_range == "auto":
+        return
+    pair = isinstance(depth_range, tuple) and len(depth_range) == 2
+    if not (pair and all(isinstance(value, int) for value in depth_range)) or not (
+        0 <= int(depth_range[0]) < int(depth_range[1]) < 2**16
+    ):
+        raise SourceError(
+            f"received a depth range of {depth_range!r}; expected 'auto', or two values such as "
+            "(2800, 3400)"
+        )
 
 
 def _open_pipeline(pipeline: str) -> Source:
@@ -74,7 +89,7 @@ def _open_path(path: Path, depth_range: DepthRange | str | None) -> Source:
         if path.suffix.lower() not in IMAGE_SUFFIXES:
             return VideoSource(path, str(path))
         if count_pages(path) > 1:
-            return PageSource(path)
+            return PageSource(path, depth_range)
         return ImageSource([path], str(path), depth_range)
     if re.search(r"[*?\[]", str(path)):
         return open_pictures(match_files(path), path, "a glob that matches no image", depth_range)

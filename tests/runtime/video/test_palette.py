@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import struct
 import tracemalloc
 import zlib
@@ -195,10 +196,10 @@ def test_a_place_that_cannot_be_written_is_an_output_error(tmp_path: Path) -> No
 def test_a_failed_rename_leaves_no_partial_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(self: Path, target: Path) -> Path:
+    def fail(path: str, target: str) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Path, "replace", fail)
+    monkeypatch.setattr(os, "replace", fail)
     with pytest.raises(OutputError, match="No space left"):
         write_label_png(tmp_path / "m.png", np.zeros((4, 4), np.uint8))
     assert not list(tmp_path.iterdir())

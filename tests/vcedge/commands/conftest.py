@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from subprocess import CompletedProcess
 
 import cv2
 import numpy as np
@@ -85,6 +89,30 @@ def write_video(path: Path, images: list[Image]) -> None:
 def read_steps(out: Path) -> list[int]:
     """Steps at which a training run reported."""
     return [json.loads(line)["step"] for line in (out / "log.jsonl").read_text().splitlines()]
+
+
+@pytest.fixture
+def shell(tmp_path: Path) -> Callable[..., CompletedProcess[bytes]]:
+    """Run a command line in a shell, in ``tmp_path``, as a user does."""
+    script = tmp_path / "bin" / "vcedge"
+    script.parent.mkdir()
+    script.write_text(f"#!{sys.executable}\nfrom vcedge.cli import main\nmain()\n")
+    script.chmod(0o755)
+    given = {
+        "PATH": os.pathsep.join((str(script.parent), os.environ["PATH"])),
+        "PYTHONPATH": os.pathsep.join(sys.path),
+        "OMP_NUM_THREADS": "1",
+        "COLUMNS": "200",
+    }
+
+    def shell(command: str, **more: str) -> CompletedProcess[bytes]:
+        words = ["bash", "-c", command.encode("utf-8", "surrogateescape")]
+        environment = {**os.environ, **given, **more}
+        return subprocess.run(
+            words, cwd=tmp_path, env=environment, capture_output=True, timeout=300, check=False
+        )
+
+    return shell
 
 
 @pytest.fixture

@@ -6,12 +6,10 @@ import json
 import os
 import shutil
 import signal
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from subprocess import PIPE, CompletedProcess, Popen
-from subprocess import run as run_process
+from subprocess import CompletedProcess, Popen
 from typing import Any
 
 import numpy as np
@@ -28,6 +26,7 @@ from vcedge_runtime.video.sources import open_source
 Run = Callable[..., CompletedProcess[str]]
 Refuse = Callable[..., str]
 Launch = Callable[..., Popen[str]]
+Shell = Callable[..., CompletedProcess[bytes]]
 MakeClip = Callable[..., Any]
 """Makes a ``Clip`` of this folder's conftest, whose ``arguments`` track it."""
 OUT = Path("out")
@@ -50,6 +49,14 @@ def read_log(out: Path) -> list[dict[str, Any]]:
 def count_overlay(out: Path) -> int:
     with open_source(out / "overlay.mp4") as video:
         return len(list(video))
+
+
+def read_refusal(done: CompletedProcess[bytes]) -> str:
+    """What a command in a shell that failed said, in one line."""
+    assert done.returncode == 2, done
+    assert b"Traceback" not in done.stderr + done.stdout
+    [line] = [line for line in done.stderr.decode().splitlines() if line.startswith("vcedge: ")]
+    return line
 
 
 def names_in(folder: Path) -> set[str]:
@@ -131,48 +138,13 @@ def test_a_run_that_was_killed_leaves_whole_masks_and_lines_and_no_lock(
     assert names_in(out / "masks") == {"00000.png", "00001.png"}
 
 
-@pytest.fixture
-def cases() -> Path:
-    folder = Path(__file__).parents[4] / "shared" / "cases"
-    if not folder.is_dir():
-        pytest.skip("the cases that users sent are not here")
-    return folder
-
-
-@pytest.fixture
-def track_shell(tmp_path: Path) -> Callable[..., CompletedProcess[bytes]]:
-    """Run a command line in a shell, in ``tmp_path``, as a user does."""
-    script = tmp_path / "bin" / "vcedge"
-    script.parent.mkdir()
-    script.write_text(f"#!{sys.executable}\nfrom vcedge.cli import main\nmain()\n")
-    script.chmod(0o755)
-    path = os.pathsep.join((str(script.parent), os.environ["PATH"]))
-    given = {"PATH": path, "PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
-
-    def track(command: str, **more: str) -> CompletedProcess[bytes]:
-        environment = {**os.environ, **given, **more}
-        options = {"cwd": tmp_path, "env": environment, "stdout": PIPE, "stderr": PIPE}
-        shell = ["bash", "-c", command.encode("utf-8", "surrogateescape")]
-        return run_process(shell, timeout=300, check=False, **options)  # type: ignore[call-overload, no-any-return]
-
-    return track
-
-
-def one_line(done: CompletedProcess[bytes]) -> str:
-    """What a command that failed said, in one line."""
-    assert done.returncode == 2, done
-    assert b"Traceback" not in done.stderr + done.stdout
-    [line] = [line for line in done.stderr.decode().splitlines() if line.startswith("vcedge: ")]
-    return line
-
-
 def test_standard_output_on_a_full_disk_is_one_line_and_the_results_are_whole(
-    track_shell: Callable[..., CompletedProcess[bytes]], make_clip: MakeClip, tmp_path: Path
+    shell: Shell, make_clip: MakeClip, tmp_path: Path
 ) -> None:
     if not Path("/dev/full").is_char_device():
         pytest.skip("the system has no /dev/full")
     words = " ".join(map(str, make_clip(frames=4).arguments))
-    line = one_line(track_shell(f"vcedge {words} --out out > /dev/full"))
+    line = read_refusal(shell(f"vcedge {words} --out out > /dev/full"))
     assert line.startswith("vcedge: standard output cannot be written (No space left on device)")
     out = tmp_path / "out"
     assert names_in(out) == {"masks", "overlay.mp4", "objects.ndjson"}
@@ -181,29 +153,27 @@ def test_standard_output_on_a_full_disk_is_one_line_and_the_results_are_whole(
 
 @pytest.mark.parametrize("command", ["doctor", "models", "--help", "track --help"])
 def test_every_command_tells_of_a_full_standard_output_in_one_line(
-    track_shell: Callable[..., CompletedProcess[bytes]], command: str
+    shell: Shell, command: str
 ) -> None:
     if not Path("/dev/full").is_char_device():
         pytest.skip("the system has no /dev/full")
-    assert "standard output cannot be written" in one_line(
-        track_shell(f"vcedge {command} >/dev/full")
+    assert "standard output cannot be written" in read_refusal(
+        shell(f"vcedge {command} >/dev/full")
     )
     # Where nobody hears what went wrong, the exit code tells it all the same.
-    assert track_shell(f"vcedge {command} >/dev/full 2>/dev/full").returncode == 2
+    assert shell(f"vcedge {command} >/dev/full 2>/dev/full").returncode == 2
 
 
 @pytest.mark.parametrize("command", ["demo --frames 3", "models", "track a.mp4 --mask b.png"])
-def test_a_working_directory_that_is_gone_is_one_line(
-    track_shell: Callable[..., CompletedProcess[bytes]], command: str
-) -> None:
-    line = one_line(track_shell(f"mkdir gone; cd gone; rmdir ../gone; vcedge {command}"))
+def test_a_working_directory_that_is_gone_is_one_line(shell: Shell, command: str) -> None:
+    line = read_refusal(shell(f"mkdir gone; cd gone; rmdir ../gone; vcedge {command}"))
     assert line.endswith("a working directory that was deleted; change to another and run again")
 
 
 @pytest.mark.parametrize("locale", [{}, {"LC_ALL": "C", "PYTHONUTF8": "0"}], ids=["utf8", "C"])
 @pytest.mark.parametrize("name", ["caf\udce9", "café", "12:30:05", "line\nbreak", "%05d", "a*[b]?"])
 def test_a_name_of_any_kind_is_read_and_written(
-    track_shell: Callable[..., CompletedProcess[bytes]],
+    shell: Shell,
     make_clip: MakeClip,
     tmp_path: Path,
     name: str,
@@ -212,7 +182,7 @@ def test_a_name_of_any_kind_is_read_and_written(
     clip = make_clip("clip.mp4", frames=3)
     clip.source.rename(tmp_path / f"{name}.mp4")
     options = f"--mask {clip.mask} --model {clip.model} --backend cpu --out '{name}'"
-    done = track_shell(f"vcedge track '{name}.mp4' {options}", **locale)
+    done = shell(f"vcedge track '{name}.mp4' {options}", **locale)
     assert done.returncode == 0, done
     # Names are printed as the bytes that they are, so that they can be copied.
     assert os.fsencode(f"wrote {name}/overlay.mp4") in done.stdout
@@ -313,26 +283,6 @@ def test_a_bundle_is_not_replaced_where_its_folder_holds_something_else(
     assert "which holds first.png, which vcedge did not write" in line
     assert before == {path.name: path.read_bytes() for path in folder.iterdir()}
     assert names_in(tmp_path) >= {"bundle"}
-
-
-@pytest.mark.parametrize("case", ["overwrite_loss", "stdout_full", "latin1_name", "colon_name"])
-def test_a_case_that_a_user_sent_loses_nothing(
-    track_shell: Callable[..., CompletedProcess[bytes]], cases: Path, tmp_path: Path, case: str
-) -> None:
-    for path in (cases / case).iterdir():
-        shutil.copy(path, tmp_path)
-    command = (cases / case / "command.txt").read_text().partition("   # ")[0]
-    command = command.replace("; ls set/masks", "").replace("--out out", "--out out --backend cpu")
-    done = track_shell(command)
-    if case == "stdout_full":
-        assert "standard output cannot be written" in one_line(done)
-    else:
-        assert done.returncode == 0, done
-    out = tmp_path / ("set" if case == "overwrite_loss" else "out")
-    assert len(read_log(out)) == count_overlay(out)
-    if case == "overwrite_loss":
-        own = out / "masks" / "my_label.png"
-        assert own.read_bytes() == (tmp_path / "00000.png").read_bytes()
 
 
 @pytest.mark.slow

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from vcedge_runtime import files
 from vcedge_runtime.model.bundle import Bundle
 from vcedge_runtime.tracker import Tracker
 from vcedge_runtime.video.opencv import quiet_opencv
@@ -324,16 +325,17 @@ def test_a_folder_without_permission(
 def test_a_disk_that_fills_up_keeps_what_was_written(
     refuse: Refuse, make_clip: MakeClip, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write, calls = Path.write_bytes, iter(range(100))
+    write, calls = files._fill, iter(range(100))
     arguments = make_clip(frames=6).arguments
 
-    def fill_up(path: Path, data: bytes) -> int:
+    def fill_up(place: str, data: bytes) -> None:
         if next(calls) < 3:
-            return write(path, data)
-        write(path, data[:20])
+            write(place, data)
+            return
+        write(place, data[:20])
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(Path, "write_bytes", fill_up)
+    monkeypatch.setattr(files, "_fill", fill_up)
     line = refuse(*arguments, "--out", OUT)
     assert "shot11.png cannot be written (No space left on device)" in line
     assert_whole(OUT, 3)

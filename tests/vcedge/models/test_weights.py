@@ -12,6 +12,7 @@ from safetensors.torch import save_file
 from vcedge.models import weights as weights_module
 from vcedge.models.network import KeyNetwork
 from vcedge.models.weights import load_weights, save_weights, shipped_weights
+from vcedge_runtime import files
 from vcedge_runtime.errors import BundleError
 from vcedge_runtime.memory.dynamic import DynamicPolicy
 
@@ -144,13 +145,11 @@ def test_an_interrupted_save_leaves_the_former_file(
     save_weights(network, path, FACTS)
     before = path.read_bytes()
 
-    write = Path.write_bytes
-
-    def stop(file: Path, data: bytes) -> None:
-        write(file, b"half")
+    def stop(place: str, data: bytes) -> None:
+        Path(place).write_bytes(b"half")
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Path, "write_bytes", stop)
+    monkeypatch.setattr(files, "_fill", stop)
     with pytest.raises(KeyboardInterrupt):
         save_weights(network, path, {})
     assert path.read_bytes() == before

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -204,15 +205,15 @@ def test_two_processes_that_decode_one_video_leave_whole_files(
 ) -> None:
     path, cache = write_video("a.mp4", make_frames(4)), tmp_path / "cache"
     targets: list[str] = []
-    places: list[Path] = []
-    replace = Path.replace
+    places: list[str] = []
+    replace = os.replace
 
-    def watched(self: Path, target: Path) -> Path:
-        targets.append(target.name)
-        places.append(self)
-        return replace(self, target)
+    def watched(path: str, target: str) -> None:
+        targets.append(Path(target).name)
+        places.append(path)
+        replace(path, target)
 
-    monkeypatch.setattr(Path, "replace", watched)
+    monkeypatch.setattr(os, "replace", watched)
     video = load_video(path, cache, 24, 9)
     assert video is not None
     for file in [*cache.iterdir()]:
