@@ -1,7 +1,7 @@
 """Whether memory grows: a looped clip is tracked and written for thousands of frames.
 
-The whole of ``vcedge track`` runs, overlay and log included. Exit code 1 where the process, or what
-the tracker holds, grows by more than the limit between the two frames.
+The whole of ``vcedge track`` runs on one long video. Exit code 1 where the process, or what the
+tracker holds, grows by more than the limit between the two frames.
 """
 
 from __future__ import annotations
@@ -9,20 +9,21 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterator
-from contextlib import ExitStack
 from dataclasses import asdict, dataclass
+from itertools import count, cycle, islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from vcedge.cli import main as track
 from vcedge.commands.tables import make_table, open_console
 from vcedge_runtime.errors import VcedgeError
 from vcedge_runtime.model.bundle import DEFAULT_MODEL
-from vcedge_runtime.session import SessionReport, track_frames
-from vcedge_runtime.tracker import Tracker
-from vcedge_runtime.video.masks import read_mask
-from vcedge_runtime.video.sinks import MaskFolder, ObjectLog, OverlayVideo, Sink
-from vcedge_runtime.video.sources import Frame, Source, open_source
+from vcedge_runtime.tracker import StepResult, Tracker
+from vcedge_runtime.video.sources import open_source
 
 STATUS = Path("/proc/self/status")
 
@@ -57,15 +58,15 @@ def parse_arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def loop_frames(video: Source, clip_frames: int, frames: int) -> Iterator[Frame]:
-    """Yield a clip's frames again and again; names repeat, so that its files are replaced."""
-    given = 0
-    while given < frames:
-        for frame in video:
-            if given == frames or frame.index == clip_frames:
-                break
-            yield frame
-            given += 1
+def write_loop(arguments: argparse.Namespace, path: Path) -> None:
+    """Write a clip's frames again and again into one video."""
+    with open_source(arguments.source) as video:
+        frames = list(islice(video, arguments.clip_frames))
+        code = cv2.VideoWriter.fourcc(*"mp4v")
+        loop = cv2.VideoWriter(str(path), code, 25.0, video.frame_hw[::-1])
+    for frame in islice(cycle(frames), arguments.frames):
+        loop.write(frame.image)
+    loop.release()
 
 
 def read_process_bytes() -> int:
@@ -76,27 +77,26 @@ def read_process_bytes() -> int:
 
 def sample_memory(arguments: argparse.Namespace, folder: Path) -> list[Sample]:
     """Track, and sample memory each time as many frames are done as ``--first``, and at the end."""
-    samples = []
-    with (
-        open_source(arguments.source) as video,
-        Tracker.open(arguments.model, size=arguments.size, backend="cpu") as tracker,
-        ExitStack() as stack,
-    ):
-        sinks: list[Sink] = [
-            stack.enter_context(MaskFolder(folder / "masks")),
-            stack.enter_context(OverlayVideo(folder / "overlay.mp4")),
-            stack.enter_context(ObjectLog(folder / "objects.ndjson")),
-        ]
+    write_loop(arguments, folder / "loop.mp4")
+    words = ["track", folder / "loop.mp4", "--mask", arguments.mask, "--model", arguments.model]
+    words += ["--size", arguments.size] if arguments.size else []
+    samples, step, steps = list[Sample](), Tracker.step, count(2)
 
-        def take_sample(report: SessionReport) -> None:
-            if report.frames % arguments.first == 0 or report.frames == arguments.frames:
-                sample = Sample(report.frames, read_process_bytes(), tracker.memory_bytes)
-                samples.append(sample)
-                print(f"frame {sample.frame}: {sample.process_bytes / 1e6:.1f} MB", file=sys.stderr)
+    def step_and_sample(tracker: Tracker, image: NDArray[np.uint8]) -> StepResult:
+        result, frames = step(tracker, image), next(steps)
+        if frames % arguments.first == 0 or frames == arguments.frames:
+            samples.append(Sample(frames, read_process_bytes(), tracker.memory_bytes))
+            print(f"frame {frames}: {samples[-1].process_bytes / 1e6:.1f} MB", file=sys.stderr)
+        return result
 
-        mask = read_mask(arguments.mask, frame_hw=video.frame_hw)
-        frames = loop_frames(video, arguments.clip_frames, arguments.frames)
-        track_frames(tracker, frames, mask, sinks, SessionReport(), take_sample)
+    Tracker.step = step_and_sample  # type: ignore[method-assign,assignment]
+    try:
+        track([*map(str, words), "--backend", "cpu", "--out", str(folder / "out")])
+    except SystemExit as end:
+        if end.code:
+            raise
+    finally:
+        Tracker.step = step  # type: ignore[method-assign,assignment]
     return samples
 
 
