@@ -59,7 +59,8 @@ def files(
     """Every graph in ONNX, by its name."""
     folder = tmp_path_factory.mktemp("srnet")
     found = {name: folder / f"{name}.onnx" for name in plan.modules}
-    for name, module in plan.modules.items():
+    # Another process may trace the same graphs from the first on.
+    for name, module in reversed(plan.modules.items()):
         traced_once(module, plan.lengths, found[name])
     return found
 

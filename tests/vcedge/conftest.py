@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[2]
 CHECKOUT = os.pathsep.join(str(ROOT / part) for part in ("", "runtime", "export", "calibration"))
 # A shell that runs the tests in the background has its children ignore Ctrl-C, nohup SIGHUP.
+# What a test has started ends with it, however that ends (PR_SET_PDEATHSIG, Linux).
 HEAR_SIGNALS = (
+    "import ctypes, sys; sys.platform == 'linux' and ctypes.CDLL(None).prctl(1, 9); "
     "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
     "signal.signal(signal.SIGHUP, signal.SIG_DFL)"
 )

@@ -23,7 +23,7 @@ from vcedge_runtime.video.sources import open_source
 
 FOLDER = Path(__file__).parents[2] / "data" / "cases"
 EDGE = "--model srnet-edge --threads 1 --backend cpu"
-TRACK = f"--mask 00000.png {EDGE} --size 128 --out out"
+TRACK = f"--mask 00000.png {EDGE} --size 64 --out out"
 PNG = "out/masks/*.png"
 Shell = Callable[..., CompletedProcess[bytes]]
 
@@ -82,7 +82,7 @@ CASES = (
         3,
         "2 objects ",
     ),
-    Case("mask_void255", f"vcedge eval davis --root davis {EDGE} --size 128", said=" seq "),
+    Case("mask_void255", f"vcedge eval davis --root davis {EDGE} --size 64", said=" seq "),
     Case(
         "no_cv2",
         "PYTHONPATH=.:$PYTHONPATH vcedge doctor",
@@ -101,7 +101,7 @@ CASES = (
     ),
     Case(
         "points_line",
-        "vcedge track src.mp4 --points blank.csv --size 128 --out out",
+        "vcedge track src.mp4 --points blank.csv --size 64 --out out",
         said="in line 6 of blank.csv",
         code=2,
     ),
@@ -127,13 +127,13 @@ CASES = (
     ),
     Case(
         "stdout_full",
-        f"vcedge track src.mp4 {TRACK} --frames 4 > /dev/full",
+        f"vcedge track src.mp4 {TRACK} --size 128 --frames 4 > /dev/full",
         4,
         "vcedge: standard output cannot be written (No space left on device)",
         2,
     ),
     Case("thermal_12bit", f"vcedge track g16low {TRACK}", 12, "pass --depth-range auto to stretch"),
-    Case("thermal_12bit", f"vcedge track g16low {TRACK} --depth-range auto", 12),
+    Case("thermal_12bit", f"vcedge track g16low {TRACK} --size 128 --depth-range auto", 12),
     Case("trim_editlist", f"vcedge track trim.mp4 {TRACK} --mask 00020.png", 20),
     Case("vfr_webm", f"vcedge track vfr.webm {TRACK}", 38),
 )
