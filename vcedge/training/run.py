@@ -19,6 +19,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from vcedge.models.weights import Network
 from vcedge.training.corpus import ClipSettings
+from vcedge.training.loading import loading_context
 from vcedge.training.objective import Objective
 from vcedge.training.processes import Processes
 from vcedge.training.settings import RunSettings
@@ -276,6 +277,7 @@ class TrainingRun:
             batch_sampler=batches,
             num_workers=settings.workers,
             prefetch_factor=4 if settings.workers else None,
+            multiprocessing_context=loading_context() if settings.workers else None,
         )
 
     def _optimise(self, clips: tuple[Tensor, ...]) -> float:
