@@ -64,6 +64,8 @@ def find_readers() -> dict[str, Reader]:
         "rle": Reader(_read_rle, _make_runs()),
         "calibration": Reader(_read_samples, (_make_calibration(),)),
         "annotations": Reader(_read_annotations, _make_annotations()),
+        "record": Reader(_read_record, (_make_record(),)),
+        "pages": Reader(_read_pages, _make_pages()),
     }
     try:
         found["weights"] = Reader(_read_weights, (_make_weights(),))
@@ -208,6 +210,31 @@ def _read_annotations(data: bytes, folder: Path) -> None:
         read_annotations(folder / "meta.json")
 
 
+def _read_record(data: bytes, folder: Path) -> None:
+    """Whatever the record of a run says, files that no run wrote stay."""
+    from vcedge_runtime.video.outputs import RECORD_NAME, OutputFolder
+
+    out, own = folder / "out", folder / "own.png"
+    (out / "masks").mkdir(parents=True, exist_ok=True)
+    for path in (own, out / "first.png", out / "masks" / "00001.png"):
+        path.write_bytes(b"mine")
+    (out / RECORD_NAME).write_bytes(data)
+    with OutputFolder(out, overwrite=True):
+        pass
+    assert own.exists()
+    assert b"first.png" in data or (out / "first.png").exists()
+
+
+def _read_pages(data: bytes, folder: Path) -> None:
+    from vcedge_runtime.video.sources import open_source
+
+    path = folder / "pages.tif"
+    path.write_bytes(data)
+    with open_source(path, depth_range="auto") as source:
+        for frame, _ in zip(source, range(20), strict=False):
+            assert frame.image.shape == (*source.frame_hw, 3)
+
+
 def _read_weights(data: bytes, folder: Path) -> None:
     from vcedge.models.weights import load_weights
 
@@ -253,6 +280,27 @@ def _make_annotations() -> tuple[bytes, ...]:
     rows = [{"frame": 0, "xy": [[1.5, 2]], "visible": [1]}]
     joints = {"joint_names": ["nose"], "sequences": {"bear": rows}}
     return tuple(json.dumps(each).encode() for each in ({"videos": videos}, joints))
+
+
+def _make_record() -> bytes:
+    names = ("masks/00000.png", "first.png", "masks/00001.png")
+    lines = [{"file": name, "size": 4, "mtime_ns": 0} for name in names]
+    return "".join(json.dumps(line) + "\n" for line in lines).encode()
+
+
+def _make_pages() -> tuple[bytes, ...]:
+    from io import BytesIO
+
+    import numpy as np
+    from PIL import Image
+
+    found = []
+    for form, dtype in (("TIFF", np.uint8), ("TIFF", np.uint16), ("WEBP", np.uint8)):
+        pages = [Image.fromarray(np.full(FRAME_HW, 90 * n, dtype)) for n in range(3)]
+        file = BytesIO()
+        pages[0].save(file, form, save_all=True, append_images=pages[1:])
+        found.append(file.getvalue())
+    return tuple(found)
 
 
 def _make_weights() -> bytes:

@@ -60,6 +60,17 @@ def quiet_opencv() -> Iterator[None]:
         _LEVEL.change(-1)
 
 
+@contextmanager
+def quiet_pillow() -> Iterator[None]:
+    """Keep off the terminal what Pillow warns of; one thread at a time is in here.
+
+    The filters of warnings are the process's own.
+    """
+    with _WARNINGS, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
 def decode_image(data: bytes, flags: int) -> NDArray[np.generic] | None:
     """Decode an image file that is held in memory.
 
@@ -93,9 +104,7 @@ def _holds_its_chunks(data: bytes) -> bool:
 
 def _count_pixels(data: bytes) -> int:
     """Pixels of an image by its header; 0 where Pillow does not know it, and OpenCV may."""
-    # Pillow warns of what is wrong with a file; the filters of warnings are the process's own.
-    with _WARNINGS, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with quiet_pillow():
         try:
             with Image.open(BytesIO(data)) as picture:
                 return picture.width * picture.height

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import cv2
 import numpy as np
@@ -14,7 +15,7 @@ from PIL import Image
 
 from vcedge_runtime.errors import SourceError
 from vcedge_runtime.video.frame import Frame, Source
-from vcedge_runtime.video.opencv import decode_image
+from vcedge_runtime.video.opencv import MOST_PIXELS, decode_image, quiet_pillow
 
 IMAGE_SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm"}
@@ -92,29 +93,36 @@ class PageSource(Source):
 
     def __iter__(self) -> Iterator[Frame]:
         """Yield the pages, from the first each time."""
-        try:
-            with Image.open(self._path) as picture:
-                for index in range(self.length or 0):
-                    picture.seek(index)
-                    image, name = self._convert(picture, first=index == 0), f"{index:05d}"
-                    if index:
-                        self._require_size(image, name)
-                    yield Frame(index, name, np.ascontiguousarray(image))
-        except (OSError, ValueError, EOFError, SyntaxError, Image.DecompressionBombError) as exc:
-            raise SourceError(
-                f"received image {self._path}, of which a page cannot be decoded ({exc}); expected "
-                "a sound image"
-            ) from exc
+        with _open_picture(self._path) as file:
+            picture: Image.Image | None = None
+            for index in range(self.length or 0):
+                name = f"{index:05d}"
+                with quiet_pillow():
+                    try:
+                        picture = picture or Image.open(file)
+                        image = self._read_page(picture, index)
+                    # Each of its formats fails in its own way.
+                    except Exception as exc:
+                        raise SourceError(
+                            f"received image {self._path}, of which page {index} cannot be decoded "
+                            f"({exc}); expected a sound image"
+                        ) from exc
+                if index:
+                    self._require_size(image, name)
+                yield Frame(index, name, image)
 
     def close(self) -> None:
         """Do nothing: the file is open while it is read alone."""
 
-    def _convert(self, page: Image.Image, *, first: bool) -> NDArray[np.uint8]:
+    def _read_page(self, picture: Image.Image, index: int) -> NDArray[np.uint8]:
         """Bring a page to BGR of 8 bits; those of 16 bits Pillow would cut off at 255."""
-        if not page.mode.startswith("I"):
-            return np.asarray(page.convert("RGB"), np.uint8)[..., ::-1]
-        deep = np.asarray(page).clip(0, _WHITE).astype(np.uint16)
-        if first:
+        picture.seek(index)
+        if picture.width * picture.height > MOST_PIXELS:
+            raise ValueError(f"it has {picture.width}x{picture.height} pixels")
+        if not picture.mode.startswith("I"):
+            return np.ascontiguousarray(np.asarray(picture.convert("RGB"), np.uint8)[..., ::-1])
+        deep = np.asarray(picture).clip(0, _WHITE).astype(np.uint16)
+        if index == 0:
             self._range, self.narrow = _choose_range(deep, self._wanted)
         return np.asarray(cv2.cvtColor(_reduce_depth(deep, self._range), cv2.COLOR_GRAY2BGR))
 
@@ -166,11 +174,13 @@ def choose_pictures(files: Iterable[Path], suffixes: Collection[str]) -> list[Pa
 
 def count_pages(path: Path) -> int:
     """Count the pages of a picture; 1 where nobody knows."""
-    try:
-        with Image.open(path) as picture:
-            return int(getattr(picture, "n_frames", 1))
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
-        return 1
+    with quiet_pillow():
+        try:
+            with Image.open(path) as picture:
+                return int(getattr(picture, "n_frames", 1))
+        # Each of its formats fails in its own way.
+        except Exception:
+            return 1
 
 
 def read_picture(path: Path, depth_range: DepthRange | None = None) -> NDArray[np.uint8]:
@@ -187,15 +197,22 @@ def read_picture(path: Path, depth_range: DepthRange | None = None) -> NDArray[n
         SourceError: it cannot be read or decoded.
     """
     flags = cv2.IMREAD_COLOR if depth_range is None else cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH
-    try:
-        image = decode_image(path.read_bytes(), flags)
-    except OSError as exc:
-        raise SourceError(f"received image {path}, which cannot be read: {exc.strerror}") from exc
+    with _open_picture(path) as file:
+        image = decode_image(file.read(), flags)
     if image is None:
         raise SourceError(
             f"received image {path}, which cannot be decoded; expected a sound image; remove it"
         )
     return _reduce_depth(image, depth_range)
+
+
+@contextmanager
+def _open_picture(path: Path) -> Iterator[BinaryIO]:
+    try:
+        with path.open("rb") as file:
+            yield file
+    except OSError as exc:
+        raise SourceError(f"received image {path}, which cannot be read: {exc.strerror}") from exc
 
 
 def _read_depth(path: Path) -> NDArray[Any] | None:

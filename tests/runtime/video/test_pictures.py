@@ -61,8 +61,16 @@ def test_pages_that_are_cut_off_end_in_an_error_after_the_good_ones(tmp_path: Pa
     with open_source(path) as source:
         frames = iter(source)
         assert [next(frames).name, next(frames).name] == ["00000", "00001"]
-        with pytest.raises(SourceError, match="a page cannot be decoded"):
+        with pytest.raises(SourceError, match="page 2 cannot be decoded"):
             next(frames)
+
+
+def test_pages_of_a_file_that_is_gone_are_refused(tmp_path: Path) -> None:
+    path = save_deep(tmp_path / "deep", make_pages(3), together=True)
+    with open_source(path) as source:
+        path.unlink()
+        with pytest.raises(SourceError, match=r"cannot be read: No such file"):
+            next(iter(source))
 
 
 def save_deep(path: Path, pages: list[Any], *, together: bool) -> Path:
