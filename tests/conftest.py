@@ -50,6 +50,12 @@ SLOW_FIXTURES = frozenset({"traced_once", "wheel"})
 collect_ignore = [] if find_spec("torch") else ["export", "vcedge/models", "vcedge/training"]
 
 
+def pytest_configure() -> None:
+    """Where several processes test, each has a core: more threads would wait for each other."""
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
 def pytest_report_header() -> list[str]:
     """Say what is left out."""
     return (
