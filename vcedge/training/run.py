@@ -19,7 +19,6 @@ from torch.utils.data import DataLoader, Dataset
 
 from vcedge.models.weights import Network
 from vcedge.training.corpus import ClipSettings
-from vcedge.training.loading import loading_context
 from vcedge.training.objective import Objective
 from vcedge.training.processes import Processes
 from vcedge.training.settings import RunSettings
@@ -272,13 +271,21 @@ class TrainingRun:
             )
             for s in range(self.step, last)
         ]
-        yield from DataLoader(
-            self._corpus.draw(settings),
-            batch_sampler=batches,
-            num_workers=settings.workers,
-            prefetch_factor=4 if settings.workers else None,
-            multiprocessing_context=loading_context() if settings.workers else None,
+        loaded = iter(
+            DataLoader(
+                self._corpus.draw(settings),
+                batch_sampler=batches,
+                num_workers=settings.workers,
+                prefetch_factor=4 if settings.workers else None,
+            )
         )
+        while True:
+            # A loader that is left in the middle of handing over prints a traceback.
+            with finish_first():
+                clips: tuple[Tensor, ...] | None = next(loaded, None)
+            if clips is None:
+                return
+            yield clips
 
     def _optimise(self, clips: tuple[Tensor, ...]) -> float:
         rate = self.settings.learning_rate * self.settings.learning_rate_share(self.step)
