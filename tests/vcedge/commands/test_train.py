@@ -327,7 +327,7 @@ def test_a_signal_ends_training_like_ctrl_c(
     process.send_signal(number)
     said, error = process.communicate(timeout=60)
     assert process.returncode == 128 + number
-    assert error.lstrip().splitlines()[0] == f"vcedge: stopped by {name}"
+    assert error.lstrip().splitlines()[0] == f"vcedge: stopped by {name}", error
     state = torch.load(tmp_path / "run" / "checkpoint.pt", weights_only=True)
     assert f"stopped at step {state['step']}; go on with --resume" in said
     assert {path.name for path in log.parent.iterdir()} == {"checkpoint.pt", "log.jsonl"}
