@@ -60,16 +60,15 @@ def open_source(spec: str | Path | int, *, depth_range: DepthRange | str | None 
 
 
 def _require_range(depth_range: DepthRange | str | None) -> None:
-    if depth_range is None or depth_range == "auto":
-        return
-    pair = isinstance(depth_range, tuple) and len(depth_range) == 2
-    if not (pair and all(isinstance(value, int) for value in depth_range)) or not (
-        0 <= int(depth_range[0]) < int(depth_range[1]) < 2**16
-    ):
-        raise SourceError(
-            f"received a depth range of {depth_range!r}; expected 'auto', or two values such as "
-            "(2800, 3400)"
-        )
+    match depth_range:
+        case None | "auto":
+            return
+        case tuple((int(low), int(high))) if 0 <= low < high < 2**16:
+            return
+    raise SourceError(
+        f"received a depth range of {depth_range!r}; expected 'auto', or two values such as "
+        "(2800, 3400)"
+    )
 
 
 def _open_pipeline(pipeline: str) -> Source:
