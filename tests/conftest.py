@@ -38,12 +38,12 @@ settings.load_profile("vcedge")
 TESTS = Path(__file__).parent
 SLOW_PLACES = (
     *("benchmarks", "contract", "export", "hardware", "vcedge/training"),
-    "runtime/engines/test_tensorrt_tracking.py",
+    *("runtime/engines/test_tensorrt_tracking.py", "runtime/tracker/test_changes.py"),
     *(f"vcedge/commands/test_{name}.py" for name in ("calibrate", "export_bundle")),
     *(f"vcedge/commands/test_{name}.py" for name in ("train", "train_srnet")),
     *(f"vcedge/commands/test_{name}.py" for name in ("cases", "nothing_lost", "secrets")),
 )
-"""Folders and files of tests that export, train or run scripts and whole commands."""
+"""Those of tests that export, train, fail in many places, or run scripts and whole commands."""
 SLOW_FIXTURES = frozenset({"traced_once", "wheel"})
 """On which those stand that export a model, or build vcedge itself."""
 

@@ -330,7 +330,7 @@ def _run_with_atheris(name: str, folder: Path, seconds: int) -> None:
         f"-max_total_time={seconds}",
         "-rss_limit_mb=6000",
         "-max_len=65536",
-        "-timeout=20",
+        f"-timeout={12 * MOST_SECONDS:.0f}",
     ]
     atheris.Setup(
         [sys.argv[0], *limits, str(corpus)], lambda data: try_reader(reader, data, folder)

@@ -17,6 +17,7 @@ from vcedge.training.corpus import find_videos, load_video, map_cached
 from vcedge.training.placing import VOID
 from vcedge_runtime.errors import MaskError, SourceError, TrainingError
 from vcedge_runtime.files import write_array
+from vcedge_runtime.settings import show
 from vcedge_runtime.video.palette import read_label_png
 from vcedge_runtime.video.pictures import read_picture
 
@@ -241,7 +242,7 @@ def _meaning(kind: str) -> str:
         if kind.startswith(beginning):
             return meaning
     raise TrainingError(
-        f"received a still of kind {kind!r}; expected one that begins with one of "
+        f"received a still of kind {show(kind)}; expected one that begins with one of "
         f"{', '.join(_KINDS)}; mend the manifest"
     )
 

@@ -16,6 +16,7 @@ from vcedge_runtime.closing import Closing
 from vcedge_runtime.errors import MaskError
 from vcedge_runtime.propagation.points import PointEstimate, lies_within
 from vcedge_runtime.reading import read_bounded
+from vcedge_runtime.settings import show
 from vcedge_runtime.video.outputs import GrowingFile, OutputFolder
 from vcedge_runtime.video.palette import davis_palette
 from vcedge_runtime.video.sources import Frame
@@ -50,10 +51,10 @@ def read_points(path: str | Path, *, frame_hw: tuple[int, int]) -> dict[str, tup
         where = f"line {line} of {path}"
         if not name.isprintable():
             raise MaskError(
-                f"received the name {name!r} in {where}; expected text that prints; rename it"
+                f"received the name {show(name)} in {where}; expected text that prints; rename it"
             )
         if not name or name in points:
-            what = f"the name {name} a second time" if name else "no name"
+            what = f"the name {show(name)} a second time" if name else "no name"
             raise MaskError(f"received {what} in {where}; expected one name a point; rename it")
         points[name] = _read_position(x, y, frame_hw, where)
     if not 1 <= len(points) <= MAX_POINTS:
@@ -164,12 +165,12 @@ def _read_position(x: str, y: str, frame_hw: tuple[int, int], where: str) -> tup
         across, down = float(x), float(y)
     except ValueError as exc:
         raise MaskError(
-            f"received the position {x!r}, {y!r} in {where}; expected two numbers of pixels"
+            f"received the position {show(x)}, {show(y)} in {where}; expected two numbers of pixels"
         ) from exc
     if not lies_within((across, down), frame_hw):
         raise MaskError(
-            f"received the position {x}, {y} in {where}; expected x from 0 to {width - 1} and y"
-            f" from 0 to {height - 1}, inside the first frame; mend or drop the point"
+            f"received the position {across:g}, {down:g} in {where}; expected x from 0 to "
+            f"{width - 1} and y from 0 to {height - 1}, inside the first frame; mend or drop it"
         )
     return across, down
 

@@ -57,7 +57,7 @@ def test_columns_may_stand_in_any_order_with_others_spaces_and_a_byte_order_mark
         ("name,x\nnose,1\n", "without the column y"),
         ("nose,1,2\n", "without the column name"),
         ("name,x,y\n", "received 0 points"),
-        ("name,x,y\nnose,1,2\nnose,3,4\n", "the name nose a second time in line 3"),
+        ("name,x,y\nnose,1,2\nnose,3,4\n", "the name 'nose' a second time in line 3"),
         ("name,x,y\n,1,2\n", "no name in line 2"),
         ("name,x,y\nnose,one,2\n", "'one', '2' in line 2"),
         ("name,x,y\nnose,1\n", "'1', '' in line 2"),
@@ -72,6 +72,10 @@ def test_columns_may_stand_in_any_order_with_others_spaces_and_a_byte_order_mark
         ("name,x,y\rnose,4,6\rtail,999,3\r", r"in line 3 of"),
         ('name,x,y\n"no\nse",1,2\n', r"the name 'no\\nse' in line 2 of .*text that prints"),
         ("name,x,y\n\x1b[2J,1,2\n", r"the name '\\x1b\[2J' in line 2 of"),
+        # What is repeated is cut: a message is a line.
+        (f"name,x,y\nnose,{'2' * 400},{'x' * 400}\n", r"'2{59}\.\.\., 'x{59}\.\.\. in line 2 of"),
+        (f"name,x,y\nnose,{'2' * 400},1\n", r"the position inf, 1 in line 2 of"),
+        (f"name,x,y\n{'n' * 400},9,9\n{'n' * 400},9,9\n", r"the name 'n{59}\.\.\. a second"),
         ("name,x,y\n" + "".join(f"p{i},1,1\n" for i in range(256)), "256 points"),
     ],
 )
