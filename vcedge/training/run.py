@@ -170,8 +170,6 @@ class TrainingRun:
         self.optimiser.load_state_dict(state["optimiser"])
         self.step = state["step"]
         self.seconds = state["seconds"]
-        if self.processes.first:
-            self._forget_later_reports()
 
     def train(
         self,
@@ -195,6 +193,8 @@ class TrainingRun:
             scalars: gets the loss and its parts, such as TensorBoard's SummaryWriter.
         """
         make_folder(self._out)
+        if self.processes.first:
+            self._forget_later_reports()
         # Small affinities make denormal numbers, which a CPU computes ten times more slowly.
         torch.set_flush_denormal(True)
         self.objective.train()
@@ -247,13 +247,17 @@ class TrainingRun:
         return state
 
     def _forget_later_reports(self) -> None:
-        """Take out of the log what was reported after the checkpoint: it is reported again."""
+        """Take out of the log what was reported after this step: it is reported again.
+
+        So of a run that was killed before its first checkpoint, too, whose place this one takes.
+        """
         path = self._out / "log.jsonl"
         if not path.exists():
             return
         text = path.read_text(encoding="utf-8", errors="replace")
-        kept = [line for line in text.splitlines(True) if self._stands(line)]
-        write_whole(path, "".join(kept).encode())
+        kept = "".join(line for line in text.splitlines(True) if self._stands(line))
+        if kept != text:
+            write_whole(path, kept.encode())
 
     def _stands(self, line: str) -> bool:
         try:

@@ -122,10 +122,18 @@ def test_a_killed_run_goes_on_from_its_last_checkpoint_with_the_same_curve(
     run = make_run(tmp_path, method)
     run.resume()
     assert run.step == 3
-    assert read_log(tmp_path) == [(p.step, p.loss) for p in expected[:3]]
     assert curve(train(run)) == curve(expected[3:])
     check_equal(run, uninterrupted)
     assert read_log(tmp_path) == [(p.step, p.loss) for p in expected]
+
+
+def test_a_run_begun_anew_reports_nothing_of_one_killed_before_its_first_checkpoint(
+    make_run: MakeRun, tmp_path: Path
+) -> None:
+    (tmp_path / "log.jsonl").write_text('{"step": 1, "loss": 3.0}\n{"step": 2, "loss": 2.0}\n{"st')
+    run = make_run(tmp_path)
+    reported = train(run)
+    assert read_log(tmp_path) == [(p.step, p.loss) for p in reported]
 
 
 def test_checkpoints_on_the_way_stand_where_reports_stand(
