@@ -91,9 +91,15 @@ def list_drafts(path: Path) -> list[Path]:
     return sorted(path.parent.glob(glob.escape(before) + 8 * "?" + glob.escape(after)))
 
 
-def is_draft(name: str) -> bool:
-    """Whether a file's name is one that only drafts have."""
-    return _DRAFT.fullmatch(name) is not None
+def remove_drafts(folder: Path) -> None:
+    """Remove the files that runs that were killed left in a folder, which one process writes.
+
+    Raises:
+        OSError: they cannot be listed or removed.
+    """
+    for path in [*folder.iterdir()]:
+        if _DRAFT.fullmatch(path.name) is not None and not path.is_dir():
+            path.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -189,11 +195,24 @@ def make_folder(folder: Path) -> None:
 
 
 def write_array(path: Path, array: NDArray[Any]) -> None:
-    """Write an array as ``.npy``, whole, and on the disk before it has its name."""
+    """Write an array as ``.npy``, whole, and on the disk before it has its name.
+
+    Several processes may write the same one at the same time; what killed ones left is removed.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
     make_folder(path.parent)
-    with writing_whole(path, synced=True) as place, place.open("wb") as file:
-        # numpy writes to a plain file by itself, and then does not tell why it cannot.
-        np.save(_Plain(file), array)
+    try:
+        with writing_whole(path, synced=True) as place, place.open("wb") as file:
+            # numpy writes to a plain file by itself, and then does not tell why it cannot.
+            np.save(_Plain(file), array)
+    except OutputError as exc:
+        # Another process that was done took this one's for left over.
+        if not (isinstance(exc.__cause__, FileNotFoundError) and path.exists()):
+            raise
+    for left in list_drafts(path):
+        _remove(left)
 
 
 class _Plain:

@@ -18,8 +18,8 @@ from vcedge_runtime.files import (
     Draft,
     GrowingText,
     append_line,
-    is_draft,
     list_drafts,
+    remove_drafts,
     write_array,
     write_whole,
     writing_folder,
@@ -176,8 +176,9 @@ def test_long_names_that_begin_alike_have_drafts_of_their_own(tmp_path: Path) ->
     for draft in drafts:
         draft.touch()
     assert [list_drafts(path) for path in paths] == [[draft] for draft in drafts]
-    assert all(is_draft(draft.name) for draft in drafts)
-    assert not is_draft(".a.part.png")
+    (tmp_path / ".a.part.png").touch()
+    remove_drafts(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == [".a.part.png"]
 
 
 @pytest.mark.parametrize("name", ["null", "full"])
@@ -249,6 +250,33 @@ def test_an_array_that_does_not_fit_says_why_and_is_not_left(
     with pytest.raises(OutputError, match=r"b\.npy cannot be written \(File too large\)"):
         write_array(tmp_path / "b.npy", array)
     assert [path.name for path in tmp_path.iterdir()] == ["made"]
+
+
+def test_an_array_takes_away_what_killed_writers_of_it_left(tmp_path: Path) -> None:
+    others = Draft(tmp_path / "b.npy").place
+    for left in (Draft(tmp_path / "a.npy").place, others):
+        left.write_bytes(b"half")
+    write_array(tmp_path / "a.npy", np.arange(3))
+    assert sorted(tmp_path.iterdir()) == [others, tmp_path / "a.npy"]
+
+
+def test_an_array_that_another_process_wrote_meanwhile_is_as_good(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keep, there = Draft.keep, [True]
+
+    def come_late(draft: Draft, *, synced: bool) -> None:
+        draft.place.unlink()
+        if there[0]:
+            draft.path.write_bytes(b"theirs")
+        keep(draft, synced=synced)
+
+    monkeypatch.setattr(Draft, "keep", come_late)
+    write_array(tmp_path / "a.npy", np.arange(3))
+    assert (tmp_path / "a.npy").read_bytes() == b"theirs"
+    there[0] = False
+    with pytest.raises(OutputError, match=r"b\.npy cannot be written \(No such file"):
+        write_array(tmp_path / "b.npy", np.arange(3))
 
 
 def test_a_text_without_a_line_is_no_file(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from vcedge.training.objective import Objective
 from vcedge.training.processes import join_processes
 from vcedge.training.run import Corpus, Progress, ScalarWriter, TrainingRun
 from vcedge_runtime.errors import MissingExtraError, OutputError, TrainingError
-from vcedge_runtime.files import explaining
+from vcedge_runtime.files import explaining, remove_drafts
 from vcedge_runtime.locking import LOCK_NAME, Lock
 from vcedge_runtime.stopping import finish_first
 from vcedge_runtime.telling import make_printable
@@ -73,6 +73,8 @@ def train_network(
             with explaining(request.out):
                 lock = Lock(request.out / LOCK_NAME, request.out)
             stack.enter_context(lock)
+            with explaining(request.out):
+                remove_drafts(request.out)
         start = load_start(request)
         torch.manual_seed(request.run.seed)
         objective = make_objective(request.run.profile)

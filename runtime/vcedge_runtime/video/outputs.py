@@ -13,7 +13,7 @@ from typing import Any
 
 from vcedge_runtime.closing import Closing
 from vcedge_runtime.errors import OutputError
-from vcedge_runtime.files import GrowingText, is_draft, unwritable
+from vcedge_runtime.files import GrowingText, remove_drafts, unwritable
 from vcedge_runtime.locking import LOCK_NAME, Lock, refuse_locked
 from vcedge_runtime.video.pictures import match_files
 
@@ -299,8 +299,9 @@ def _clear(traces: _Traces) -> None:
     """Remove what earlier runs wrote, whole or not, and nothing else."""
     folder, masks = traces.folder, traces.folder / MASKS_NAME
     places = [folder] + [masks] * (masks.is_dir() and not masks.is_symlink())
-    drafts = [path for place in places for path in place.iterdir() if is_draft(path.name)]
-    for path in (*_find_written(traces), *drafts):
+    for path in _find_written(traces):
         path.unlink(missing_ok=True)
+    for place in places:
+        remove_drafts(place)
     with suppress(OSError):
         masks.rmdir()

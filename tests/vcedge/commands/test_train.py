@@ -26,6 +26,7 @@ pytest.importorskip("safetensors", reason="weights are safetensors; install vced
 from tests.vcedge.commands.conftest import read_steps  # noqa: E402
 from vcedge.models.weights import load_weights  # noqa: E402
 from vcedge.training.run import TrainingRun  # noqa: E402
+from vcedge_runtime.files import Draft  # noqa: E402
 
 Run = Callable[..., CompletedProcess[str]]
 Refuse = Callable[..., str]
@@ -50,9 +51,14 @@ def videos(make_frame: Callable[..., NDArray[np.uint8]], tmp_path: Path) -> Path
 def test_a_run_writes_weights_that_say_where_they_come_from(
     launch: Callable[..., Popen[str]], videos: Path, tmp_path: Path
 ) -> None:
+    # What a run that was killed left half written is taken away.
+    (tmp_path / "run").mkdir()
+    left = Draft(tmp_path / "run" / "checkpoint.pt").place
+    left.touch()
     process = launch(*SMALL, "--steps", 2, "--device", "cpu", "--cache", "frames")
     said, error = process.communicate(timeout=240)
     assert (process.returncode, error) == (0, "")
+    assert not left.exists()
     assert "2 of 2 videos hold at least two frames, 16 frames in all" in said
     path = Path("run") / "weights.safetensors"
     *_, wrote, following = said.splitlines()
