@@ -122,6 +122,8 @@ def test_a_killed_run_goes_on_from_its_last_checkpoint_with_the_same_curve(
     run = make_run(tmp_path, method)
     run.resume()
     assert run.step == 3
+    train(run, stop_at=3)
+    assert read_log(tmp_path) == [(p.step, p.loss) for p in expected[:3]]
     assert curve(train(run)) == curve(expected[3:])
     check_equal(run, uninterrupted)
     assert read_log(tmp_path) == [(p.step, p.loss) for p in expected]
