@@ -76,6 +76,40 @@ def test_all_convolutions_but_the_keys_are_quantised(path: object, samples: list
     assert held["b"] == TensorProto.FLOAT
 
 
+@pytest.mark.parametrize("symmetric", [False, True])
+def test_what_an_activation_cuts_off_takes_no_part_of_the_range(
+    symmetric: bool, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Sums of 500 before a ReLU6 would leave it 3 steps of 256."""
+    text = """g (float[1,3,H,W] x) => (float[1,4,H,W] side) {
+        a = Conv<pads=[1,1,1,1]>(x, w)
+        r = Clip(a, none, six)
+        side = Conv<pads=[1,1,1,1]>(r, v)
+    }"""
+    weights = {"w": 100 * random(4, 3, 3, 3), "v": random(4, 4, 3, 3, seed=2)}
+    bounds = {"none": np.float32(0), "six": np.float32(6)}
+    model = make_graph(text, **weights, **bounds)
+    path = tmp_path_factory.mktemp("graphs") / "encoder.onnx"
+    onnx.save(model, path)
+    samples: list[Sample] = [{"x": random(1, 3, 12, 16, seed=seed)} for seed in range(3)]
+    written = quantise(path, samples, symmetric=symmetric, method="minmax").quantise()
+    made = producers_of(written)
+    [clip] = [node for node in written.graph.node if node.op_type == "Clip"]
+    assert made[clip.input[0]].op_type == "Conv"
+    used = {name for node in written.graph.node for name in node.input}
+    assert {tensor.name for tensor in written.graph.initializer} <= used
+    held = {tensor.name: numpy_helper.to_array(tensor) for tensor in written.graph.initializer}
+    [scale] = [
+        held[node.input[1]]
+        for node in written.graph.node
+        if node.op_type == "QuantizeLinear" and node.input[0] == clip.output[0]
+    ]
+    assert scale == pytest.approx(6 / (127.5 if symmetric else 255), rel=0.01)
+    [exact], [found] = (run_onnx(each, samples[:1]) for each in (model, written))
+    # Rounded weights of the first layer, in steps of 1 of sums of some hundred.
+    assert relative_error(found["side"], exact["side"]) < 0.035
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_a_quantised_graph_is_near_its_source(
     model: onnx.ModelProto, path: object, samples: list[Sample], method: str

@@ -72,8 +72,8 @@ class MaskDecoder(nn.Module):
         start = self.compress(torch.cat([x, shared], 2).flatten(0, 1))
         fine = self.up4(self.up8(start.unflatten(0, x.shape[:2]), f8), f4)
         logits = self.predict(torch.relu(fine.flatten(0, 1)))
-        full = functional.interpolate(
-            logits, scale_factor=4.0, mode="bilinear", align_corners=False
+        # Objects as channels: ONNX Runtime widens a single channel to 16, also at full size.
+        planes = logits.reshape(*x.shape[:2], *logits.shape[2:])
+        return functional.interpolate(
+            planes, scale_factor=4.0, mode="bilinear", align_corners=False
         )
-        found: Tensor = full.unflatten(0, x.shape[:2])
-        return found[:, :, 0]

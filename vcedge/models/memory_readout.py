@@ -12,6 +12,8 @@ from vcedge_runtime.model.object_composition import MOST_GATHERED, SPARE
 
 PARTS = 8
 """Parts in which cells are gathered: memory for one of them is held at a time."""
+ADDED = 8
+"""Columns that hold what is added to the logits: rows stay as long as vector units like them."""
 _NOWHERE = -1e38
 
 
@@ -73,14 +75,21 @@ def read_nearest(
 
 
 def _compare(query: Tensor, keys: Tensor, bias: Tensor | None) -> Tensor:
-    """Logits (..., n, m); the query's own square is the same for all cells, and left out."""
+    """Logits (..., n, m); the query's own square is the same for all cells, and left out.
+
+    What is added to a cell's logits is part of the product, where the query has ones: to go over
+    all logits once more takes a quarter of the readout's time.
+    """
     scale = 1 / math.sqrt(keys.shape[-1])
     # Mixed precision would form the product in bfloat16, of which 8 bits are left of a distance.
     with torch.autocast(query.device.type, enabled=False):
         keys = keys.float()
-        product = (2 * scale * query.float()) @ keys.transpose(-2, -1)
-    own = -scale * keys.square().sum(-1)
-    return product + (own if bias is None else own + bias)[..., None, :]
+        own = -scale * keys.square().sum(-1, keepdim=True)
+        added = own if bias is None else own + bias[..., None]
+        shares = (added / ADDED).expand(*keys.shape[:-1], ADDED)
+        ones = functional.pad(2 * scale * query.float(), (0, ADDED), value=1.0)
+        product: Tensor = ones @ torch.cat([keys, shares], -1).transpose(-2, -1)
+    return product
 
 
 def _normalise(weights: Tensor) -> Tensor:

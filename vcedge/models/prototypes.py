@@ -18,7 +18,9 @@ EMPTY = 1e-6
 
 def cover_cells(masks: Tensor) -> Tensor:
     """(N, 1, 16 h, 16 w) float32 masks to (N, 1, h, w), how much of each cell they cover."""
-    return nn.functional.avg_pool2d(masks, STRIDE)
+    # In two steps, which is the same: a CPU pools small squares ten times as fast.
+    side = math.isqrt(STRIDE)
+    return nn.functional.avg_pool2d(nn.functional.avg_pool2d(masks, side), side)
 
 
 def sum_features(values: Tensor, coverage: Tensor) -> tuple[Tensor, Tensor]:
@@ -44,7 +46,10 @@ def prototypes_from_sums(sums: Tensor, weights: Tensor) -> Tensor:
 
 
 class Attention(nn.Module):
-    """Multi-head attention of one set of tokens to another (Vaswani et al. 2017).
+    """Multi-head attention between pixels and a few prototypes (Vaswani et al. 2017).
+
+    Linear maps of the pixels before and after it are applied to the prototypes instead, which gives
+    the same for a tenth of the work: a pixel takes a product with each head of each prototype.
 
     Args:
         channels: C, of both sets.
@@ -60,16 +65,42 @@ class Attention(nn.Module):
         self.value = nn.Linear(channels, channels)
         self.out = nn.Linear(channels, channels)
 
-    def forward(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        """(N, Q, C) that ask, (N, K, C) keys and values, to (N, Q, C)."""
-        asked, keys, values = (
-            part.unflatten(-1, (self.heads, -1)).transpose(1, 2)
-            for part in (self.query(query), self.key(key), self.value(value))
-        )
-        logits = asked @ keys.transpose(2, 3) / math.sqrt(asked.shape[-1])
-        weights = torch.softmax(logits.float(), -1).to(values.dtype)
-        found: Tensor = self.out((weights @ values).transpose(1, 2).flatten(2))
+    def ask_pixels(self, prototypes: Tensor, places: Tensor, pixels: Tensor) -> Tensor:
+        """(N, P, C) that ask, (N, K, C) keys and values of pixels, to (N, P, C)."""
+        asked = self._split(self.query(prototypes)) @ self._rows(self.key.weight)
+        logits = asked.flatten(1, 2) @ places.transpose(1, 2) * self._scale
+        weights = torch.softmax(logits.float(), -1).to(pixels.dtype)
+        seen = (weights @ pixels).unflatten(1, (self.heads, -1))
+        # Weights add up to 1, so that the bias is what it was.
+        values = seen @ self._rows(self.value.weight).transpose(1, 2)
+        joined = values.transpose(1, 2).flatten(2) + self.value.bias
+        found: Tensor = self.out(joined)
         return found
+
+    def ask_prototypes(self, pixels: Tensor, keys: Tensor, prototypes: Tensor) -> Tensor:
+        """(N, Q, C) pixels that ask, (N, P, C) keys and values of prototypes, to (N, Q, C)."""
+        known = self._split(self.key(keys))
+        asked = known @ self._rows(self.query.weight)
+        own = known @ self.query.bias.unflatten(0, (self.heads, -1))[..., None]
+        logits = pixels @ asked.flatten(1, 2).transpose(1, 2) + own.flatten(1)[:, None]
+        logits = logits.unflatten(2, (self.heads, -1)) * self._scale
+        weights = torch.softmax(logits.float(), -1).to(pixels.dtype).flatten(2)
+        told = self._split(self.value(prototypes)) @ self._rows(self.out.weight.t())
+        return weights @ told.flatten(1, 2) + self.out.bias
+
+    @property
+    def _scale(self) -> float:
+        return 1 / math.sqrt(self.query.out_features // self.heads)
+
+    def _split(self, x: Tensor) -> Tensor:
+        """(N, P, C) to (N, heads, P, C / heads)."""
+        split: Tensor = x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+        return split
+
+    def _rows(self, weight: Tensor) -> Tensor:
+        """(C, C) to (heads, C / heads, C), the rows of each head."""
+        rows: Tensor = weight.unflatten(0, (self.heads, -1))
+        return rows
 
 
 class _FeedForward(nn.Sequential):
@@ -96,10 +127,12 @@ class _Round(nn.Module):
     def forward(
         self, pixels: Tensor, prototypes: Tensor, positions: Tensor, sides: Tensor
     ) -> tuple[Tensor, Tensor]:
-        seen = self.prototype_attention(prototypes + sides, pixels + positions, pixels)
+        seen = self.prototype_attention.ask_pixels(prototypes + sides, pixels + positions, pixels)
         prototypes = self.prototype_attention_norm(prototypes + seen)
         prototypes = self.prototype_ffn_norm(prototypes + self.prototype_ffn(prototypes))
-        heard = self.pixel_attention(pixels + positions, prototypes + sides, prototypes)
+        heard = self.pixel_attention.ask_prototypes(
+            pixels + positions, prototypes + sides, prototypes
+        )
         pixels = self.pixel_attention_norm(pixels + heard)
         return self.pixel_ffn_norm(pixels + self.pixel_ffn(pixels)), prototypes
 

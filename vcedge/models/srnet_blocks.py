@@ -4,6 +4,30 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
+
+
+class BlockConv(nn.Conv2d):
+    """A linear map of squares of pixels: a 1x1 convolution after ``pixel_unshuffle``, in one.
+
+    Its weights are those of the 1x1 convolution. Moving pixels to channels takes a CPU several
+    times as long as the convolution.
+
+    Args:
+        in_channels: of the pixels.
+        out_channels: channels out.
+        side: pixels of a square's side.
+        bias: whether there is one.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, side: int, *, bias: bool) -> None:
+        super().__init__(in_channels * side**2, out_channels, 1, bias=bias)
+        self._side = side
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, in_channels, side h, side w) to (B, out_channels, h, w)."""
+        weight = self.weight.reshape(self.out_channels, -1, self._side, self._side)
+        return functional.conv2d(x, weight, self.bias, stride=self._side)
 
 
 class PreActivationBlock(nn.Module):

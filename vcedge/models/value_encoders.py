@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from vcedge.models.srnet_blocks import Fuser, PreActivationBlock
+from vcedge.models.srnet_blocks import BlockConv, Fuser, PreActivationBlock
 from vcedge.models.trunk import Trunk
 
 FINEST = 4
@@ -35,8 +35,7 @@ class ValueEncoder(nn.Module):
 
     def __init__(self, value_dim: int) -> None:
         super().__init__()
-        self.cells = STRIDE // FINEST
-        self.shape = nn.Conv2d(2 * self.cells**2, value_dim, 1, bias=False)
+        self.shape = BlockConv(2, value_dim, STRIDE // FINEST, bias=False)
 
     def forward(self, frame: Mapping[str, Tensor], masks: Tensor, others: Tensor) -> Tensor:
         """Encode.
@@ -53,7 +52,7 @@ class ValueEncoder(nn.Module):
         seen = torch.stack([masks, others], 2)
         found = self.encode(frame, seen)
         fine = functional.avg_pool2d(seen.flatten(0, 1), FINEST)
-        value = found + self.shape(functional.pixel_unshuffle(fine, self.cells))
+        value = found + self.shape(fine)
         values: Tensor = value.unflatten(0, masks.shape[:2])
         return values
 
@@ -116,7 +115,7 @@ class FeatureValueEncoder(ValueEncoder):
     ) -> None:
         super().__init__(value_dim)
         widths = (width, 2 * width, value_dim)
-        self.mask = nn.Conv2d(2 * FINEST**2, width, 1)
+        self.mask = BlockConv(2, width, FINEST, bias=True)
         self.joins = nn.ModuleList(
             nn.Conv2d(own, joined, 1) for own, joined in zip(features, widths, strict=True)
         )
@@ -129,7 +128,7 @@ class FeatureValueEncoder(ValueEncoder):
     def encode(self, frame: Mapping[str, Tensor], seen: Tensor) -> Tensor:
         """See ``ValueEncoder.encode``."""
         objects = seen.shape[1]
-        x = self.mask(functional.pixel_unshuffle(seen.flatten(0, 1), FINEST))
+        x = self.mask(seen.flatten(0, 1))
         x = self._join(x, frame["f4"], 0, objects)
         for level, name in enumerate(("f8", "f16"), 1):
             x = self.shrinks[level - 1](torch.relu(x))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from vcedge.models.prototypes import (
@@ -99,15 +99,19 @@ def test_one_key_alone_tells_every_query_the_same(keys: int, constant: bool) -> 
     torch.manual_seed(0)
     attention = Attention(16, 4)
     with torch.inference_mode():
-        found = attention(torch.randn(2, 9, 16), *torch.randn(2, 2, keys, 16))
+        found = attention.ask_prototypes(torch.randn(2, 9, 16), *torch.randn(2, 2, keys, 16))
     spread = (found - found[:, :1]).abs().max()
     # A softmax over one logit is 1; the product with it may be rounded once.
     assert spread < 1e-6 if constant else spread > 0.01
 
 
-def test_attention_is_that_of_torch() -> None:
+@pytest.mark.parametrize("asks", ["ask_pixels", "ask_prototypes"])
+def test_attention_is_that_of_torch(asks: str) -> None:
     torch.manual_seed(0)
     attention = Attention(16, 4)
+    for layer in attention.children():
+        if layer.bias is not None:
+            nn.init.normal_(layer.bias)
     query, key, value = torch.randn(2, 5, 16), torch.randn(2, 9, 16), torch.randn(2, 9, 16)
     layers = (attention.query, attention.key, attention.value)
     biases = [attention.query.bias, torch.zeros(16), attention.value.bias]
@@ -124,7 +128,8 @@ def test_attention_is_that_of_torch() -> None:
         out_proj_weight=attention.out.weight,
         out_proj_bias=attention.out.bias,
     )
-    torch.testing.assert_close(attention(query, key, value), expected.transpose(0, 1), **CLOSE)
+    found = getattr(attention, asks)(query, key, value)
+    torch.testing.assert_close(found, expected.transpose(0, 1), **CLOSE)
 
 
 # The transformer.
@@ -137,11 +142,11 @@ def test_rounds_are_those_of_the_specification(transformer: PrototypeTransformer
     with torch.inference_mode():
         for each in transformer.rounds:
             named = each.prototype_attention_norm(
-                named + each.prototype_attention(named + sides, pixels + places, pixels)
+                named + each.prototype_attention.ask_pixels(named + sides, pixels + places, pixels)
             )
             named = each.prototype_ffn_norm(named + each.prototype_ffn(named))
             pixels = each.pixel_attention_norm(
-                pixels + each.pixel_attention(pixels + places, named + sides, named)
+                pixels + each.pixel_attention.ask_prototypes(pixels + places, named + sides, named)
             )
             pixels = each.pixel_ffn_norm(pixels + each.pixel_ffn(pixels))
         expected = pixels.reshape(3, *GRID, 32).permute(0, 3, 1, 2)

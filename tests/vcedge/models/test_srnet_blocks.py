@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from vcedge.models.srnet_blocks import ChannelSpatialGate, Fuser, PreActivationBlock
+from vcedge.models.srnet_blocks import BlockConv, ChannelSpatialGate, Fuser, PreActivationBlock
 
 # Sums of at most 300 products in float32, in another order.
 CLOSE = {"rtol": 1e-4, "atol": 1e-5}
@@ -20,6 +20,14 @@ def _seed() -> None:
 
 def convolve(layer: nn.Conv2d, x: Tensor) -> Tensor:
     return functional.conv2d(x, layer.weight, layer.bias, padding=layer.kernel_size[0] // 2)
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_squares_of_pixels_are_mapped_as_if_they_were_channels(bias: bool) -> None:
+    block, x = BlockConv(2, 5, 4, bias=bias), torch.randn(3, 2, 8, 12)
+    unshuffled = functional.pixel_unshuffle(x, 4)
+    expected = functional.conv2d(unshuffled, block.weight, block.bias)
+    torch.testing.assert_close(block(x), expected, **CLOSE)
 
 
 @pytest.mark.parametrize(("out_channels", "kernel"), [(6, 3), (9, 1), (9, 3)])
