@@ -1,4 +1,4 @@
-"""composites.py runs, and its table and its JSON hold every model and number of objects."""
+"""composites.py and returns.py run, and their tables and JSON hold every model."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from vcedge_runtime.model.bundle import Bundle
 
-SCRIPT = Path(__file__).parents[2] / "benchmarks" / "composites.py"
+SCRIPTS = Path(__file__).parents[2] / "benchmarks"
 MakeImage = Callable[..., NDArray[np.uint8]]
 
 
@@ -32,9 +32,11 @@ def davis(make_frame: MakeImage, make_mask: MakeImage, tmp_path: Path) -> Path:
     return tmp_path
 
 
-def run_script(monkeypatch: pytest.MonkeyPatch, *options: object) -> None:
-    monkeypatch.setattr("sys.argv", [SCRIPT.name, *map(str, options)])
-    runpy.run_path(str(SCRIPT), run_name="__main__")
+def run_script(
+    monkeypatch: pytest.MonkeyPatch, *options: object, script: str = "composites.py"
+) -> None:
+    monkeypatch.setattr("sys.argv", [script, *map(str, options)])
+    runpy.run_path(str(SCRIPTS / script), run_name="__main__")
 
 
 def test_every_model_is_scored_on_the_same_composites(
@@ -75,3 +77,22 @@ def test_more_objects_than_sequences_are_refused(
 ) -> None:
     with pytest.raises(SystemExit, match=r"composites\.py: received 3 sequences for 4 composites"):
         run_script(monkeypatch, "--root", davis, "--objects", "4")
+
+
+def test_objects_that_return_are_counted_for_every_model(
+    tiny_bundle: Bundle,
+    davis: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    pytest.importorskip("onnxruntime")
+    report = tmp_path / "report.json"
+    options = ["--root", davis, "--clips", 2, "--size", 48, "--threads", 1, "--json", report]
+    run_script(monkeypatch, *options, "--model", tiny_bundle.folder, script="returns.py")
+    found = json.loads(report.read_text())
+    [row] = found["rows"]
+    assert row["clips"] == len(row["scores"]) == len(found["clips"]) == 2
+    assert row["absent"] == sum(clip["away"][1] - clip["away"][0] + 1 for clip in found["clips"])
+    assert row["empty"] == sum(score["empty"] for score in row["scores"]) / row["absent"]
+    assert f" {row['empty']:.0%} |" in capsys.readouterr().out

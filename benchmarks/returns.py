@@ -1,0 +1,105 @@
+"""Objects that leave and come back: empty masks meanwhile, and how soon they are found."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from contextlib import ExitStack
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vcedge.commands.tables import make_table, open_console
+from vcedge.doctor.machine import describe_machine
+from vcedge.evaluation.composites import composite_set
+from vcedge.evaluation.davis import list_sequences
+from vcedge.evaluation.returns import SOON, ReturnScore, render_return, score_return
+from vcedge_runtime.errors import VcedgeError
+from vcedge_runtime.model.bundle import DEFAULT_MODEL
+from vcedge_runtime.tracker import Tracker
+
+COLUMNS = ("model", "clips", "absent", "empty", "found soon", "found", "IoU before", "IoU after")
+
+
+def parse_arguments() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--root", type=Path, required=True, help="JPEGImages and Annotations")
+    parser.add_argument("--model", action="append", help="may be given several times")
+    parser.add_argument("--size", type=int, help="working size; the model's default otherwise")
+    parser.add_argument("--clips", type=int, default=24)
+    parser.add_argument("--sequences", help="names, separated by commas; all otherwise")
+    parser.add_argument("--seed", type=int, default=0, help="of the clips")
+    parser.add_argument("--threads", type=int, default=0, help="of an engine; 0 lets it choose")
+    parser.add_argument("--json", type=Path, default=Path("returns.json"))
+    return parser.parse_args()
+
+
+def add_up(model: str, scores: list[ReturnScore]) -> dict[str, Any]:
+    """A model's row."""
+    absent = sum(score.absent for score in scores)
+    return {
+        "model": model,
+        "clips": len(scores),
+        "absent": absent,
+        "empty": sum(score.empty for score in scores) / absent,
+        "found_soon": float(np.mean([score.found_soon for score in scores])),
+        "found": float(np.mean([score.found is not None for score in scores])),
+        "before": float(np.mean([score.before for score in scores])),
+        "after": float(np.mean([score.after for score in scores])),
+        "scores": [asdict(score) for score in scores],
+    }
+
+
+def main() -> None:
+    """Run the benchmark."""
+    arguments = parse_arguments()
+    models: list[str] = arguments.model or [DEFAULT_MODEL]
+    chosen = arguments.sequences.split(",") if arguments.sequences else None
+    names = list_sequences(arguments.root, chosen)
+    recipes = composite_set(names, 2, arguments.clips, arguments.seed)
+    scores: dict[str, list[ReturnScore]] = {model: [] for model in models}
+    value: dict[str, Any] = {"machine": describe_machine().to_json(), "within": SOON, "clips": []}
+    with ExitStack() as stack:
+        trackers = {
+            model: stack.enter_context(
+                Tracker.open(model, size=arguments.size, threads=arguments.threads, backend="cpu")
+            )
+            for model in models
+        }
+        for recipe in recipes:
+            clip = render_return(arguments.root, recipe)
+            value["clips"].append({**asdict(recipe), "away": clip.away, "back": clip.back})
+            for model, tracker in trackers.items():
+                tracker.start(clip.frames[0], clip.masks[0])
+                steps = [tracker.step(frame).mask for frame in clip.frames[1:]]
+                scores[model].append(score_return(clip, [clip.masks[0], *steps]))
+            told = "; ".join(
+                f"{score[-1].empty}/{score[-1].absent} empty, found after {score[-1].found}"
+                for score in scores.values()
+            )
+            print(f"{'+'.join(recipe.names)}: {told}", file=sys.stderr)
+            # After every clip, so that a run that is stopped has given something.
+            value["rows"] = [add_up(model, found) for model, found in scores.items()]
+            arguments.json.write_text(json.dumps(value, indent=1) + "\n")
+    rows = [
+        (
+            row["model"],
+            str(row["clips"]),
+            str(row["absent"]),
+            *(f"{row[name]:.0%}" for name in ("empty", "found_soon", "found")),
+            *(f"{row[name]:.3f}" for name in ("before", "after")),
+        )
+        for row in value["rows"]
+    ]
+    open_console(markdown=True).print(make_table(COLUMNS, rows, markdown=True))
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except VcedgeError as exc:
+        sys.exit(f"returns.py: {exc}")
