@@ -91,7 +91,7 @@ def track_frames(
             if result.held:
                 sink.hold(frame, result.mask)
             else:
-                sink.write(frame, result.mask, result.scores)
+                sink.write(frame, result.mask, result.scores, result.states)
 
     _follow(tracker, frames, begin, write, report, on_frame)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
+from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from functools import partial, wraps
 from pathlib import Path
@@ -19,6 +20,7 @@ from vcedge_runtime.engines.base import Engine
 from vcedge_runtime.engines.opening import AUTO, open_engines
 from vcedge_runtime.engines.plans import BuildProgress, ignore_progress
 from vcedge_runtime.errors import TrackerError
+from vcedge_runtime.frames.following import State, Windows
 from vcedge_runtime.frames.resizing import LARGEST_SIZE, check_frame, prepare_frame, working_size
 from vcedge_runtime.model.bundle import DEFAULT_MODEL, Bundle
 from vcedge_runtime.predictors.finite import NotFiniteError
@@ -49,6 +51,8 @@ class StepResult:
         scores: how sure the tracker is of each object, 0 to 1; 0 for one that is not seen.
         timings_ms: milliseconds of each stage of ``timing.STAGES``; 0 for one that the model lacks.
         points: where each point is, if the video began with points.
+        states: of each object: ``tracked``; ``lost``, where only a part of the frame was looked at;
+            ``absent``, where all of it was.
         held: whether the model gave numbers that are not finite: the mask is then the last frame's,
             scores are 0, points are where they were last and not visible, and nothing of the frame
             is remembered.
@@ -58,6 +62,7 @@ class StepResult:
     scores: dict[int, float]
     timings_ms: dict[str, float]
     points: dict[str, PointEstimate] = field(default_factory=dict)
+    states: dict[int, State] = field(default_factory=dict)
     held: bool = False
 
 
@@ -70,12 +75,17 @@ class Video:
         work_hw: those in which they are encoded.
         predictor: its state; the tracker leads it, others may look at its facts.
         shown: what stays where the model gives nothing.
+        windows: where each frame is looked at.
+        frame: (H, W, 3) uint8 BGR, the last one, where another part of it may be looked at; else
+            without a pixel.
     """
 
     frame_hw: tuple[int, int]
     work_hw: tuple[int, int]
     predictor: Predictor
     shown: Shown
+    windows: Windows
+    frame: NDArray[np.uint8]
 
 
 def _alone(
@@ -242,7 +252,8 @@ class Tracker(Closing):
         channels alone; with dynamic memory, it is the most that may be held. A GPU's memory counts
         as the host's does; what a back-end takes for itself does not.
         """
-        return self.video.predictor.memory_bytes + self.video.shown.nbytes
+        video = self.video
+        return video.predictor.memory_bytes + video.shown.nbytes + video.frame.nbytes
 
     @_alone
     def start(self, frame: NDArray[np.uint8], mask: NDArray[np.uint8]) -> None:
@@ -262,8 +273,17 @@ class Tracker(Closing):
         objects = np.unique(ids[ids > 0]).tolist()
         frame_hw, work_hw = self._sizes(frame)
         predictor = open_predictor(self.bundle, self.engines, work_hw, len(objects), self.device)
+        parts = self.bundle.composition
+        windows = parts.window.begin(frame_hw, predictor.grid_hw, parts.stride)
+        window = windows.begin(ids, objects)
+        predictor.look(windows.whole)
         predictor.start(self._prepare(frame, work_hw), ids, objects)
-        self._video = Video(frame_hw, work_hw, predictor, Shown(ids))
+        if window != windows.whole:
+            predictor.look(window)
+            seen = self._prepare(frame[window.slices], work_hw)
+            predictor.show(seen, ids[window.slices])
+        kept = frame.copy() if windows.moves else frame[:0, :0].copy()
+        self._video = Video(frame_hw, work_hw, predictor, Shown(ids), windows, kept)
 
     @_alone
     def start_points(
@@ -288,7 +308,8 @@ class Tracker(Closing):
         )
         predictor.start_points(self._prepare(frame, work_hw), known, frame_hw)
         shown = Shown(np.zeros(frame_hw, np.uint8), known)
-        self._video = Video(frame_hw, work_hw, predictor, shown)
+        windows = Windows(frame_hw, predictor.grid_hw)
+        self._video = Video(frame_hw, work_hw, predictor, shown, windows, frame[:0, :0].copy())
 
     @_alone
     def step(self, frame: NDArray[np.uint8]) -> StepResult:
@@ -313,17 +334,29 @@ class Tracker(Closing):
                 "frame; call start() for another video"
             )
         timings = dict.fromkeys(STAGES, 0.0)
+        window = video.windows.choose()
+        video.predictor.look(window)
+        seen = frame[window.slices]
         with timed(timings, "resize"):
-            image = self._prepare(frame, video.work_hw)
+            image = self._prepare(seen, video.work_hw)
         try:
             video.predictor.step(image, timings)
         except NotFiniteError:
             found = video.shown.show_again(video.predictor.object_ids)
-            return StepResult(found.mask, found.scores, timings, found.points, held=True)
+            states = video.windows.states.copy()
+            return StepResult(found.mask, found.scores, timings, found.points, states, held=True)
         with timed(timings, "upsample"):
-            found = video.predictor.decide(frame)
+            found = video.predictor.decide(seen)
+            video.windows.see(window, found.mask, found.scores)
+            if not window.is_whole:
+                mask = np.zeros(video.frame_hw, np.uint8)
+                mask[window.slices] = found.mask
+                found = replace(found, mask=mask)
+        if video.windows.moves:
+            video.frame[...] = frame
         video.shown.keep(found)
-        return StepResult(found.mask, found.scores, timings, found.points)
+        states = video.windows.states.copy()
+        return StepResult(found.mask, found.scores, timings, found.points, states)
 
     @_alone
     def add_object(self, object_id: int, mask: NDArray[np.uint8]) -> None:
@@ -345,8 +378,15 @@ class Tracker(Closing):
             raise TrackerError("this video began with points; call start() to follow objects")
         known = _check_id(object_id)
         binary = (check_mask(mask, video.frame_hw) > 0).astype(np.uint8)
-        video.predictor.draw(known, binary)
+        windows = deepcopy(video.windows)
+        window = windows.include(known, binary)
+        if window != video.windows.last:
+            seen = self._prepare(video.frame[window.slices], video.work_hw)
+            video.predictor.look_again(seen, window)
+            video.windows.last = window
+        video.predictor.draw(known, binary[window.slices])
         video.shown.draw(known, binary)
+        self._video = replace(video, windows=windows)
 
     @_alone
     def remove_object(self, object_id: int) -> None:
@@ -361,6 +401,7 @@ class Tracker(Closing):
             raise TrackerError(f"object {known} is not followed; these are: {predictor.object_ids}")
         predictor.forget(known)
         video.shown.forget(known)
+        video.windows.forget(known)
 
     def _require_open(self) -> None:
         if not self.engines:

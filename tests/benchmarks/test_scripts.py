@@ -10,7 +10,7 @@ import pytest
 
 from tests.benchmarks.conftest import SCRIPTS, RunScript
 from vcedge_runtime.model.bundle import Bundle
-from vcedge_runtime.model.composition import KINDS, part_from_json
+from vcedge_runtime.model.composition import LABEL_PARTS, part_from_json
 from vcedge_runtime.timing import STAGES as TRACKING
 
 
@@ -109,5 +109,5 @@ def test_every_module_is_measured_beside_the_encoder(
     assert all(row["ms"]["encode"] > 0 and row["ms"]["readout"] > 0 for row in rows)
     assert all(set(row["mean_ms"]) == set(TRACKING) for row in rows)
     exchanged = {part for row in rows for part in row["parts"]}
-    assert exchanged == {*KINDS, "motion", "value_extraction"}
+    assert exchanged == {*LABEL_PARTS, "motion", "value_extraction"}
     assert "| bidirectional (DMP)" in capsys.readouterr().out

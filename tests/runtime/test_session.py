@@ -17,7 +17,7 @@ from vcedge_runtime.propagation.points import PointEstimate
 from vcedge_runtime.session import SessionReport, track_frames, track_points
 from vcedge_runtime.timing import STAGES
 from vcedge_runtime.tracker import StepResult, Tracker
-from vcedge_runtime.video.sinks import Sink
+from vcedge_runtime.video.sinks import NO_STATES, Sink
 from vcedge_runtime.video.sources import Frame
 
 Image = NDArray[np.uint8]
@@ -32,7 +32,13 @@ class ListSink(Sink):
         self.fail_at = fail_at
         self.closed = False
 
-    def write(self, frame: Frame, labels: Image, scores: Mapping[int, float]) -> None:
+    def write(
+        self,
+        frame: Frame,
+        labels: Image,
+        scores: Mapping[int, float],
+        states: Mapping[int, str] = NO_STATES,
+    ) -> None:
         if frame.index == self.fail_at:
             raise OutputError("the disk is full")
         self.results.append((frame, labels, dict(scores)))
@@ -257,7 +263,13 @@ def test_what_stops_a_run_waits_until_every_sink_has_the_frame(
     tracker: Tracker, frames: list[Frame], mask: Image
 ) -> None:
     class StoppingSink(ListSink):
-        def write(self, frame: Frame, labels: Image, scores: Mapping[int, float]) -> None:
+        def write(
+            self,
+            frame: Frame,
+            labels: Image,
+            scores: Mapping[int, float],
+            states: Mapping[int, str] = NO_STATES,
+        ) -> None:
             if frame.index == 2:
                 os.kill(os.getpid(), signal.SIGINT)
             super().write(frame, labels, scores)

@@ -20,7 +20,7 @@ from vcedge.commands.tables import make_fact_list, make_table, open_console
 from vcedge_runtime.frames.colour import InputColour
 from vcedge_runtime.memory.references import ReferencePolicy
 from vcedge_runtime.model.bundle import DEFAULT_MODEL, Bundle, read_manifest
-from vcedge_runtime.model.composition import KINDS, Composition, Part, kind_of
+from vcedge_runtime.model.composition import LABEL_PARTS, Composition, Part, kind_of
 from vcedge_runtime.model.object_composition import ObjectComposition
 from vcedge_runtime.predictors.requirements import takes_flow
 
@@ -86,7 +86,7 @@ def _label_facts(bundle: Bundle, parts: Composition) -> list[tuple[str, str]]:
     return [
         ("window", f"{window}x{window} cells (radius {parts.radius}) of each reference"),
         ("temperature", f"{parts.temperature:g}"),
-        *((part, _describe_part(part, getattr(parts, part))) for part in KINDS),
+        *((part, _describe_part(part, getattr(parts, part))) for part in LABEL_PARTS),
         ("optical flow", _describe_switch(parts.motion, takes_flow(bundle.graphs["encoder"].spec))),
         (
             "value extraction",
@@ -108,6 +108,7 @@ def _object_facts(parts: ObjectComposition) -> list[tuple[str, str]]:
     return [
         ("value", f"{parts.value_dim} channels"),
         ("memory", _describe_part("memory", parts.memory)),
+        ("window", _describe_part("window", parts.window)),
         ("local memory", f"the frame {parts.interval} before, {local[parts.local]}"),
         ("prototypes", "yes" if parts.prototypes else "can be switched on"),
     ]

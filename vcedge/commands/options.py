@@ -151,6 +151,7 @@ MEMORY = _part_option("memory", "Which frames are read")
 SAMPLER = _part_option("sampler", "Where in them a cell looks")
 FUSION = _part_option("fusion", "How what was read becomes one label")
 ALIGNMENT = _part_option("alignment", "Whether windows follow the objects")
+WINDOW = _part_option("window", "What is looked at of a frame: all, or what surrounds the objects")
 
 OVERRIDES: dict[str, Callable[[Any], Any]] = {
     "edges": EDGES,
@@ -163,6 +164,7 @@ OVERRIDES: dict[str, Callable[[Any], Any]] = {
     "fusion": FUSION,
     "sampler": SAMPLER,
     "memory": MEMORY,
+    "window": WINDOW,
 }
 """Switches of the composition, by their keywords; the last one stands first in the help."""
 

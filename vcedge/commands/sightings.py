@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from vcedge_runtime.frames.resizing import working_size
 from vcedge_runtime.propagation.points import PointEstimate
-from vcedge_runtime.video.sinks import Sink
+from vcedge_runtime.video.sinks import NO_STATES, Sink
 from vcedge_runtime.video.sources import Frame
 
 KEPT_GAPS = 5
@@ -82,7 +82,13 @@ class Sightings(Sink):
         self._warn = warn
         self._courses: dict[int | str, _Course] = {}
 
-    def write(self, frame: Frame, labels: NDArray[np.uint8], scores: Mapping[int, float]) -> None:
+    def write(
+        self,
+        frame: Frame,
+        labels: NDArray[np.uint8],
+        scores: Mapping[int, float],
+        states: Mapping[int, str] = NO_STATES,
+    ) -> None:
         """Note the objects of a frame."""
         self.note(frame.index, scores)
 

@@ -52,14 +52,14 @@ LEAST_MEASURED = 6
 """Frames beyond which ``bench`` can measure a clip: the first, and its warm-up."""
 GROUPS = {
     "What most people need": (
-        *("mask", "points", "out", "model", "fast", "accurate", "size", "backend"),
+        *("mask", "points", "out", "model", "fast", "accurate", "size", "window", "backend"),
     ),
     "Input and output": (
         *("binarize", "resize_mask", "depth_range", "frames", "overwrite"),
         *("masks", "overlay", "log"),
     ),
     "Engines": ("threads", "cuda_graphs"),
-    RESEARCH: tuple(reversed(OVERRIDES)),
+    RESEARCH: tuple(name for name in reversed(OVERRIDES) if name != "window"),
 }
 REPEATED = (*OVERRIDES, "threads", "backend", "cuda_graphs")
 """Options that ``bench`` has too, with the same meaning."""

@@ -165,6 +165,18 @@ class MemoryBank:
 
         return restore
 
+    def save_key(self, slot: int) -> Callable[[], None]:
+        """What puts back the key of a slot as it is now; it takes no memory of a device."""
+        block = self.key_block
+        block.fetch(slot)
+        content = block.host[slot].copy()
+
+        def restore() -> None:
+            block.host[slot] = content
+            block.push(slot)
+
+        return restore
+
     def _exchange_values(self, plain: NDArray[np.float32], enhanced: NDArray[np.float32]) -> None:
         blocks = Block.of(plain, self._device), Block.of(enhanced, self._device)
         self.value_block, self.enhanced_value_block = blocks

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 from vcedge_runtime.errors import BundleError
 from vcedge_runtime.frames.colour import LAB, InputColour
+from vcedge_runtime.frames.following import FollowingWindow, FullWindow
 from vcedge_runtime.frames.resizing import LARGEST_SIZE
 from vcedge_runtime.memory.dynamic import DynamicPolicy
 from vcedge_runtime.memory.local_global import LocalGlobalPolicy
@@ -36,7 +37,8 @@ from vcedge_runtime.settings import (
 
 Memory = ReferencePolicy | DynamicPolicy | LocalGlobalPolicy
 Alignment = NoAlignment | AlignmentSettings
-Part = Memory | SamplerSettings | Fusion | Alignment
+Window = FullWindow | FollowingWindow
+Part = Memory | SamplerSettings | Fusion | Alignment | Window
 
 KINDS: Mapping[str, Mapping[str, type[Any]]] = {
     "memory": {
@@ -52,8 +54,11 @@ KINDS: Mapping[str, Mapping[str, type[Any]]] = {
         "bidirectional": BidirectionalFusion,
     },
     "alignment": {"none": NoAlignment, "objects": AlignmentSettings},
+    "window": {"full": FullWindow, "follow": FollowingWindow},
 }
 """The settings of every kind of every exchangeable part."""
+LABEL_PARTS = ("memory", "sampler", "fusion", "alignment")
+"""Those of a model that propagates labels."""
 FLAGS = ("edges", "motion", "value_extraction")
 """What of a composition is on or off."""
 STRIDES = Bounds(4, 64)
@@ -115,6 +120,11 @@ class Composition:
         return LAB
 
     @property
+    def window(self) -> FullWindow:
+        """What is looked at of a frame: all of it, for its samplers know places of the frame."""
+        return FullWindow()
+
+    @property
     def slots(self) -> int:
         """Frames that memory must hold, the current one included."""
         return self.memory.slots
@@ -138,13 +148,11 @@ class Composition:
             BundleError: no such part or kind, or a value that cannot be.
         """
         missing = "a model that propagates labels, which has none: SRNet has"
-        return exchange_parts(self, parts, (*KINDS, *FLAGS), missing)
+        return exchange_parts(self, parts, (*LABEL_PARTS, *FLAGS), missing)
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON values; each part begins with its kind."""
-        parts = {
-            p: {"kind": kind_of(p, getattr(self, p)), **asdict(getattr(self, p))} for p in KINDS
-        }
+        parts = {part: part_to_json(part, getattr(self, part)) for part in LABEL_PARTS}
         return {**asdict(self), **parts}
 
     @classmethod
@@ -220,6 +228,11 @@ def composition_from_json(kind: type[Kind], value: Any) -> Kind:
 def kind_of(part: str, settings: Part) -> str:
     """Name of the kind of a part that has these settings."""
     return next(name for name, kind in KINDS[part].items() if kind is type(settings))
+
+
+def part_to_json(part: str, settings: Part) -> dict[str, Any]:
+    """Return plain JSON values, which begin with the kind of a part."""
+    return {"kind": kind_of(part, settings), **asdict(settings)}
 
 
 def part_from_json(part: str, value: Any) -> Part:

@@ -7,16 +7,18 @@ from dataclasses import asdict, dataclass, field
 from typing import Annotated, Any
 
 from vcedge_runtime.frames.colour import LAB, InputColour
+from vcedge_runtime.frames.following import FullWindow
 from vcedge_runtime.memory.local_global import LocalGlobalPolicy
 from vcedge_runtime.model.composition import (
     CHANNELS,
     SIZES,
     STRIDES,
     Memory,
+    Window,
     check_strides,
     composition_from_json,
     exchange_parts,
-    kind_of,
+    part_to_json,
 )
 from vcedge_runtime.settings import Bounds, check_settings, settings_from_mapping
 
@@ -44,6 +46,7 @@ class ObjectComposition:
         interval: distance of the local memory's frame, 1 to 64; 1 is the one before.
         prototypes: whether what was read follows the objects' prototypes.
         colour: what the query encoder takes.
+        window: what is looked at of each frame.
     """
 
     stride: Annotated[int, STRIDES]
@@ -57,6 +60,7 @@ class ObjectComposition:
     interval: Annotated[int, Bounds(1, 64)] = 1
     prototypes: bool = True
     colour: InputColour = LAB
+    window: Window = field(default_factory=FullWindow)
 
     def __post_init__(self) -> None:
         check_settings(self)
@@ -91,20 +95,20 @@ class ObjectComposition:
         """Return this composition with other parts; None leaves what is.
 
         Args:
-            parts: ``memory``, ``edges``, ``prototypes``, ``local``, ``interval``; see
+            parts: ``memory``, ``window``, ``edges``, ``prototypes``, ``local``, ``interval``; see
                 ``exchange_parts``.
 
         Raises:
             BundleError: a part that such a model does not have, or a value that cannot be.
         """
-        own = ("memory", "edges", "prototypes", "local", "interval")
+        own = ("memory", "window", "edges", "prototypes", "local", "interval")
         lacks = "a model that segments each object on its own (SRNet), which has none"
         return exchange_parts(self, parts, own, lacks)
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON values; memory begins with its kind."""
-        memory = {"kind": kind_of("memory", self.memory), **asdict(self.memory)}
-        return {**asdict(self), "memory": memory}
+        parts = {part: part_to_json(part, getattr(self, part)) for part in ("memory", "window")}
+        return {**asdict(self), **parts}
 
     @classmethod
     def from_json(cls, value: Any) -> ObjectComposition:
@@ -114,7 +118,7 @@ class ObjectComposition:
             BundleError: it is something else, or settings that cannot be.
         """
         if isinstance(value, Mapping):
-            # Before colour was a property of a bundle, manifests did not name it.
+            # Manifests of before did not name colour and window, which there were one of each.
             colour = settings_from_mapping(InputColour, value.get("colour", {}))
-            value = {**value, "colour": colour}
+            value = {"window": {"kind": "full"}, **value, "colour": colour}
         return composition_from_json(cls, value)

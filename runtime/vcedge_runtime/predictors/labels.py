@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from vcedge_runtime.buffers import Block, Device, fetch_block, push_blocks, share_array
 from vcedge_runtime.engines.base import Engine
 from vcedge_runtime.frames.motion import FlowEstimator
+from vcedge_runtime.frames.windows import Window
 from vcedge_runtime.memory.bank import MemoryBank
 from vcedge_runtime.memory.references import ReferencePolicy
 from vcedge_runtime.model.composition import Composition
@@ -169,6 +170,15 @@ class LabelPredictor:
     def label_hw(self) -> tuple[int, int]:
         """Those of the key grid."""
         return self.bank.grid_hw
+
+    def look(self, window: Window) -> None:
+        """Every window is the whole frame: ``Composition`` has no other."""
+
+    def look_again(self, lab: NDArray[np.float32], window: Window) -> None:
+        """See ``look``."""
+
+    def show(self, lab: NDArray[np.float32], mask: NDArray[np.uint8]) -> None:
+        """See ``look``."""
 
     def start(self, lab: NDArray[np.float32], mask: NDArray[np.uint8], objects: list[int]) -> None:
         """Take the first frame and its mask."""

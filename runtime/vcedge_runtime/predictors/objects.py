@@ -14,10 +14,12 @@ from vcedge_runtime.buffers import (
     fetch_block,
     push_blocks,
     share_array,
+    to_host,
     zeros_for,
 )
 from vcedge_runtime.engines.base import Engine
 from vcedge_runtime.errors import TrackerError
+from vcedge_runtime.frames.windows import Window, bring_over
 from vcedge_runtime.memory.bank import MemoryBank
 from vcedge_runtime.memory.objects import ObjectBank
 from vcedge_runtime.model.object_composition import ObjectComposition
@@ -88,6 +90,8 @@ class ObjectPredictor:
         self._positions = share_array(sine_positions(grid_hw, parts.value_dim), device)
         self._aligned_key = zeros_for((1, *grid_hw, parts.key_dim), device)
         self._found = self._make_room()
+        self._window = Window(work_hw, grid_hw, grid_hw)
+        self._windows = [self._window] * slots
 
     @property
     def object_ids(self) -> list[int]:
@@ -113,25 +117,67 @@ class ObjectPredictor:
         kept = self.parts.memory.count_bytes(self.parts.key_dim)
         return kept + sum(each.nbytes for each in (*held, *arrays))
 
+    def look(self, window: Window) -> None:
+        """Take the frames to come through this window of them; what is remembered stays."""
+        self._window = window
+
+    def look_again(self, image: Planes, window: Window) -> None:
+        """See the last frame through another window; its masks move there.
+
+        Args:
+            image: the window's part of the frame, as in ``step``.
+            window: the other one.
+        """
+        slot = self.bank.slot_of(self.frame)
+        former, key, values = self._windows[slot], self.bank.save_key(slot), self._save(slot)
+
+        def restore() -> None:
+            key()
+            values()
+
+        with everything_or_nothing(restore):
+            self._encode(slot, image, {})
+            shares, seen = self._next.shares, self._last.shares.host
+            # A pixel is to a plane what a cell is to the key grid.
+            before, after = (each.in_cells(self.label_hw) for each in (former, window))
+            for plane, moved in zip(seen[1:], shares.host[1:], strict=True):
+                bring_over(plane, before, after, moved)
+            shares.host[0] = 1 - shares.host[1:].sum(axis=0)
+            shares.push()
+            self._remember(self.frame, slot, self._next)
+        self._window = self._windows[slot] = window
+        self._last, self._next = self._next, self._last
+
     def start(self, image: Planes, mask: NDArray[np.uint8], objects: list[int]) -> None:
         """Take the first frame and its mask."""
         self._place_of = {object_id: place for place, object_id in enumerate(objects)}
         self._drawn_in = dict.fromkeys(objects, 0)
-        slot = self.bank.claim(0, lambda stored: True)
+        self._take(0, image, mask)
+
+    def show(self, image: Planes, mask: NDArray[np.uint8]) -> None:
+        """Take the next frame and the mask of all objects in it; pin that frame."""
+        self._take(self.frame + 1, image, mask)
+        self.memory.annotate(self.frame)
+
+    def _take(self, frame: int, image: Planes, mask: NDArray[np.uint8]) -> None:
+        slot = self.bank.claim(frame, self._keeps if frame else lambda stored: True)
+        self._windows[slot] = self._window
         self._encode(slot, image, {})
         shares = self._next.shares
         shares.host[1:] = [
-            cover_pixels(mask == object_id, image.shape[:2]) for object_id in objects
+            cover_pixels(mask == object_id, image.shape[:2]) for object_id in self._place_of
         ]
         shares.host[0] = 1 - shares.host[1:].sum(axis=0)
         shares.push()
-        self._remember(0, slot, self._next)
+        self._remember(frame, slot, self._next)
+        self.frame = frame
         self._last, self._next = self._next, self._last
 
     def step(self, image: Planes, timings: Timings) -> None:
         """Take the next frame; where anything fails, the last one stays the last."""
         frame = self.frame + 1
         slot = self.bank.claim(frame, self._keeps)
+        self._windows[slot] = self._window
         self._encode(slot, image, timings)
         with timed(timings, "memory"):
             chosen = self.memory.select(frame, self.bank.keys[slot], self._coarse_read(slot))
@@ -232,7 +278,10 @@ class ObjectPredictor:
         objects, *work_hw = self._last.shares.host.shape
         height, width = work_hw
         grid_hw, dim = self.grid_hw, self.parts.value_dim
-        return FoundObjects(objects - 1, (height, width), grid_hw, dim, TOGETHER, self._device)
+        key_dim = self.parts.key_dim if self.parts.window.moves else 0
+        return FoundObjects(
+            objects - 1, (height, width), grid_hw, dim, TOGETHER, self._device, key_dim
+        )
 
     def _done(self) -> list[tuple[int, int]]:
         """Frames that may still be read, each with its slot."""
@@ -266,6 +315,9 @@ class ObjectPredictor:
         with timed(timings, "readout"):
             self._attend(query, keys, self.values.values, slots, found.read)
         key, value = keys[local][None], self.values.values[local][None]
+        if self._windows[local] != self._window:
+            with timed(timings, "align"):
+                key, value = self._bring_over(local)
         if parts.local == "fam":
             with timed(timings, "align"):
                 aligned = {"aligned_key": self._aligned_key[0], "aligned_value": found.aligned[0]}
@@ -282,6 +334,14 @@ class ObjectPredictor:
             inputs = {"readout": found.read, "local_readout": near, "local_value": value[0]}
             self._engines["readout_mix"].run(inputs, {"mixed": found.mixed})
         return local
+
+    def _bring_over(self, slot: int) -> tuple[Buffer, Buffer]:
+        """Key and value of a slot, (1, h, w, ...), as far as this frame's window shows them."""
+        key, value = self._found.moved
+        for held, moved in ((self.bank.key_block.shared, key), (self.values.values, value)):
+            bring_over(to_host(held[slot]), self._windows[slot], self._window, moved.host[0])
+            moved.push()
+        return key.shared, value.shared
 
     def _attend(
         self, query: Buffer, keys: Buffer, values: Buffer, slots: Sequence[int], out: Buffer

@@ -9,6 +9,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from vcedge_runtime.frames.windows import Window
 from vcedge_runtime.propagation.labels import Decision
 from vcedge_runtime.timing import Timings
 
@@ -48,6 +49,25 @@ class Predictor(Protocol):
     def readout_macs(self) -> int:
         """Multiply-accumulates of the readouts of all frames so far."""
 
+    def look(self, window: Window) -> None:
+        """Take the frames to come through this window of them; what is remembered stays."""
+
+    def look_again(self, image: NDArray[np.float32], window: Window) -> None:
+        """See the last frame through another window; its masks move there.
+
+        Args:
+            image: (H, W, 3) float32, the window's part of that frame, as in ``step``.
+            window: the other one.
+        """
+
+    def show(self, image: NDArray[np.float32], mask: NDArray[np.uint8]) -> None:
+        """Take the next frame and the mask of all objects in it, which is kept for good.
+
+        Args:
+            image: as in ``step``.
+            mask: (H', W') uint8 object ids, in the window's own pixels.
+        """
+
     def start(
         self, image: NDArray[np.float32], mask: NDArray[np.uint8], objects: list[int]
     ) -> None:
@@ -55,7 +75,7 @@ class Predictor(Protocol):
 
         Args:
             image: (H, W, 3) float32, the encoder's colours, as ``prepare_frame`` gives it.
-            mask: (H', W') uint8 object ids, in the frame's own pixels.
+            mask: (H', W') uint8 object ids, in the window's own pixels.
             objects: ids that are followed.
         """
 
@@ -71,7 +91,7 @@ class Predictor(Protocol):
         """Say which object is where in the last frame, or where each point is.
 
         Args:
-            frame: (H', W', 3) uint8 BGR, that frame in its own pixels.
+            frame: (H', W', 3) uint8 BGR, the window's part of that frame in its own pixels.
         """
 
     def draw(self, object_id: int, mask: NDArray[np.uint8]) -> None:
@@ -81,7 +101,7 @@ class Predictor(Protocol):
 
         Args:
             object_id: 1 to 255.
-            mask: (H', W') uint8, 1 where the object is, in the frame's own pixels.
+            mask: (H', W') uint8, 1 where the object is, in the window's own pixels.
         """
 
     def forget(self, object_id: int) -> None:

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import TypedDict
 
 import cv2
@@ -51,6 +52,9 @@ OVERLAY_NAME = "overlay.mp4"
 OBJECTS_NAME = "objects.ndjson"
 DEFAULT_FPS = 25.0
 """For frames that come from images, whose rate nobody knows (our choice)."""
+NO_STATES: Mapping[int, str] = MappingProxyType({})
+SEEN = "tracked"
+"""State of an object that is seen."""
 
 
 class ObjectRecord(TypedDict):
@@ -71,13 +75,20 @@ class Sink(Closing):
     """Takes the result of one frame after the other; closing it finishes what it wrote."""
 
     @abstractmethod
-    def write(self, frame: Frame, labels: NDArray[np.uint8], scores: Mapping[int, float]) -> None:
+    def write(
+        self,
+        frame: Frame,
+        labels: NDArray[np.uint8],
+        scores: Mapping[int, float],
+        states: Mapping[int, str] = NO_STATES,
+    ) -> None:
         """Write the result of a frame.
 
         Args:
             frame: the frame; its name and index are those of the result.
             labels: (H, W) uint8 object ids in the frame's pixels, 0 the background; only read.
             scores: how sure the tracker is of each object, 0 to 1.
+            states: of each object, ``StepResult.states``; nothing where they are not known.
 
         Raises:
             OutputError: it cannot be written.
@@ -120,7 +131,13 @@ class MaskFolder(Sink):
         self._output = output
         make_folder(self.folder)
 
-    def write(self, frame: Frame, labels: NDArray[np.uint8], scores: Mapping[int, float]) -> None:
+    def write(
+        self,
+        frame: Frame,
+        labels: NDArray[np.uint8],
+        scores: Mapping[int, float],
+        states: Mapping[int, str] = NO_STATES,
+    ) -> None:
         """Write the mask; the file appears whole or not at all."""
         self.put(frame.name, labels)
 
@@ -158,7 +175,13 @@ class MaskList(Sink):
     def __init__(self) -> None:
         self.masks: list[NDArray[np.uint8]] = []
 
-    def write(self, frame: Frame, labels: NDArray[np.uint8], scores: Mapping[int, float]) -> None:
+    def write(
+        self,
+        frame: Frame,
+        labels: NDArray[np.uint8],
+        scores: Mapping[int, float],
+        states: Mapping[int, str] = NO_STATES,
+    ) -> None:
         """Keep the mask of a frame."""
         self.masks.append(labels)
 
@@ -191,7 +214,13 @@ class OverlayVideo(Sink):
         if output is not None:
             output.claim(self.path)
 
-    def write(self, frame: Frame, labels: NDArray[np.uint8], scores: Mapping[int, float]) -> None:
+    def write(
+        self,
+        frame: Frame,
+        labels: NDArray[np.uint8],
+        scores: Mapping[int, float],
+        states: Mapping[int, str] = NO_STATES,
+    ) -> None:
         """Draw the objects and write the frame; a full disk is told at once, and no video left."""
         picture = draw_overlay(frame.image, labels, scores)
         height, width = labels.shape
@@ -246,6 +275,9 @@ class OverlayVideo(Sink):
 class ObjectLog(Sink):
     """One line of JSON per frame: its index, its name, and the objects seen in it.
 
+    Those that are followed and not seen stand under ``missing``, each with its state: ``lost``
+    where only a window of the frame was looked at, ``absent`` where all of it was.
+
     A frame that could not be decoded has a line that says so, before that of the next one; one that
     keeps the last mask says so in its own. The log stands there from the beginning, and a line is
     whole once the line's end stands: it can be followed.
@@ -261,9 +293,16 @@ class ObjectLog(Sink):
     def __init__(self, path: str | Path, output: OutputFolder | None = None) -> None:
         self._text = GrowingFile(Path(path), output)
 
-    def write(self, frame: Frame, labels: NDArray[np.uint8], scores: Mapping[int, float]) -> None:
-        """Write the frame's line."""
-        self._write_frame(frame, labels, scores)
+    def write(
+        self,
+        frame: Frame,
+        labels: NDArray[np.uint8],
+        scores: Mapping[int, float],
+        states: Mapping[int, str] = NO_STATES,
+    ) -> None:
+        """Write the frame's line, in which the objects that are not seen have their state."""
+        missing = {object_id: state for object_id, state in states.items() if state != SEEN}
+        self._write_frame(frame, labels, scores, **({"missing": missing} if missing else {}))
 
     def hold(self, frame: Frame, labels: NDArray[np.uint8]) -> None:
         """Write the frame's line, which says that its mask is the last one's."""

@@ -16,7 +16,7 @@ import pytest
 from vcedge_runtime.errors import BundleError
 from vcedge_runtime.memory.references import ReferencePolicy
 from vcedge_runtime.model.bundle import MANIFEST, Bundle, GraphFile, sha256_of
-from vcedge_runtime.model.composition import KINDS, Composition, part_from_json
+from vcedge_runtime.model.composition import KINDS, LABEL_PARTS, Composition, part_from_json
 from vcedge_runtime.model.object_composition import ObjectComposition
 from vcedge_runtime.model.spec import GraphSpec, TensorSpec
 
@@ -40,6 +40,8 @@ TEXTS = (
 LABELS = Composition(8, 64, 480)
 OBJECTS = ObjectComposition(16, 64, 128, 480)
 PARTS = [(part, kind, made) for part, kinds in KINDS.items() for kind, made in kinds.items()]
+WHOLE = {part: LABELS if part in LABEL_PARTS else OBJECTS for part in KINDS}
+"""A composition that has a part."""
 
 
 def attempt(make: Callable[[], Any]) -> Any:
@@ -68,7 +70,7 @@ def test_every_setting_takes_or_refuses_whatever_python_gives() -> None:
             for part, _, kind in PARTS:
                 for entry in fields(kind):
                     settings = {entry.name: value}
-                    yield lambda p=part, k=kind, s=settings: LABELS.exchange(**{p: k(**s)})
+                    yield lambda p=part, k=kind, s=settings: WHOLE[p].exchange(**{p: k(**s)})
             for whole in (LABELS, OBJECTS):
                 for entry in fields(whole):
                     yield partial(replace, whole, **{entry.name: value})
@@ -89,7 +91,7 @@ def test_every_setting_takes_or_refuses_whatever_a_user_writes() -> None:
                     yield partial(whole.exchange, **{part: f"{name}:{text}"})
                 for entry in fields(kind):
                     written = f"{name}:{entry.name}={text}"
-                    yield partial(LABELS.exchange, **{part: written})
+                    yield partial(WHOLE[part].exchange, **{part: written})
             for whole in (LABELS, OBJECTS):
                 for entry in fields(whole):
                     yield partial(whole.exchange, **{entry.name: text})
@@ -103,12 +105,12 @@ def test_every_setting_takes_or_refuses_whatever_json_holds() -> None:
     def make() -> Iterator[Callable[[], Any]]:
         for value in JSON:
             for part, name, kind in PARTS:
+                whole = WHOLE[part]
                 for wrong in (value, {"kind": value}, {"kind": name, "foreign": value}):
-                    whole = {**LABELS.to_json(), part: wrong}
-                    yield partial(Composition.from_json, whole)
+                    yield partial(type(whole).from_json, {**whole.to_json(), part: wrong})
                 for entry in fields(kind):
                     own = {"kind": name, entry.name: value}
-                    yield partial(Composition.from_json, {**LABELS.to_json(), part: own})
+                    yield partial(type(whole).from_json, {**whole.to_json(), part: own})
             for whole in (LABELS, OBJECTS):
                 yield partial(type(whole).from_json, value)
                 for name in whole.to_json():

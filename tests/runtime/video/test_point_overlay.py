@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from vcedge_runtime.propagation.points import PointEstimate
 from vcedge_runtime.video.point_overlay import PointOverlay
-from vcedge_runtime.video.sinks import Sink
+from vcedge_runtime.video.sinks import NO_STATES, Sink
 from vcedge_runtime.video.sources import Frame
 
 GROUND = np.full((120, 160, 3), 90, np.uint8)
@@ -20,7 +20,13 @@ FAINT = PointEstimate(30, 30, False, 0.1)
 class Kept(Sink):
     """Keeps the last picture."""
 
-    def write(self, frame: Frame, labels: NDArray[np.uint8], scores: Mapping[int, float]) -> None:
+    def write(
+        self,
+        frame: Frame,
+        labels: NDArray[np.uint8],
+        scores: Mapping[int, float],
+        states: Mapping[int, str] = NO_STATES,
+    ) -> None:
         assert not labels.any()
         assert not scores
         self.picture = frame.image

@@ -225,6 +225,16 @@ def test_the_log_has_a_line_of_json_per_frame(tmp_path: Path) -> None:
     assert third["objects"] == []
 
 
+def test_the_log_says_what_became_of_objects_that_are_not_seen(tmp_path: Path) -> None:
+    nothing = np.zeros(HW, np.uint8)
+    with ObjectLog(tmp_path / "objects.ndjson") as sink:
+        sink.write(make_frame(0), make_labels(), SCORES, {3: "tracked"})
+        sink.write(make_frame(1), nothing, {3: 0.0, 5: 0.0}, {3: "lost", 5: "absent"})
+    first, second = map(json.loads, (tmp_path / "objects.ndjson").read_text().splitlines())
+    assert "missing" not in first
+    assert second["missing"] == {"3": "lost", "5": "absent"}
+
+
 @given(hnp.arrays(np.uint8, st.tuples(st.integers(1, 20), st.integers(1, 20))))
 def test_objects_are_measured_as_their_pixels_say(labels: NDArray[np.uint8]) -> None:
     records = describe_objects(labels, {})
