@@ -21,7 +21,7 @@ from vcedge_export.planning import plan_export
 from vcedge_runtime.engines.onnxruntime import OnnxRuntimeEngine
 from vcedge_runtime.errors import VcedgeError
 from vcedge_runtime.frames.resizing import working_size
-from vcedge_runtime.model.bundle import Bundle
+from vcedge_runtime.model.bundle import DEFAULT_MODEL, Bundle
 from vcedge_runtime.model.spec import GraphSpec, TensorSpec
 
 LOCAL = "memory_read (local)"
@@ -31,7 +31,7 @@ LOCAL = "memory_read (local)"
 def parse_arguments() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--model", default="srnet-edge", help="weights, by name or file")
+    parser.add_argument("--model", default=DEFAULT_MODEL, help="weights, by name or file")
     parser.add_argument("--bundle", help="the same, exported; the model's own name otherwise")
     parser.add_argument("--frame", default="480x864", help="height x width of the frames")
     parser.add_argument("--sizes", default="480,240", help="working sizes, short side")
@@ -134,7 +134,7 @@ def main() -> None:
     arguments = parse_arguments()
     weights = load_weights(arguments.model)
     if not isinstance(weights.network, SRNet):
-        raise VcedgeError(f"received {arguments.model}, which is no SRNet; pass srnet-edge")
+        raise VcedgeError(f"received {arguments.model}, which is no SRNet; pass {DEFAULT_MODEL}")
     model, bundle = (
         plan_export(weights, ExportOptions()),
         Bundle.open(arguments.bundle or arguments.model),

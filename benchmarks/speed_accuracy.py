@@ -67,6 +67,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--sizes", default="192,256,320,384,480", help="beside the default")
     parser.add_argument("--sequences", help="names, separated by commas; all otherwise")
     parser.add_argument("--no-edges", action="store_true", help="masks blind to the frame")
+    parser.add_argument("--window", help="as vcedge track has it; the model's own otherwise")
     parser.add_argument("--threads", type=int, default=0, help="of an engine; 0 lets it choose")
     parser.add_argument("--json", type=Path, default=Path("speed_accuracy.json"))
     return parser.parse_args()
@@ -115,8 +116,8 @@ def main() -> None:
     machine, points = describe_machine(), dict[int, Point]()
     ceilings = measure_ceilings(arguments.threads or machine.cores)
     for size in wanted:
-        edges = {"edges": False} if arguments.no_edges else None
-        options = {"overrides": edges, "threads": arguments.threads, "backend": "cpu"}
+        parts = {"edges": False if arguments.no_edges else None, "window": arguments.window}
+        options = {"overrides": parts, "threads": arguments.threads, "backend": "cpu"}
         with Tracker.open(bundle, size=size, **options) as tracker:
             points[size] = score_size(arguments.root, names, tracker)
     columns = ("size", "J&F", "J", "F", "frames/s", "median ms", "p90", "MB", *names)
@@ -127,6 +128,7 @@ def main() -> None:
         "sha256": {name: graph.sha256 for name, graph in bundle.graphs.items()},
         "default_size": default,
         "edges": bundle.composition.edges and not arguments.no_edges,
+        "window": arguments.window,
         "sequences": names,
         "machine": machine.to_json(),
         "ceilings": asdict(ceilings),

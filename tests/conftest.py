@@ -17,7 +17,7 @@ from hypothesis import settings
 from numpy.typing import NDArray
 
 from tests.tracing import TracedOnce
-from vcedge_runtime.model.bundle import Bundle
+from vcedge_runtime.model.bundle import DEFAULT_MODEL, Bundle
 
 if TYPE_CHECKING:
     from vcedge.models.srnet import SRNet
@@ -141,7 +141,7 @@ def make_weights(*, motion: bool = False, value_extraction: bool = False) -> Wei
     return Weights(network, {"data": "none", "steps": 0})
 
 
-def make_srnet(profile: str = "srnet-edge") -> SRNet:
+def make_srnet(profile: str) -> SRNet:
     """Make a small SRNet in which nothing stands where it began: no offset or bias is zero."""
     import torch
     from torch import nn
@@ -234,7 +234,7 @@ def mer_bundle(
 @pytest.fixture(scope="session")
 def srnet_bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     """The shipped SRNet for small frames; tests must not change its folder."""
-    shipped = Bundle.open("srnet-edge")
+    shipped = Bundle.open(DEFAULT_MODEL)
     folder = Path(shutil.copytree(shipped.folder, tmp_path_factory.mktemp("bundles") / "srnet"))
     small = replace(shipped.composition, size=96)
     replace(shipped, folder=folder, name="srnet", composition=small).save()
@@ -259,18 +259,4 @@ def exported_srnet_bundle(
     frames, masks = [list(column) for column in zip(*rendered, strict=True)]
     folder: Path = tmp_path_factory.mktemp("bundles") / "srnet"
     clip = TruthClip("demo clip", frames, masks)
-    return export_bundle(load_weights("srnet-edge"), folder, clip, ExportOptions(size=96))
-
-
-@pytest.fixture(scope="session")
-def lite_bundle(
-    tiny_clip: TruthClip, traced_once: TracedOnce, tmp_path_factory: pytest.TempPathFactory
-) -> Bundle:
-    """``srnet-lite``, not trained, exported for small frames; tests must not change its folder."""
-    from vcedge.models.weights import Weights
-    from vcedge_export.bundle import export_bundle
-    from vcedge_export.plan import ExportOptions
-
-    folder: Path = tmp_path_factory.mktemp("bundles") / "lite"
-    weights = Weights(make_srnet("srnet-lite"), {"data": "none", "steps": 0})
-    return export_bundle(weights, folder, tiny_clip, ExportOptions(size=96))
+    return export_bundle(load_weights(DEFAULT_MODEL), folder, clip, ExportOptions(size=96))

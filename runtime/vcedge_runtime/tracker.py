@@ -352,8 +352,8 @@ class Tracker(Closing):
                 mask = np.zeros(video.frame_hw, np.uint8)
                 mask[window.slices] = found.mask
                 found = replace(found, mask=mask)
-        if video.windows.moves:
-            video.frame[...] = frame
+            if video.windows.moves:
+                video.frame[...] = frame
         video.shown.keep(found)
         states = video.windows.states.copy()
         return StepResult(found.mask, found.scores, timings, found.points, states)

@@ -8,43 +8,43 @@ from pathlib import Path
 import pytest
 
 from tests.benchmarks.conftest import SCRIPTS, RunScript
-from vcedge_runtime.model.bundle import Bundle
+from vcedge_runtime.model.bundle import DEFAULT_MODEL, Bundle
 
 
 def test_every_graph_is_counted_and_timed(run_script: RunScript, srnet_bundle: Bundle) -> None:
     options = ["--bundle", srnet_bundle.folder, "--frame", "96x128", "--sizes", "96,64"]
     options += ["--objects", "1,3", "--runs", 2, "--threads", 1]
-    found = run_script("graphs.py", *options, model="srnet-edge")
+    found = run_script("graphs.py", *options, model=DEFAULT_MODEL)
     assert [(size["size"], size["work_hw"]) for size in found["sizes"]] == [
         (96, [96, 128]),
         (64, [64, 80]),
     ]
     rows = {row["graph"]: row for row in found["sizes"][0]["graphs"]}
     assert set(rows) == {*srnet_bundle.graphs, "memory_read (local)"}
-    assert sum(row["parameters"] for row in rows.values()) == pytest.approx(7.16e6, rel=0.01)
+    assert sum(row["parameters"] for row in rows.values()) == pytest.approx(3.90e6, rel=0.01)
     cells = 6 * 8
     # Five references of the local memory's one, keys of 64 channels; of the 20 nearest and 8 more,
     # values of 128. 8 cells stand in where memory is too small.
     read, local = (rows[f"memory_read{which}"]["gmac"] for which in ("", " (local)"))
     for objects in ("1", "3"):
         values = 28 * int(objects) * 128
-        assert read[objects] == pytest.approx(cells * ((5 * cells + 8) * 64 + values) / 1e9)
-        assert local[objects] == pytest.approx(cells * ((cells + 8) * 64 + values) / 1e9)
+        assert read[objects] == pytest.approx(cells * ((5 * cells + 8) * 72 + values) / 1e9)
+        assert local[objects] == pytest.approx(cells * ((cells + 8) * 72 + values) / 1e9)
     # The frame is encoded once, each object by itself.
     assert rows["query_encoder"]["gmac"]["3"] == rows["query_encoder"]["gmac"]["1"]
-    assert rows["value_encoder"]["gmac"]["3"] == pytest.approx(
-        3 * rows["value_encoder"]["gmac"]["1"]
-    )
+    alone = rows["value_encoder"]["gmac"]["1"]
+    # But for what of the frame's own features is joined, once for all objects.
+    assert 2.9 * alone < rows["value_encoder"]["gmac"]["3"] < 3 * alone
     assert all(ms > 0 for row in rows.values() for ms in row["ms"].values())
 
 
-def test_srnet_needs_no_more_than_25_gmac_a_frame(
+def test_srnet_needs_no_more_than_12_gmac_a_frame(
     run_script: RunScript, srnet_bundle: Bundle
 ) -> None:
     options = ["--bundle", srnet_bundle.folder, "--sizes", "480", "--objects", "1", "--runs", 1]
-    found = run_script("graphs.py", *options, model="srnet-edge")
+    found = run_script("graphs.py", *options, model=DEFAULT_MODEL)
     assert found["sizes"][0]["work_hw"] == [480, 864]
-    assert sum(row["gmac"]["1"] for row in found["sizes"][0]["graphs"]) <= 25
+    assert sum(row["gmac"]["1"] for row in found["sizes"][0]["graphs"]) <= 12
 
 
 def test_the_rows_of_srnets_tables_name_parts_that_there_are(srnet_bundle: Bundle) -> None:

@@ -15,14 +15,20 @@ from vcedge_export.plan import ExportOptions, Int8Settings
 from vcedge_export.planning import compose, plan_bundle
 from vcedge_runtime.errors import BundleError
 from vcedge_runtime.memory.dynamic import DynamicPolicy
+from vcedge_runtime.memory.local_global import LocalGlobalPolicy
 from vcedge_runtime.memory.references import ReferencePolicy
 from vcedge_runtime.model.bundle import Bundle, shipped_models
 
 MEASURED = {
-    "mer-paper": ReferencePolicy(short=(8, 5, 3, 2, 1)),
-    "dmp-paper": DynamicPolicy(beta=0.2, gamma=0.75),
+    "mer-paper": (240, ReferencePolicy(short=(8, 5, 3, 2, 1))),
+    "dmp-paper": (240, DynamicPolicy(beta=0.2, gamma=0.75)),
+    "base-edge": (480, ReferencePolicy()),
+    "srnet-edge": (480, LocalGlobalPolicy()),
 }
-"""Memory of the weights that come without a bundle, as their cards say that it was measured."""
+"""Size and memory of the weights that come without a bundle, as their cards say that they were
+measured."""
+QUANTISED = {"srnet-lite-int8": "srnet-lite"}
+"""Bundles in INT8, and the one in FP32 of the same weights."""
 
 
 @pytest.mark.parametrize("name", shipped_weights())
@@ -30,8 +36,7 @@ def test_what_is_exported_is_composed_as_what_is_shipped(name: str) -> None:
     weights = load_weights(name)
     composition = compose(weights, ExportOptions())
     if name in MEASURED:
-        assert composition.memory == MEASURED[name]
-        assert composition.size == 240
+        assert (composition.size, composition.memory) == MEASURED[name]
         return
     shipped = Bundle.open(name)
     assert composition.to_json() == shipped.composition.to_json()
@@ -39,7 +44,21 @@ def test_what_is_exported_is_composed_as_what_is_shipped(name: str) -> None:
 
 
 def test_every_shipped_bundle_and_all_weights_are_compared() -> None:
-    assert set(shipped_weights()) == set(shipped_models()) | set(MEASURED)
+    assert set(shipped_weights()) | set(QUANTISED) == set(shipped_models()) | set(MEASURED)
+
+
+@pytest.mark.parametrize(("name", "origin"), QUANTISED.items())
+def test_a_bundle_in_int8_is_the_one_in_fp32_but_for_its_layers(name: str, origin: str) -> None:
+    lowered, whole = Bundle.open(name), Bundle.open(origin)
+    assert (lowered.precision, whole.precision) == ("int8", "fp32")
+    assert lowered.composition == whole.composition
+    specs = [{n: graph.spec for n, graph in each.graphs.items()} for each in (lowered, whole)]
+    assert specs[0] == specs[1]
+    facts = [
+        {k: v for k, v in each.weights.items() if k != "accuracy"} for each in (lowered, whole)
+    ]
+    assert facts[0] == facts[1]
+    assert lowered.verification["passes"]
 
 
 @pytest.mark.parametrize("objective", [MerObjective, DmpObjective])

@@ -16,11 +16,14 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 from tests.rtx import build_with_rtx, open_builder
+from vcedge.models.weights import load_weights
 from vcedge_calibration.recording import CalibrationClip
+from vcedge_export.onnx import export_onnx
 from vcedge_export.plan import ExportOptions, Int8Settings
+from vcedge_export.planning import plan_export
 from vcedge_export.precision import lower_precision
 from vcedge_runtime.errors import EngineError
-from vcedge_runtime.model.bundle import QUANTISED, Bundle, shipped_models
+from vcedge_runtime.model.bundle import QUANTISED, Bundle, GraphFile, sha256_of, shipped_models
 
 if "rtx" not in os.environ.get("VCEDGE_REQUIRE", "").split(","):
     pytest.importorskip(
@@ -45,6 +48,9 @@ def find_cases() -> list[Case]:
     found = {}
     for bundle in map(Bundle.open, shipped_models()):
         for name, graph in bundle.graphs.items():
+            # INT8 for a CPU is not for TensorRT; the same in FP32 is among the others.
+            if graph.precision == "int8":
+                continue
             precisions = ("fp32", "fp16", "int8-fp16") if name in QUANTISED else ("fp32", "fp16")
             for precision in precisions:
                 found.setdefault((graph.sha256, precision), Case(bundle, name, precision))
@@ -98,13 +104,27 @@ def test_every_shipped_graph_is_built_for_a_video_of_480_lines(
     assert len(plan) > path.stat().st_size // 2
 
 
+@pytest.fixture(scope="module")
+def edge_bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """The SRNet on a ResNet, which is not shipped; nothing runs it."""
+    model = plan_export(load_weights("srnet-edge"), ExportOptions())
+    folder, graphs = tmp_path_factory.mktemp("edge"), {}
+    for name, module in model.modules.items():
+        path = folder / f"{name}.onnx"
+        export_onnx(module, model.lengths, path)
+        graphs[name] = GraphFile(module.spec, path.name, sha256_of(path), "fp32")
+    bundle = Bundle(folder, "edge", model.profile, model.composition, graphs)
+    bundle.save()
+    return bundle
+
+
 @pytest.mark.parametrize("precision", ["fp32", "fp16", "int8-fp16"])
 @pytest.mark.parametrize("graph", ["query_encoder", "value_encoder", "mask_decoder"])
-def test_every_graph_of_the_light_network_is_built(
-    lite_bundle: Bundle, graph: str, precision: str, build: ModuleType, tmp_path: Path
+def test_every_graph_of_the_network_on_a_resnet_is_built(
+    edge_bundle: Bundle, graph: str, precision: str, build: ModuleType, tmp_path: Path
 ) -> None:
-    path = write_precision(Case(lite_bundle, graph, precision), tmp_path / "copy")
-    assert build_with_rtx(build, lite_bundle, graph, path)
+    path = write_precision(Case(edge_bundle, graph, precision), tmp_path / "copy")
+    assert build_with_rtx(build, edge_bundle, graph, path)
 
 
 def test_what_is_quantised_for_a_cpu_is_not_for_tensorrt(build: ModuleType, tmp_path: Path) -> None:

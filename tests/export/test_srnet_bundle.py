@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 import torch
 
@@ -17,8 +19,9 @@ from vcedge_export.planning import plan_export
 from vcedge_runtime.demo.clip import render_demo_clip
 from vcedge_runtime.engines.onnxruntime import OnnxRuntimeEngine
 from vcedge_runtime.errors import BundleError, ExportError
+from vcedge_runtime.frames.colour import IMAGENET_LITE
 from vcedge_runtime.memory.local_global import LocalGlobalPolicy
-from vcedge_runtime.model.bundle import Bundle
+from vcedge_runtime.model.bundle import DEFAULT_MODEL, MANIFEST, Bundle
 from vcedge_runtime.model.object_composition import ObjectComposition
 from vcedge_runtime.tracker import Tracker
 
@@ -36,7 +39,7 @@ GRAPHS = {
 
 @pytest.fixture(scope="module")
 def weights() -> Weights:
-    return load_weights("srnet-edge")
+    return load_weights(DEFAULT_MODEL)
 
 
 def test_the_bundle_says_what_it_is_made_of(exported_srnet_bundle: Bundle) -> None:
@@ -44,13 +47,43 @@ def test_the_bundle_says_what_it_is_made_of(exported_srnet_bundle: Bundle) -> No
     parts = opened.composition
     assert isinstance(parts, ObjectComposition)
     assert set(opened.graphs) == GRAPHS == parts.graphs
-    assert opened.profile == "srnet-edge"
+    assert opened.profile == "srnet-lite"
+    assert parts.colour == IMAGENET_LITE
     assert (parts.stride, parts.key_dim, parts.value_dim, parts.size) == (16, 64, 128, 96)
     assert (parts.top_k, parts.local, parts.interval, parts.prototypes) == (20, "fam", 1, True)
     assert parts.memory == LocalGlobalPolicy(every=5, capacity=5)
-    # 12.3 GMAC at 480x864.
+    # 2.32 GMAC at 480x864.
     cost = opened.graphs["query_encoder"].macs_per_pixel * 480 * 864
-    assert cost == pytest.approx(12.3e9, rel=0.01)
+    assert cost == pytest.approx(2.32e9, rel=0.01)
+
+
+def test_the_manifest_names_the_colours_that_the_encoder_takes(
+    exported_srnet_bundle: Bundle,
+) -> None:
+    manifest = json.loads((exported_srnet_bundle.folder / MANIFEST).read_text())
+    assert manifest["composition"]["colour"] == {
+        "space": "rgb",
+        "mean": [127, 127, 127],
+        "scale": [128, 128, 128],
+    }
+
+
+def test_the_value_encoder_takes_the_querys_features_and_no_image(
+    exported_srnet_bundle: Bundle,
+) -> None:
+    spec = exported_srnet_bundle.graphs["value_encoder"].spec
+    assert [t.name for t in spec.inputs] == ["f4", "f8", "f16", "masks", "background"]
+
+
+@pytest.mark.parametrize("graph", ["query_encoder", "value_encoder", "mask_decoder"])
+def test_padding_and_normalisation_are_part_of_the_convolutions(
+    exported_srnet_bundle: Bundle, graph: str
+) -> None:
+    """What stands between layers is neither fused nor quantised by every engine."""
+    graphs = onnx.load(exported_srnet_bundle.path_of(graph)).graph
+    operators = {node.op_type for node in graphs.node}
+    assert "Conv" in operators
+    assert not operators & {"Pad", "BatchNormalization"}
 
 
 def test_the_work_of_an_object_is_counted_apart(

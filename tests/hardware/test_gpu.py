@@ -28,7 +28,7 @@ BACKENDS = [
     pytest.param("cuda", marks=pytest.mark.gpu),
     pytest.param("tensorrt", marks=pytest.mark.tensorrt),
 ]
-MODELS = ["mer-edge", "dmp-edge", "srnet-edge"]
+MODELS = ["mer-edge", "dmp-edge", "srnet-lite"]
 
 
 @pytest.fixture

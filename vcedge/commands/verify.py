@@ -141,7 +141,7 @@ def _find_source(bundle: Bundle, against: str | None, backend: str) -> Bundle | 
             shipped = Bundle.open(name)
             same = _origin_of(shipped.weights) == _origin_of(bundle.weights)
             itself = shipped.graphs == bundle.graphs and backend == "cpu"
-            if same and against in (None, name) and not itself:
+            if same and against in (None, name) and not itself and shipped.precision == "fp32":
                 return shipped
     from vcedge.models.weights import load_weights
 

@@ -35,7 +35,7 @@ PRECISIONS = ("fp32", "fp16", "int8")
 """Of a graph's layers, the finest first."""
 QUANTISED = ("encoder", "query_encoder", "value_encoder", "mask_decoder")
 """Graphs whose convolutions INT8 takes: encoders and decoders, where the work is."""
-DEFAULT_MODEL = "srnet-edge"
+DEFAULT_MODEL = "srnet-lite"
 """The bundle, of those that came with the package, that is used where none is named."""
 DEFAULT_LABEL_MODEL = "mer-edge"
 """Likewise where the model must propagate labels: points are followed by such alone."""
@@ -103,7 +103,7 @@ class Bundle:
     Attributes:
         folder: where it lies.
         name: the model's name.
-        profile: ``edge`` or ``paper``, ``srnet-edge`` or ``srnet``.
+        profile: ``edge`` or ``paper``; ``srnet-lite``, ``srnet-edge`` or ``srnet``.
         composition: the run-time part.
         graphs: by name.
         weights: where the weights came from: data, licences, steps, measured accuracy.

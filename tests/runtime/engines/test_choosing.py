@@ -130,7 +130,7 @@ def test_choosing_loads_no_graph_and_takes_no_time() -> None:
     script = (
         "import sys, time; from vcedge_runtime.model.bundle import Bundle; "
         "from vcedge_runtime.engines.choosing import choose_backend; "
-        "bundle = Bundle.open('base-edge'); began = time.process_time(); "
+        "bundle = Bundle.open('mer-edge'); began = time.process_time(); "
         "print(choose_backend(bundle).backend, time.process_time() - began < 5, "
         "'torch' in sys.modules)"
     )

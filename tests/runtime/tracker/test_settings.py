@@ -13,7 +13,7 @@ from tests.runtime.tracker.made import HEIGHT, WIDTH, MakeFrame, square
 from vcedge_runtime.engines.base import Engine
 from vcedge_runtime.errors import BundleError, TrackerError
 from vcedge_runtime.model.bundle import Bundle, shipped_models
-from vcedge_runtime.model.composition import KINDS
+from vcedge_runtime.model.composition import KINDS, LABEL_PARTS
 from vcedge_runtime.sampling.regions import RegionSettings
 from vcedge_runtime.sampling.sampling import MOST_REGIONS, open_sampler
 from vcedge_runtime.settings import Bounds
@@ -51,7 +51,7 @@ SETTINGS = [
     pytest.param("memory", "references", "long", [0, *range(1, 32)], id="references-long"),
     pytest.param("memory", "references", "short", [*range(1, 32), 128], id="references-short"),
 ]
-MODELS = ("base-edge", "srnet-edge")
+MODELS = ("mer-edge", "srnet-lite")
 Models = Mapping[str, tuple[Bundle, Mapping[str, Engine]]]
 
 
@@ -107,7 +107,8 @@ def test_a_video_is_tracked_with_every_setting_at_its_bounds(
     track: Callable[..., None], part: str, kind: str, setting: str, value: Any
 ) -> None:
     beside = BESIDE.get((setting, value), {}) if not isinstance(value, list) else {}
-    track("base-edge", **{part: {"kind": kind, setting: value, **beside}})
+    model = "mer-edge" if part in LABEL_PARTS else "srnet-lite"
+    track(model, **{part: {"kind": kind, setting: value, **beside}})
 
 
 @pytest.mark.parametrize(
@@ -126,14 +127,14 @@ def test_a_video_is_tracked_with_every_setting_at_its_bounds(
 def test_a_video_is_tracked_with_srnets_settings_at_their_bounds(
     track: Callable[..., None], setting: str, value: Any
 ) -> None:
-    track("srnet-edge", **{setting: value})
+    track("srnet-lite", **{setting: value})
 
 
 @pytest.mark.parametrize("radius", [1, 64])
 def test_a_video_is_tracked_with_windows_at_their_bounds(
     track: Callable[..., None], radius: int
 ) -> None:
-    track("base-edge", radius=radius)
+    track("mer-edge", radius=radius)
 
 
 @pytest.mark.parametrize(
@@ -156,7 +157,7 @@ def test_a_video_is_tracked_with_windows_at_their_bounds(
 def test_what_cannot_be_is_refused_before_a_graph_is_loaded(
     tmp_path: Path, given: dict[str, Any], message: str
 ) -> None:
-    bundle = Bundle.open("base-edge")
+    bundle = Bundle.open("mer-edge")
     # Nothing can be loaded from here.
     with pytest.raises(BundleError, match=message):
         Tracker.open(replace(bundle, folder=tmp_path), overrides=given)
@@ -165,13 +166,13 @@ def test_what_cannot_be_is_refused_before_a_graph_is_loaded(
 def test_what_a_user_writes_is_what_a_program_gives() -> None:
     pytest.importorskip("onnxruntime", reason="onnxruntime runs the graphs; install vcedge[cpu]")
     given = {"memory": "dynamic:adaptive=False", "edges": "off"}
-    with Tracker.open("base-edge", overrides=given) as tracker:
+    with Tracker.open("mer-edge", overrides=given) as tracker:
         parts = tracker.bundle.composition
-    assert parts == Bundle.open("base-edge").composition.exchange(memory="dynamic", edges=False)
+    assert parts == Bundle.open("mer-edge").composition.exchange(memory="dynamic", edges=False)
     given = {"local": "raw", "interval": "2", "prototypes": "no"}
-    with Tracker.open("srnet-edge", overrides=given) as tracker:
+    with Tracker.open("srnet-lite", overrides=given) as tracker:
         parts = tracker.bundle.composition
-    own = Bundle.open("srnet-edge").composition
+    own = Bundle.open("srnet-lite").composition
     assert parts == replace(own, local="raw", interval=2, prototypes=False)
 
 

@@ -18,7 +18,7 @@ from vcedge.bench.power import PolledSource, PowerMeter
 from vcedge.bench.profiling import STAGES, Profile, StageProfile, Work, profile_tracker
 from vcedge.bench.work import GraphWork
 from vcedge_runtime.errors import SourceError
-from vcedge_runtime.model.bundle import Bundle
+from vcedge_runtime.model.bundle import DEFAULT_MODEL, Bundle
 from vcedge_runtime.timing import STAGES as TRACKING
 from vcedge_runtime.tracker import Tracker
 from vcedge_runtime.video.sources import Frame
@@ -134,9 +134,9 @@ def test_a_profile_knows_the_work_of_a_frame(
 @pytest.mark.parametrize(
     ("model", "parts"),
     [
-        ("base-edge", {}),
+        ("mer-edge", {}),
         ("mer-edge", {"sampler": "clusters", "fusion": "vote"}),
-        ("srnet-edge", {}),
+        (DEFAULT_MODEL, {}),
     ],
 )
 def test_graphs_are_counted_over_the_frames_after_the_warm_up(
@@ -167,7 +167,7 @@ def test_graphs_are_counted_over_the_frames_after_the_warm_up(
     assert all(graph.macs is not None for graph in found.graphs)
     work = {stage.name: stage.work.flops for stage in found.stages}
     assert work["readout"] == counted
-    if model == "srnet-edge":
+    if model == DEFAULT_MODEL:
         decoder, pixels = bundle.graphs["mask_decoder"], found.work_hw[0] * found.work_hw[1]
         cost = decoder.macs_per_pixel + 2 * decoder.macs_per_object
         assert work["segment"] == pytest.approx(2 * pixels * cost)

@@ -18,11 +18,12 @@ import cv2
 import numpy as np
 import pytest
 
+from vcedge_runtime.model.bundle import DEFAULT_MODEL
 from vcedge_runtime.video.palette import read_label_png
 from vcedge_runtime.video.sources import open_source
 
 FOLDER = Path(__file__).parents[2] / "data" / "cases"
-EDGE = "--model srnet-edge --threads 1 --backend cpu"
+EDGE = f"--model {DEFAULT_MODEL} --threads 1 --backend cpu"
 TRACK = f"--mask 00000.png {EDGE} --size 64 --out out"
 PNG = "out/masks/*.png"
 Shell = Callable[..., CompletedProcess[bytes]]
@@ -117,7 +118,7 @@ CASES = (
         "3<>/dev/tcp/127.0.0.1/PORT) && break; sleep 0.1; done 2>/dev/null; vcedge track "
         f"http://user:secret@127.0.0.1:PORT/src.mp4 {TRACK}",
         40,
-        "next: vcedge bench srnet-edge --source http://127.0.0.1:PORT/src.mp4 ",
+        f"next: vcedge bench {DEFAULT_MODEL} --source http://127.0.0.1:PORT/src.mp4 ",
     ),
     Case(
         "size_typo",

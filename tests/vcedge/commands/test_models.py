@@ -80,7 +80,7 @@ def test_a_failed_verification_is_not_told_as_a_missing_one() -> None:
 @pytest.mark.skipif(DEFAULT_MODEL not in shipped_models(), reason="no model is shipped here")
 def test_masks_are_followed_by_srnet_and_points_by_a_model_that_propagates_labels() -> None:
     said = CliRunner().invoke(command, env={"COLUMNS": "200"}).output
-    assert "srnet-edge follows masks where --model is not given" in said
-    assert "mer-edge follows points where --model is not given" in said
+    assert f"{DEFAULT_MODEL} follows masks where --model is not given" in said
+    assert f"{DEFAULT_LABEL_MODEL} follows points where --model is not given" in said
     assert isinstance(Bundle.open(DEFAULT_MODEL).composition, ObjectComposition)
     assert isinstance(Bundle.open(DEFAULT_LABEL_MODEL).composition, Composition)

@@ -50,6 +50,6 @@ def test_a_distance_that_cannot_be_is_refused_before_a_graph_is_loaded(
     image = tmp_path / "frames" / "0.png"
     image.parent.mkdir()
     cv2.imwrite(str(image), np.full((48, 64, 3), 255, np.uint8))
-    options = ("--mask", image, "--model", "srnet-edge", "--interval", interval)
+    options = ("--mask", image, "--interval", interval)
     line = refuse("track", image.parent, *options)
     assert f"received interval={interval} for ObjectComposition; expected a whole number" in line

@@ -24,7 +24,7 @@ from vcedge.cli import app
 from vcedge.commands import track
 from vcedge.commands.track import default_output
 from vcedge_runtime.memory.dynamic import DynamicPolicy
-from vcedge_runtime.model.bundle import DEFAULT_MODEL, Bundle, shipped_models
+from vcedge_runtime.model.bundle import DEFAULT_LABEL_MODEL, DEFAULT_MODEL, Bundle, shipped_models
 from vcedge_runtime.tracker import Tracker
 from vcedge_runtime.video.opencv import quiet_opencv
 from vcedge_runtime.video.outputs import RECORD_NAME
@@ -202,8 +202,8 @@ def test_masks_and_points_each_open_a_model_that_follows_them(
     clip, small = make_clip(frames=2), ("--size", 96, "--backend", "cpu", "--no-overlay")
     Path("joints.csv").write_text(POINTS)
     for given, model in (
-        (("--mask", clip.mask), "srnet-edge"),
-        (("--points", "joints.csv"), "mer-edge"),
+        (("--mask", clip.mask), DEFAULT_MODEL),
+        (("--points", "joints.csv"), DEFAULT_LABEL_MODEL),
     ):
         done = run("track", clip.source, *given, *small, "--out", model)
         assert (done.returncode, done.stderr) == (0, "")
@@ -215,7 +215,7 @@ def test_a_model_that_cannot_follow_points_says_which_can(
 ) -> None:
     clip = make_clip(frames=2)
     Path("joints.csv").write_text(POINTS)
-    given = ("--points", "joints.csv", "--model", "srnet-edge", "--threads", 1)
+    given = ("--points", "joints.csv", "--model", DEFAULT_MODEL, "--threads", 1)
     line = refuse("track", clip.source, *given)
     assert "follows masks alone; open a model that propagates labels, such as mer-edge" in line
     assert not Path("vcedge-out").exists()

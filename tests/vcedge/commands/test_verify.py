@@ -23,7 +23,7 @@ from tests.runtime.engines.conftest import MODULES
 from tests.runtime.engines.fake_cuda import FakeCuda
 from vcedge_runtime.engines import choosing, opening
 from vcedge_runtime.errors import EngineError
-from vcedge_runtime.model.bundle import Bundle, sha256_of
+from vcedge_runtime.model.bundle import DEFAULT_MODEL, Bundle, sha256_of
 
 if TYPE_CHECKING:
     from vcedge.models.weights import Weights
@@ -158,14 +158,14 @@ def test_a_source_that_is_unknown_or_another_model_is_refused(
         "verify", bundle.folder
     )
     assert "are not those of such a network" in refuse(
-        "verify", bundle.folder, "--against", "srnet-edge"
+        "verify", bundle.folder, "--against", DEFAULT_MODEL
     )
     assert "cannot prove" in refuse(
         "verify", bundle.folder, "--against", Path(__file__).parents[3] / SRNET_BUNDLE
     )
 
 
-SRNET_BUNDLE = Path("runtime/vcedge_runtime/models/srnet-edge")
+SRNET_BUNDLE = Path("runtime/vcedge_runtime/models") / DEFAULT_MODEL
 
 
 def test_a_clip_without_its_truth_is_refused(refuse: Refuse, bundle: Bundle) -> None:
