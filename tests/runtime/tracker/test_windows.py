@@ -30,7 +30,7 @@ def draw(**places: tuple[int, int]) -> tuple[Frame, Frame]:
 
 @pytest.fixture
 def tracker() -> Iterator[Tracker]:
-    with open_hand_made(size=128, window="follow") as opened:
+    with open_hand_made(size=128, window="follow:finest=0.5") as opened:
         yield opened
 
 
