@@ -1,0 +1,34 @@
+"""What this machine's processor does with bytes."""
+
+from __future__ import annotations
+
+import platform
+import re
+from functools import cache
+from pathlib import Path
+
+CPUINFO = Path("/proc/cpuinfo")
+X86 = ("x86_64", "amd64", "i386", "i486", "i586", "i686", "x86")
+EXACT = ("avx512_vnni", "avx_vnni", "amx_int8")
+"""Linux's names of what sums up products of bytes in 32 bits (VNNI, AMX)."""
+
+
+def sums_bytes_exactly() -> bool:
+    """Whether products of unsigned and signed bytes are summed up without a loss.
+
+    An x86 processor without VNNI sums up pairs in 16 bits, which overflow: ONNX Runtime's fast INT8
+    is then wrong. False where it is not known.
+    """
+    return _sums_exactly(platform.machine(), CPUINFO)
+
+
+@cache
+def _sums_exactly(machine: str, cpuinfo: Path) -> bool:
+    if machine.lower() not in X86:
+        return True
+    try:
+        text = cpuinfo.read_text(errors="replace")
+    except OSError:
+        return False
+    flags = re.search(r"^flags\s*:(.*)$", text, re.MULTILINE)
+    return flags is not None and not set(EXACT).isdisjoint(flags[1].split())
