@@ -10,6 +10,7 @@ import onnx
 import onnxruntime
 from numpy.typing import NDArray
 
+from vcedge_runtime.engines.processor import take_exact_products
 from vcedge_runtime.files import write_whole
 
 
@@ -36,6 +37,7 @@ def run_onnx(
     """
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
+    take_exact_products(options)
     session = onnxruntime.InferenceSession(
         model.SerializeToString(), options, providers=["CPUExecutionProvider"]
     )

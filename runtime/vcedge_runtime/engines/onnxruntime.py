@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from vcedge_runtime.buffers import Buffer, host_arrays
 from vcedge_runtime.engines.cudart import Cuda
-from vcedge_runtime.engines.processor import sums_bytes_exactly
+from vcedge_runtime.engines.processor import take_exact_products
 from vcedge_runtime.engines.staging import Staging
 from vcedge_runtime.errors import EngineError, MissingExtraError
 from vcedge_runtime.installing import how_to_install
@@ -74,8 +74,7 @@ class OnnxRuntimeEngine:
         options.add_session_config_entry("session.load_model_format", "ONNX")
         # Each session's idle threads would spin on the cores that the next stage needs.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        exact = "0" if sums_bytes_exactly() else "1"
-        options.add_session_config_entry("session.x64quantprecision", exact)
+        take_exact_products(options)
         try:
             self._session = onnxruntime.InferenceSession(
                 model,

@@ -54,7 +54,7 @@ def test_onnxruntime_takes_its_exact_products_where_the_fast_ones_overflow(
             super().__init__(model, options, **others)
 
     monkeypatch.setattr(onnxruntime, "InferenceSession", Session)
-    monkeypatch.setattr(engine, "sums_bytes_exactly", lambda: exact)
+    monkeypatch.setattr(processor, "sums_bytes_exactly", lambda: exact)
     graph = tiny_bundle.graphs["encoder"]
     engine.OnnxRuntimeEngine(tiny_bundle.read_graph("encoder"), graph.spec, threads=1).close()
     [options] = given
