@@ -27,6 +27,7 @@ from vcedge.doctor.nvidia import (
     read_jetpack,
 )
 from vcedge.doctor.probing import find_version, read_text
+from vcedge_runtime.engines.processor import sums_bytes_exactly
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,7 @@ class MachineReport:
         system: operating system and architecture.
         cpu: the processor's name, or the board's.
         cores: cores that this process may use.
+        fast_int8: whether ONNX Runtime's fast INT8 is right on the processor.
         memory_bytes: all memory.
         memory_free_bytes: memory that a new program can have.
         numpy: NumPy's version.
@@ -62,6 +64,7 @@ class MachineReport:
     system: str
     cpu: str
     cores: int
+    fast_int8: bool
     memory_bytes: int | None
     memory_free_bytes: int | None
     numpy: str
@@ -101,7 +104,7 @@ class MachineReport:
         jetson = [("JetPack", self.jetpack), ("power mode", self.power_mode)]
         return [
             ("system", self.system),
-            ("processor", f"{self.cpu}, {self.cores} cores"),
+            ("processor", f"{self.cpu}, {self.cores} cores; {self._int8_text()}"),
             ("memory", total + free),
             ("NVIDIA GPU", "; ".join(self.gpus) or "none"),
             ("CUDA", self._cuda_text()),
@@ -118,6 +121,9 @@ class MachineReport:
     def to_json(self) -> dict[str, Any]:
         """Return the fields as JSON's types."""
         return asdict(self)
+
+    def _int8_text(self) -> str:
+        return "fast in INT8" if self.fast_int8 else "slow in INT8 (no VNNI): prefer FP32"
 
     def _onnxruntime_text(self) -> str:
         if self.onnxruntime_error:
@@ -164,6 +170,7 @@ def describe_machine(*, root: Path = Path("/")) -> MachineReport:
         system=f"{platform.system()} {platform.release()} {platform.machine()}",
         cpu=_read_cpu(root),
         cores=_count_cores(),
+        fast_int8=sums_bytes_exactly(),
         memory_bytes=memory,
         memory_free_bytes=free,
         numpy=np.__version__,

@@ -12,7 +12,7 @@ from types import ModuleType, SimpleNamespace
 import cv2
 import pytest
 
-from vcedge.doctor import probing
+from vcedge.doctor import machine, probing
 from vcedge.doctor.machine import describe_machine
 from vcedge_runtime.installing import how_to_install
 
@@ -57,6 +57,17 @@ def test_this_machine_is_described_and_the_report_is_json() -> None:
     assert json.loads(json.dumps(report.to_json()))["cpu"] == report.cpu
     assert report.cpu in report.line
     assert dict(report.rows)["Python"] == report.python
+
+
+@pytest.mark.parametrize(
+    ("fast", "told"), [(True, "fast in INT8"), (False, "slow in INT8 (no VNNI): prefer FP32")]
+)
+def test_a_processor_is_told_with_what_int8_is_worth_on_it(
+    monkeypatch: pytest.MonkeyPatch, fast: bool, told: str
+) -> None:
+    monkeypatch.setattr(machine, "sums_bytes_exactly", lambda: fast)
+    report = describe_machine()
+    assert dict(report.rows)["processor"] == f"{report.cpu}, {report.cores} cores; {told}"
 
 
 def test_an_empty_machine_is_described_without_an_error(tmp_path: Path, tools: Path) -> None:
