@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 import cv2
 import numpy as np
@@ -44,14 +44,19 @@ class InputColour:
         Returns:
             (H, W, 3) float32, each channel about [-1, 1]. Owned by the caller.
         """
-        if self.space == "lab":
-            planes = cv2.cvtColor(frame.astype(np.float32) / np.float32(255), cv2.COLOR_BGR2Lab)
-        else:
-            planes = cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
-        scale = np.array(self.scale, np.float32)
-        found = np.asarray(planes, np.float32) * (1 / scale)
-        found -= np.array(self.mean, np.float32) / scale
-        return np.asarray(found, np.float32)
+        factor = 1 / np.array(self.scale, np.float32)
+        offset = np.array(self.mean, np.float32) / np.array(self.scale, np.float32)
+        if self.space == "rgb":
+            # Each channel has 256 values: a table takes a tenth of the time.
+            table: NDArray[Any] = np.arange(256, dtype=np.float32)[:, None] * factor - offset
+            found = cv2.LUT(cv2.cvtColor(frame, cv2.COLOR_BGR2RGB), table[None])
+            return np.asarray(found, np.float32)
+        planes = cv2.cvtColor(frame.astype(np.float32) / np.float32(255), cv2.COLOR_BGR2Lab)
+        # A row at a time: three channels are too few for a vector unit.
+        rows, width = planes.reshape(len(planes), -1), frame.shape[1]
+        rows *= np.tile(factor, width)
+        rows -= np.tile(offset, width)
+        return np.asarray(planes, np.float32)
 
 
 LAB = InputColour()
