@@ -1,8 +1,8 @@
-"""INT8 as Q/DQ pairs around the convolutions of encoders and decoders, by ONNX Runtime's quantiser.
+"""INT8 as Q/DQ pairs around convolutions, by ONNX Runtime's quantiser.
 
-Keys and final logits keep their layer: what is compared and what decides. ONNX Runtime fuses a ReLU
-into a quantisation whose zero point is the least number, TensorRT takes zero points of 0 alone: so
-there is a graph for each.
+Those of encoders, alignment and decoders. Keys and final logits keep their layer: what is compared
+and what decides. ONNX Runtime fuses a ReLU into a quantisation whose zero point is the least
+number, TensorRT takes zero points of 0 alone: so there is a graph for each.
 """
 
 from __future__ import annotations

@@ -70,8 +70,8 @@ class ExportOptions:
         deform_conv: whether SRNet's alignment is written with ONNX's DeformConv instead of grid
             samples: ONNX Runtime on a CPU has it since 1.25, TensorRT since 10.1.
         fp16: whether layers compute in FP16.
-        int8: how convolutions of encoders and decoders are quantised; None where they are not. With
-            ``fp16`` the rest is in FP16, for TensorRT; without, in FP32, for a CPU.
+        int8: how convolutions of encoders, alignment and decoders are quantised; None where they
+            are not. With ``fp16`` the rest is in FP16, for TensorRT; without, in FP32, for a CPU.
         samples: what INT8 is calibrated on, by graph; recorded on the clip of the proof when None.
         max_drop: most J&F, 0 to 1, that INT8 may lose on that clip.
         engines: opens every graph of the bundle as the device that runs it will, with that device;

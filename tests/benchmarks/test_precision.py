@@ -47,5 +47,6 @@ def test_what_an_object_needs_is_timed_too(
     options += ["--sequences", "first", "--precisions", "fp32,int8"]
     found = run_script("precision.py", *options, model=srnet_bundle.folder)
     (measured,) = found["models"].values()
-    assert set(measured["ms"]) == {"query_encoder", "value_encoder", "mask_decoder"}
+    graphs = {"query_encoder", "value_encoder", "feature_alignment", "mask_decoder"}
+    assert set(measured["ms"]) == graphs
     assert set(measured["precisions"]) == {"fp32", "int8"}

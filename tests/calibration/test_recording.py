@@ -119,7 +119,7 @@ def test_samples_are_bounded_over_all_clips(tiny_bundle: Bundle, clip: Calibrati
 def test_own_masks_and_memory_are_recorded(srnet_bundle: Bundle, clip: CalibrationClip) -> None:
     small = replace(clip, frames=clip.frames[:3])
     found = record_inputs(srnet_bundle, [small], samples=9, size=64)
-    assert set(found) == {"query_encoder", "value_encoder", "mask_decoder"}
+    assert set(found) == {"query_encoder", "value_encoder", "feature_alignment", "mask_decoder"}
     masks = [sample["masks"] for sample in found["value_encoder"]]
     # The first are the user's own, the later ones the tracker's.
     assert set(np.unique(masks[0])) <= {0, 1}

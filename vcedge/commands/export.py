@@ -60,7 +60,8 @@ from vcedge_runtime.model.bundle import DEFAULT_MODEL, MANIFEST, Bundle, shipped
 @click.option(
     "--int8",
     is_flag=True,
-    help="Quantise convolutions of encoders and decoders: for a CPU; with --fp16, for TensorRT.",
+    help="Quantise convolutions of encoders, alignment and decoders: for a CPU; with --fp16, for "
+    "TensorRT.",
 )
 @click.option(
     "--calibration",

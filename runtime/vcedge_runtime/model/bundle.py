@@ -33,8 +33,8 @@ MANIFEST = "bundle.json"
 MODELS = Path(__file__).parents[1] / "models"
 PRECISIONS = ("fp32", "fp16", "int8")
 """Of a graph's layers, the finest first."""
-QUANTISED = ("encoder", "query_encoder", "value_encoder", "mask_decoder")
-"""Graphs whose convolutions INT8 takes: encoders and decoders, where the work is."""
+QUANTISED = ("encoder", "query_encoder", "value_encoder", "feature_alignment", "mask_decoder")
+"""Graphs whose convolutions INT8 takes: encoders, alignment and decoder, where the work is."""
 DEFAULT_MODEL = "srnet-lite"
 """The bundle, of those that came with the package, that is used where none is named."""
 DEFAULT_LABEL_MODEL = "mer-edge"
