@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from vcedge.commands.tables import make_table, open_console
 from vcedge.doctor.machine import describe_machine
@@ -24,7 +23,7 @@ from vcedge.evaluation.composites import (
     render_composite,
 )
 from vcedge.evaluation.davis import DavisScore, SequenceScore, list_sequences, score_sequence
-from vcedge.evaluation.tracking import MaskTracker
+from vcedge.evaluation.tracking import MaskTracker, follow_masks
 from vcedge_runtime.errors import VcedgeError
 from vcedge_runtime.model.bundle import DEFAULT_MODEL, Bundle
 from vcedge_runtime.tracker import Tracker
@@ -89,14 +88,6 @@ def parse_arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def follow_masks(tracker: MaskTracker, clip: Composite) -> Iterator[NDArray[np.uint8]]:
-    """Track a composite from its first mask; yields a mask a frame, the given one first."""
-    tracker.start(clip.frames[0], clip.masks[0])
-    yield clip.masks[0]
-    for frame in clip.frames[1:]:
-        yield tracker.step(frame).mask
-
-
 def score_clips(
     trackers: Sequence[MaskTracker], clips: Iterator[Composite]
 ) -> tuple[list[DavisScore], list[dict[str, Any]]]:
@@ -112,7 +103,7 @@ def score_clips(
         occluded = clip.occluded.tolist()
         facts.append({"name": name, **asdict(clip.recipe), "occluded": occluded})
         for tracker, found in zip(trackers, scores, strict=True):
-            masks = follow_masks(tracker, clip)
+            masks = follow_masks(tracker, clip.frames, clip.masks[0])
             found.append(score_sequence(clip.masks, masks, name=name, binary=False))
         told = ", ".join(f"{found[-1].j_and_f:.3f}" for found in scores)
         print(f"{name}: J&F {told}; occluded {clip.occluded.mean():.0%}", file=sys.stderr)

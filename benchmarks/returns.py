@@ -17,6 +17,7 @@ from vcedge.doctor.machine import describe_machine
 from vcedge.evaluation.composites import composite_set
 from vcedge.evaluation.davis import list_sequences
 from vcedge.evaluation.returns import SOON, ReturnScore, render_return, score_return
+from vcedge.evaluation.tracking import follow_masks
 from vcedge_runtime.errors import VcedgeError
 from vcedge_runtime.model.bundle import DEFAULT_MODEL
 from vcedge_runtime.tracker import Tracker
@@ -74,9 +75,8 @@ def main() -> None:
             clip = render_return(arguments.root, recipe)
             value["clips"].append({**asdict(recipe), "away": clip.away, "back": clip.back})
             for model, tracker in trackers.items():
-                tracker.start(clip.frames[0], clip.masks[0])
-                steps = [tracker.step(frame).mask for frame in clip.frames[1:]]
-                scores[model].append(score_return(clip, [clip.masks[0], *steps]))
+                masks = follow_masks(tracker, clip.frames, clip.masks[0])
+                scores[model].append(score_return(clip, list(masks)))
             told = "; ".join(
                 f"{score[-1].empty}/{score[-1].absent} empty, found after {score[-1].found}"
                 for score in scores.values()

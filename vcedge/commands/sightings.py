@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from vcedge_runtime.frames.resizing import working_size
 from vcedge_runtime.propagation.points import PointEstimate
-from vcedge_runtime.video.sinks import NO_STATES, Sink
+from vcedge_runtime.video.sinks import NO_STATES, Labels, Scores, Sink, States
 from vcedge_runtime.video.sources import Frame
 
 KEPT_GAPS = 5
@@ -83,11 +83,7 @@ class Sightings(Sink):
         self._courses: dict[int | str, _Course] = {}
 
     def write(
-        self,
-        frame: Frame,
-        labels: NDArray[np.uint8],
-        scores: Mapping[int, float],
-        states: Mapping[int, str] = NO_STATES,
+        self, frame: Frame, labels: Labels, scores: Scores, states: States = NO_STATES
     ) -> None:
         """Note the objects of a frame."""
         self.note(frame.index, scores)

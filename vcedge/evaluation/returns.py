@@ -26,6 +26,7 @@ from vcedge.evaluation.composite_pieces import (
 )
 from vcedge.evaluation.composite_recipes import CompositeRecipe, CompositeSettings
 from vcedge.evaluation.davis_folders import list_sequences
+from vcedge.evaluation.davis_metrics import region_similarity
 
 STAY, CROSS, BACK = 16, 8, 16
 """Frames in view before it leaves, those that it takes over an edge, those after it is back."""
@@ -162,7 +163,8 @@ def score_return(clip: Return, masks: Sequence[Picture]) -> ReturnScore:
         masks: (H, W) uint8 of every frame, the given one first; the object is what is not 0.
     """
     first, last = clip.away
-    overlaps = [_overlap(mask, truth) for mask, truth in zip(masks, clip.masks, strict=True)]
+    pairs = zip(clip.masks, masks, strict=True)
+    overlaps = [float(region_similarity(truth, mask)) for truth, mask in pairs]
     hits = [at for at in range(clip.back, len(overlaps)) if overlaps[at] >= FOUND]
     return ReturnScore(
         absent=last - first + 1,
@@ -171,9 +173,3 @@ def score_return(clip: Return, masks: Sequence[Picture]) -> ReturnScore:
         found=hits[0] - clip.back if hits else None,
         after=float(np.mean(overlaps[clip.back :])),
     )
-
-
-def _overlap(mask: Picture, truth: Picture) -> float:
-    """Intersection over union; 1 where both are empty."""
-    both, either = ((mask > 0) & (truth > 0)).sum(), ((mask > 0) | (truth > 0)).sum()
-    return float(both / either) if either else 1.0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -75,3 +75,13 @@ def follow_points(
         found = tracker.step(frame).points
         positions.append(np.array([(found[name].x, found[name].y) for name in points], np.float64))
     return np.stack(positions)
+
+
+def follow_masks(
+    tracker: MaskTracker, frames: Sequence[NDArray[np.uint8]], first: NDArray[np.uint8]
+) -> Iterator[NDArray[np.uint8]]:
+    """Track a clip from its first mask; yields a mask a frame, the given one first."""
+    tracker.start(frames[0], first)
+    yield first
+    for frame in frames[1:]:
+        yield tracker.step(frame).mask

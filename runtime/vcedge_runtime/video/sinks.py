@@ -52,7 +52,10 @@ OVERLAY_NAME = "overlay.mp4"
 OBJECTS_NAME = "objects.ndjson"
 DEFAULT_FPS = 25.0
 """For frames that come from images, whose rate nobody knows (our choice)."""
-NO_STATES: Mapping[int, str] = MappingProxyType({})
+Labels = NDArray[np.uint8]
+Scores = Mapping[int, float]
+States = Mapping[int, str]
+NO_STATES: States = MappingProxyType({})
 SEEN = "tracked"
 """State of an object that is seen."""
 
@@ -76,11 +79,7 @@ class Sink(Closing):
 
     @abstractmethod
     def write(
-        self,
-        frame: Frame,
-        labels: NDArray[np.uint8],
-        scores: Mapping[int, float],
-        states: Mapping[int, str] = NO_STATES,
+        self, frame: Frame, labels: Labels, scores: Scores, states: States = NO_STATES
     ) -> None:
         """Write the result of a frame.
 
@@ -132,11 +131,7 @@ class MaskFolder(Sink):
         make_folder(self.folder)
 
     def write(
-        self,
-        frame: Frame,
-        labels: NDArray[np.uint8],
-        scores: Mapping[int, float],
-        states: Mapping[int, str] = NO_STATES,
+        self, frame: Frame, labels: Labels, scores: Scores, states: States = NO_STATES
     ) -> None:
         """Write the mask; the file appears whole or not at all."""
         self.put(frame.name, labels)
@@ -176,11 +171,7 @@ class MaskList(Sink):
         self.masks: list[NDArray[np.uint8]] = []
 
     def write(
-        self,
-        frame: Frame,
-        labels: NDArray[np.uint8],
-        scores: Mapping[int, float],
-        states: Mapping[int, str] = NO_STATES,
+        self, frame: Frame, labels: Labels, scores: Scores, states: States = NO_STATES
     ) -> None:
         """Keep the mask of a frame."""
         self.masks.append(labels)
@@ -215,11 +206,7 @@ class OverlayVideo(Sink):
             output.claim(self.path)
 
     def write(
-        self,
-        frame: Frame,
-        labels: NDArray[np.uint8],
-        scores: Mapping[int, float],
-        states: Mapping[int, str] = NO_STATES,
+        self, frame: Frame, labels: Labels, scores: Scores, states: States = NO_STATES
     ) -> None:
         """Draw the objects and write the frame; a full disk is told at once, and no video left."""
         picture = draw_overlay(frame.image, labels, scores)
@@ -294,11 +281,7 @@ class ObjectLog(Sink):
         self._text = GrowingFile(Path(path), output)
 
     def write(
-        self,
-        frame: Frame,
-        labels: NDArray[np.uint8],
-        scores: Mapping[int, float],
-        states: Mapping[int, str] = NO_STATES,
+        self, frame: Frame, labels: Labels, scores: Scores, states: States = NO_STATES
     ) -> None:
         """Write the frame's line, in which the objects that are not seen have their state."""
         missing = {object_id: state for object_id, state in states.items() if state != SEEN}

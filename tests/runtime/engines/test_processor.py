@@ -35,10 +35,10 @@ def test_a_processor_is_exact_where_its_flags_say_so(
     exact: bool,
 ) -> None:
     if cpuinfo is not None:
-        (tmp_path / "cpuinfo").write_text(cpuinfo)
-    monkeypatch.setattr(processor, "CPUINFO", tmp_path / "cpuinfo")
+        (tmp_path / "proc").mkdir()
+        (tmp_path / "proc/cpuinfo").write_text(cpuinfo)
     monkeypatch.setattr(processor.platform, "machine", lambda: machine)
-    assert sums_bytes_exactly() is exact
+    assert sums_bytes_exactly(tmp_path) is exact
 
 
 @pytest.mark.parametrize("exact", [True, False])

@@ -65,7 +65,7 @@ def test_this_machine_is_described_and_the_report_is_json() -> None:
 def test_a_processor_is_told_with_what_int8_is_worth_on_it(
     monkeypatch: pytest.MonkeyPatch, fast: bool, told: str
 ) -> None:
-    monkeypatch.setattr(machine, "sums_bytes_exactly", lambda: fast)
+    monkeypatch.setattr(machine, "sums_bytes_exactly", lambda root: fast)
     report = describe_machine()
     assert dict(report.rows)["processor"] == f"{report.cpu}, {report.cores} cores; {told}"
 
