@@ -120,6 +120,11 @@ class Composition:
         return LAB
 
     @property
+    def fit(self) -> str:
+        """How a frame takes whole key cells: each side is brought to them."""
+        return "resize"
+
+    @property
     def window(self) -> FullWindow:
         """What is looked at of a frame: all of it, for its samplers know places of the frame."""
         return FullWindow()

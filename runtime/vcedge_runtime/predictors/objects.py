@@ -19,6 +19,7 @@ from vcedge_runtime.buffers import (
 )
 from vcedge_runtime.engines.base import Engine
 from vcedge_runtime.errors import TrackerError
+from vcedge_runtime.frames.fitting import Fit
 from vcedge_runtime.frames.windows import Window, bring_over
 from vcedge_runtime.memory.bank import MemoryBank
 from vcedge_runtime.memory.objects import ObjectBank
@@ -45,6 +46,7 @@ class ObjectPredictor:
         work_hw: height and width in which frames are encoded, whole key cells.
         objects: how many are followed to begin with.
         device: of the engines; None where they run on the host.
+        fit: where the frame lies in the working size; all of it when None.
 
     Attributes:
         bank: keys, and shares at the key grid.
@@ -63,6 +65,7 @@ class ObjectPredictor:
         work_hw: tuple[int, int],
         objects: int,
         device: Device | None = None,
+        fit: Fit | None = None,
     ) -> None:
         grid_hw = (work_hw[0] // parts.stride, work_hw[1] // parts.stride)
         if parts.top_k is not None and grid_hw[0] * grid_hw[1] < parts.top_k:
@@ -76,10 +79,11 @@ class ObjectPredictor:
         self.point_names: Sequence[str] = ()
         self._engines = engines
         self._device = device
+        self._fit = fit or Fit(work_hw, work_hw)
         self._place_of: dict[int, int] = {}
         self._drawn_in: dict[int, int] = {}
         slots = parts.slots
-        self.memory = parts.memory.begin()
+        self.memory = parts.begin_memory()
         self.bank = MemoryBank(slots, grid_hw, parts.key_dim, objects + 1, device=device)
         self.values = ObjectBank(slots, grid_hw, parts.value_dim, objects, device)
         # The last frame and the next: where the next one fails, the last can still be drawn in.
@@ -164,9 +168,7 @@ class ObjectPredictor:
         self._windows[slot] = self._window
         self._encode(slot, image, {})
         shares = self._next.shares
-        shares.host[1:] = [
-            cover_pixels(mask == object_id, image.shape[:2]) for object_id in self._place_of
-        ]
+        shares.host[1:] = [self._cover(mask == object_id) for object_id in self._place_of]
         shares.host[0] = 1 - shares.host[1:].sum(axis=0)
         shares.push()
         self._remember(frame, slot, self._next)
@@ -195,15 +197,18 @@ class ObjectPredictor:
         else:
             shares.host[...] = 1
         with timed(timings, "remember"):
-            self._remember(frame, slot, self._next)
+            if self.parts.reads_last or self.memory.wants(frame):
+                self._remember(frame, slot, self._next)
+            else:
+                self.memory.store(frame, self.bank.keys[slot], self.bank.labels[slot])
         self.frame = frame
         self._last, self._next = self._next, self._last
 
     def decide(self, frame: NDArray[np.uint8]) -> Decision:
         """Find the winning object of every pixel of the last frame."""
-        labels = np.moveaxis(self._last.shares.host, 0, -1)
+        labels = np.moveaxis(self._last.shares.host, 0, -1)[self._fit.slices]
         channel_of = {object_id: 1 + place for object_id, place in self._place_of.items()}
-        upsampler = open_upsampler(frame, self.label_hw, edges=self.parts.edges)
+        upsampler = open_upsampler(frame, self._fit.content_hw, edges=self.parts.edges)
         return mask_from_labels(labels, channel_of, upsampler)
 
     def draw(self, object_id: int, mask: NDArray[np.uint8]) -> None:
@@ -212,7 +217,7 @@ class ObjectPredictor:
         Earlier frames in memory learn of it too, but for those in which it was drawn before: its
         values are read back into them from the last frame (our choice).
         """
-        covered = cover_pixels(mask > 0, self.label_hw)
+        covered = self._cover(mask > 0)
         slot = self.bank.slot_of(self.frame)
         with everything_or_nothing(self._save(slot)):
             if object_id not in self._place_of:
@@ -279,9 +284,12 @@ class ObjectPredictor:
         height, width = work_hw
         grid_hw, dim = self.grid_hw, self.parts.value_dim
         key_dim = self.parts.key_dim if self.parts.window.moves else 0
-        return FoundObjects(
-            objects - 1, (height, width), grid_hw, dim, TOGETHER, self._device, key_dim
-        )
+        shape = (objects - 1, (height, width), grid_hw, dim)
+        return FoundObjects(*shape, TOGETHER, self._device, key_dim, mixes=self.parts.mixes)
+
+    def _cover(self, mask: NDArray[np.bool_]) -> Planes:
+        """Share of each pixel of the working size that a mask of the frame covers."""
+        return self._fit.pad(cover_pixels(mask, self._fit.content_hw))
 
     def _done(self) -> list[tuple[int, int]]:
         """Frames that may still be read, each with its slot."""
@@ -314,6 +322,8 @@ class ObjectPredictor:
         local = self.bank.slot_of(max(0, frame - parts.interval))
         with timed(timings, "readout"):
             self._attend(query, keys, self.values.values, slots, found.read)
+        if not parts.mixes:
+            return local
         key, value = keys[local][None], self.values.values[local][None]
         if self._windows[local] != self._window:
             with timed(timings, "align"):
@@ -372,10 +382,10 @@ class ObjectPredictor:
     def _decode(self, features: Buffer) -> None:
         """Decode (K, Cv, h, w) features of the next frame to its shares."""
         logits, shares = self._found.logits, self._next.shares.shared
-        frame = {name: self._next.features[name] for name in ("content", "f8", "f4")}
+        decoder, held = self._engines["mask_decoder"], self._next.features
+        frame = {t.name: held[t.name] for t in decoder.spec.inputs if t.name in held}
         for some in _in_groups(len(features)):
-            inputs = {"features": features[some], **frame}
-            self._engines["mask_decoder"].run(inputs, {"logits": logits[some]})
+            decoder.run({"features": features[some], **frame}, {"logits": logits[some]})
         self._engines["soft_aggregation"].run({"logits": logits}, {"shares": shares})
 
     def _remember(self, frame: int, slot: int, encoded: EncodedFrame) -> None:
