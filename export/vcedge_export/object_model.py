@@ -1,4 +1,4 @@
-"""What is exported of a model that segments each object on its own: SRNet, STCN."""
+"""What is exported of a model that segments each object on its own: SRNet, STCN, XMem."""
 
 from __future__ import annotations
 
@@ -6,11 +6,15 @@ from collections.abc import Mapping
 from typing import Any
 
 from vcedge.models.srnet import SRNet
-from vcedge.models.srnet_graphs import AlignmentGraph, Skeleton, srnet_graphs, stcn_graphs
+from vcedge.models.srnet_graphs import AlignmentGraph, srnet_graphs, stcn_graphs
+from vcedge.models.stcn import STCN
+from vcedge.models.xmem import XMem
+from vcedge.models.xmem_graphs import xmem_graphs
 from vcedge_export.plan import ExportedModel, ExportOptions
 from vcedge_runtime.errors import ExportError
 from vcedge_runtime.model.object_composition import ObjectComposition
 
+ObjectNetwork = SRNet | STCN | XMem
 SIZE = 480
 """Default working size."""
 CELLS = 7 * 9
@@ -27,7 +31,7 @@ COUNTED = (
 
 
 def compose_object_model(
-    network: Skeleton, own: Mapping[str, Any], options: ExportOptions
+    network: ObjectNetwork, own: Mapping[str, Any], options: ExportOptions
 ) -> ObjectComposition:
     """Choose the run-time part.
 
@@ -69,7 +73,7 @@ def compose_object_model(
 
 
 def plan_object_model(
-    network: Skeleton, composition: ObjectComposition, options: ExportOptions
+    network: ObjectNetwork, composition: ObjectComposition, options: ExportOptions
 ) -> ExportedModel:
     """Choose the graphs of a network, for a run-time part that ``compose_object_model`` made."""
     stride = composition.stride
@@ -87,7 +91,8 @@ def plan_object_model(
             raise ExportError(
                 "received deform_conv for a model without one; SRNet has; leave it out"
             )
-        modules = dict(stcn_graphs(network, composition.top_k))
+        own = xmem_graphs if isinstance(network, XMem) else stcn_graphs
+        modules = dict(own(network, composition.top_k))
     else:
         modules = dict(srnet_graphs(network, composition.top_k))
         if options.deform_conv:

@@ -11,29 +11,41 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import torch
 
-from tests.published import HERE, make_clip, make_state, track_shares
+from tests.published import (
+    HEIGHT,
+    HERE,
+    MEMORIES,
+    encode_first,
+    make_clip,
+    make_state,
+    track_shares,
+)
 from vcedge.models.published import load_published
 from vcedge.models.weights import Weights
 from vcedge_export.plan import ExportOptions
 from vcedge_export.planning import open_modules, plan_export
 from vcedge_runtime.model.bundle import Bundle
 
-FRAMES = 13
+FRAMES = {"stcn": 13, "xmem": 16}
 
 
 def main() -> None:
-    """Write the file."""
-    with TemporaryDirectory() as folder:
-        path = Path(folder) / "stcn.pth"
-        torch.save(make_state("stcn"), path)
-        published = load_published("stcn", path)
-    facts = {**published.facts, **published.network.parts}
-    model = plan_export(Weights(published.network, facts), ExportOptions(size=96))
-    frames, mask = make_clip(FRAMES)
-    bundle = Bundle(Path(), "stcn", model.profile, model.composition, {})
-    first = encode_first(published.network, frames[0], mask)
-    shares = track_shares(bundle, open_modules(model), frames, mask)
-    np.savez_compressed(HERE / "stcn.npz", **first, shares=shares[..., ::8, ::8])
+    """Write the files."""
+    for kind, frames in FRAMES.items():
+        with TemporaryDirectory() as folder:
+            path = Path(folder) / f"{kind}.pth"
+            torch.save(make_state(kind), path)
+            published = load_published(kind, path)
+        network = published.network
+        facts = {**published.facts, **network.parts}
+        options = ExportOptions(size=HEIGHT, overrides={"memory": MEMORIES[kind]})
+        model = plan_export(Weights(network, facts), options)
+        clip, mask = make_clip(frames)
+        bundle = Bundle(Path(), kind, model.profile, model.composition, {})
+        first = encode_first(network, clip[0], mask)
+        shares = track_shares(bundle, open_modules(model), clip, mask)
+        kept = {name: planes[:, ::8] for name, planes in first.items()}
+        np.savez_compressed(HERE / f"{kind}.npz", **kept, shares=shares[..., ::8, ::8])
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from vcedge_runtime.errors import OutputError
 if TYPE_CHECKING:
     from vcedge.models.published import Published
 
-PROJECTS = ("stcn",)
+PROJECTS = ("stcn", "xmem")
 """Whose weights are read; ``vcedge.models.published``, which needs PyTorch, says how."""
 FOREIGN = {
     *("source", "out", "radius", "temperature", "deform_conv"),

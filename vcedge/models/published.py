@@ -6,16 +6,19 @@ import hashlib
 import io
 import pickle
 import re
+import warnings
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from vcedge.models.stcn import STCN
+from vcedge.models.xmem import XMem
 from vcedge_runtime.errors import BundleError
 from vcedge_runtime.reading import read_bounded
 from vcedge_runtime.telling import tell_cause
@@ -27,8 +30,8 @@ HOLDERS = ("network", "state_dict", "model")
 """Under which a checkpoint holds the network's tensors, beside others."""
 WRAPPER = "module."
 """What comes before every name where several GPUs trained."""
-TOLD = 2
-"""Names that a refusal lists of each kind."""
+TOLD, MOST_SHOWN = 2, 80
+"""Names that a refusal lists of each kind, and letters of each that it shows."""
 
 Tensors = dict[str, Tensor]
 _STAGES = ((r"res2|layer1", "stages.0"), (r"layer2", "stages.1"), (r"layer3", "stages.2"))
@@ -49,8 +52,11 @@ _BLOCKS = (
 _PARTS = (
     (r"^key_encoder\.", "query.trunk."),
     (r"^value_encoder\.fuser\.", "value.fuser."),
+    (r"^value_encoder\.hidden_reinforce\.", "reinforce."),
     (r"^value_encoder\.", "value.trunk."),
     (r"^key_proj\.key_proj\.", "query.key."),
+    (r"^key_proj\.d_proj\.", "query.shrinkage."),
+    (r"^key_proj\.e_proj\.", "query.selection."),
     (r"^key_comp\.", "query.content."),
 )
 
@@ -65,17 +71,28 @@ class Project:
         licence: of its weights and its code.
         network: the class of ours that computes the same.
         names: what its names become, as patterns and replacements that are applied in turn.
+        frame_first: of ours, kernels that see the frame's features behind the object's, which the
+            project has before them.
     """
 
     name: str
     repository: str
     licence: str
-    network: type[STCN]
+    network: type[STCN | XMem]
     names: Sequence[tuple[str, str]]
+    frame_first: Sequence[str] = ()
 
 
 PROJECTS = {
     "stcn": Project("STCN", "hkchengrex/STCN", "MIT", STCN, (*_PARTS, *_BLOCKS)),
+    "xmem": Project(
+        "XMem",
+        "hkchengrex/XMem",
+        "MIT",
+        XMem,
+        (*_PARTS, *_BLOCKS),
+        tuple(f"value.fuser.block1.{part}.weight" for part in ("conv1", "shortcut")),
+    ),
 }
 """By the name that the command line has for them."""
 
@@ -89,7 +106,7 @@ class Published:
         facts: plain JSON values: the project, its licence, the file and its sha256.
     """
 
-    network: STCN
+    network: STCN | XMem
     facts: Mapping[str, Any]
 
 
@@ -110,10 +127,17 @@ def load_published(kind: str, path: Path) -> Published:
     with torch.device("meta"):
         network = project.network()
     own = network.state_dict()
-    renamed = rename_tensors(tensors, project.names)
+    origins = {rename(name, project.names): name for name in tensors}
+    renamed = {ours: tensors[theirs] for ours, theirs in origins.items()}
     _fold_biases(renamed, own)
     _widen_masks(renamed, own)
-    _check(renamed, own, path, project)
+    _turn_frames(renamed, own, project)
+    faults = _find_faults(renamed, own, origins)
+    if faults:
+        raise BundleError(
+            f"received {path}, which does not hold the weights of {project.name}: of its tensors "
+            f"{'; '.join(faults)}; pass what {project.repository} publishes"
+        )
     counters = {name: torch.zeros((), dtype=torch.int64) for name in own if _counts(name)}
     known = {**renamed, **counters}
     network.load_state_dict({name: known[name].to(own[name].dtype) for name in own}, assign=True)
@@ -128,25 +152,11 @@ def load_published(kind: str, path: Path) -> Published:
     return Published(network.eval(), facts)
 
 
-def guess_project(path: Path) -> str | None:
-    """Name of the project in ``PROJECTS`` whose tensors a file seems to hold; None for no such.
-
-    Raises:
-        BundleError: the file cannot be read, or wants to run code.
-    """
-    tensors = _find_tensors(_unpickle(_read(path), path), path)
-    return _seems(set(tensors))
-
-
-def rename_tensors(tensors: Mapping[str, Tensor], names: Sequence[tuple[str, str]]) -> Tensors:
-    """Give a project's tensors our names; what has no other name keeps its own."""
-    renamed: Tensors = {}
-    for name, tensor in tensors.items():
-        ours = name
-        for pattern, replacement in names:
-            ours = re.sub(pattern, replacement, ours)
-        renamed[ours] = tensor
-    return renamed
+def rename(name: str, names: Sequence[tuple[str, str]]) -> str:
+    """Our name of a project's tensor; what has no other name keeps its own."""
+    for pattern, replacement in names:
+        name = re.sub(pattern, replacement, name)
+    return name
 
 
 def _read(path: Path) -> bytes:
@@ -160,7 +170,9 @@ def _read(path: Path) -> bytes:
 
 def _unpickle(data: bytes, path: Path) -> Any:
     try:
-        return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as exc:
         raise BundleError(
             f"received {path}, which holds more than tensors, or is cut short; nothing of it was "
@@ -221,28 +233,40 @@ def _widen_masks(tensors: Tensors, own: Mapping[str, Tensor]) -> None:
             tensors[name] = wider
 
 
-def _check(tensors: Tensors, own: Mapping[str, Tensor], path: Path, project: Project) -> None:
-    """Hold every name and shape to the network's, and every number to being one."""
+def _turn_frames(tensors: Tensors, own: Mapping[str, Tensor], project: Project) -> None:
+    """Bring the channels of kernels into our order: the object's features, then the frame's."""
+    for name in set(project.frame_first) & set(tensors):
+        if tensors[name].shape == own[name].shape:
+            frame = own["query.key.weight"].shape[1]
+            tensors[name] = tensors[name].roll(-frame, 1)
+
+
+def _find_faults(
+    tensors: Tensors, own: Mapping[str, Tensor], origins: Mapping[str, str]
+) -> list[str]:
+    """Hold every name and shape to the network's, and every number to being one.
+
+    Args:
+        tensors: by our names.
+        own: the network's.
+        origins: the file's name of each of ours.
+    """
     names = {name for name in own if not _counts(name)}
     given = {name for name in tensors if not _counts(name)}
-    faults = []
-    if names - given:
-        faults.append(f"{len(names - given)} are missing ({_tell(names - given)})")
+    both, faults = names & given, []
     if given - names:
-        faults.append(f"{len(given - names)} are not {project.name}'s ({_tell(given - names)})")
-    shapes = {name for name in names & given if tensors[name].shape != own[name].shape}
-    if shapes:
-        first = min(shapes)
+        faults.append(f"{len(given - names)} are foreign ({_tell(given - names, origins)})")
+    if names - given:
+        faults.append(f"{len(names - given)} are missing ({_tell(names - given, origins)})")
+    shapes = {name for name in both if tensors[name].shape != own[name].shape}
+    for first in sorted(shapes)[:1]:
         wanted, found = (tuple(each[first].shape) for each in (own, tensors))
-        faults.append(f"{len(shapes)} have other shapes ({first} {found}, expected {wanted})")
-    broken = {name for name in names & given if not torch.isfinite(tensors[name]).all()}
-    if broken and not faults:
-        faults.append(f"{len(broken)} are not finite ({_tell(broken)})")
-    if faults:
-        raise BundleError(
-            f"received {path}, which does not hold the weights of {project.name}: of "
-            f"{len(names)} tensors {'; '.join(faults)}; pass what {project.repository} publishes"
-        )
+        told = f"{origins[first]} {found}, expected {wanted}"
+        faults.append(f"{len(shapes)} have other shapes ({told})")
+    broken = {name for name in both - shapes if not torch.isfinite(tensors[name]).all()}
+    if broken:
+        faults.append(f"{len(broken)} are not finite ({_tell(broken, origins)})")
+    return faults
 
 
 def _counts(name: str) -> bool:
@@ -250,11 +274,6 @@ def _counts(name: str) -> bool:
     return name.endswith("num_batches_tracked")
 
 
-def _seems(names: set[str]) -> str | None:
-    """The project of which most names are."""
-    return "stcn" if "key_comp.weight" in names else None
-
-
-def _tell(names: Sequence[str] | set[str]) -> str:
-    shown = sorted(names)[:TOLD]
-    return ", ".join(shown) + (", ..." if len(names) > TOLD else "")
+def _tell(names: Iterable[str], origins: Mapping[str, str] = MappingProxyType({})) -> str:
+    shown = sorted(origins.get(name, name)[:MOST_SHOWN] for name in names)
+    return ", ".join(shown[:TOLD]) + (", ..." if len(shown) > TOLD else "")

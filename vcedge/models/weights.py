@@ -15,13 +15,14 @@ from safetensors.torch import save
 from vcedge.models.network import KeyNetwork
 from vcedge.models.srnet import SRNET_PROFILES, SRNet
 from vcedge.models.stcn import STCN
+from vcedge.models.xmem import XMem
 from vcedge_runtime.errors import BundleError
 from vcedge_runtime.files import write_whole
 from vcedge_runtime.model.composition import KINDS, kind_of, part_from_json
 from vcedge_runtime.settings import check_plain
 from vcedge_runtime.telling import tell_cause
 
-Network = KeyNetwork | SRNet | STCN
+Network = KeyNetwork | SRNet | STCN | XMem
 """What weights are of."""
 SHIPPED = Path(__file__).parent.parent / "weights"
 NOT_INSTALLED = (
@@ -128,8 +129,9 @@ def _read_metadata(metadata: Mapping[str, str]) -> tuple[dict[str, Any], dict[st
 
 
 def _make_network(facts: Mapping[str, Any]) -> Network:
-    if facts["profile"] == STCN.profile.name:
-        return STCN()
+    for published in (STCN, XMem):
+        if facts["profile"] == published.profile.name:
+            return published()
     if facts["profile"] in SRNET_PROFILES:
         return SRNet(
             SRNET_PROFILES[facts["profile"]], local=facts["local"], prototypes=facts["prototypes"]

@@ -25,9 +25,11 @@ class MemoryBank:
         refined: keys are refined, and what they were before is kept too.
         colours: each frame's colours at the key grid are kept beside its labels.
         enhanced: keys and values are kept a second time, as regions enhance them.
+        reserved: slots behind those of frames, which none of them takes.
         device: of the engines; None where they run on the host.
 
     Attributes:
+        reserved: as given.
         key_block: (S, h, w, C), what is matched.
         raw_keys: (S, h, w, C) float32, keys as the encoder gave them, for the engines alone; those
             of ``key_block`` where nothing refines them.
@@ -47,9 +49,13 @@ class MemoryBank:
         refined: bool = False,
         colours: bool = False,
         enhanced: bool = False,
+        reserved: int = 0,
         device: Device | None = None,
     ) -> None:
         self._colours = COLOURS if colours else 0
+        self.reserved = reserved
+        self._frames: list[int | None] = [None] * slots
+        slots += reserved
         twice = slots if enhanced else 0
         keys, values = (*grid_hw, key_dim), (*grid_hw, self._colours + channels)
         self._device = device
@@ -58,7 +64,6 @@ class MemoryBank:
         self.value_block = Block((slots, *values), device)
         self.enhanced_key_block = Block((twice, *keys), device)
         self.enhanced_value_block = Block((twice, *values), device)
-        self._frames: list[int | None] = [None] * slots
 
     @property
     def nbytes(self) -> int:

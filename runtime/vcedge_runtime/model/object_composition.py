@@ -1,4 +1,4 @@
-"""The run-time part of SRNet and of STCN, as data."""
+"""The run-time part of SRNet, STCN and XMem, as data."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from vcedge_runtime.frames.fitting import FITS
 from vcedge_runtime.frames.following import FullWindow
 from vcedge_runtime.memory.frames import FrameMemory
 from vcedge_runtime.memory.local_global import LocalGlobalMemory, LocalGlobalPolicy
+from vcedge_runtime.memory.long_term import LongTermPolicy
 from vcedge_runtime.model.composition import (
     CHANNELS,
     SIZES,
@@ -53,6 +54,8 @@ class ObjectComposition:
         fit: how a frame takes whole key cells, one of ``FITS``; a window that moves lies in them.
         mixes: whether what was read is joined with the local memory (SRNet); where not, there is
             none, and no prototypes (STCN).
+        hidden_dim: channels of a state that each object has, 0 to 1,024; with one (XMem), keys hold
+            what weighs them, and readouts tell which cells were read.
     """
 
     stride: Annotated[int, STRIDES]
@@ -69,6 +72,7 @@ class ObjectComposition:
     window: Window = field(default_factory=FullWindow)
     fit: Annotated[str, FITS] = "resize"
     mixes: bool = True
+    hidden_dim: Annotated[int, Bounds(0, 1024)] = 0
 
     def __post_init__(self) -> None:
         check_settings(self)
@@ -78,11 +82,22 @@ class ObjectComposition:
                 f"received local={self.local}, prototypes={self.prototypes} for a model that has "
                 "no local memory and no prototypes; leave them out, or use an SRNet"
             )
+        if self.hidden_dim and self.window.moves:
+            raise BundleError(
+                "received a window that moves for a model whose objects have a state in places of "
+                "the frame (XMem); leave --window out"
+            )
 
     @property
     def slots(self) -> int:
         """Frames that memory must hold; the policy's own count has the last and the current one."""
         return self.memory.slots + self.interval - 1
+
+    def reserved(self, cells: int) -> int:
+        """Slots that are read besides those of frames, for so many cells of a frame."""
+        if not isinstance(self.memory, LongTermPolicy) or not self.hidden_dim:
+            return 0
+        return self.memory.count_slots(cells)
 
     @property
     def graphs(self) -> set[str]:
@@ -144,6 +159,6 @@ class ObjectComposition:
         if isinstance(value, Mapping):
             # Manifests of before did not name these, which there were one of each.
             colour = settings_from_mapping(InputColour, value.get("colour", {}))
-            before = {"window": {"kind": "full"}, "fit": "resize", "mixes": True}
+            before = {"window": {"kind": "full"}, "fit": "resize", "mixes": True, "hidden_dim": 0}
             value = {**before, **value, "colour": colour}
         return composition_from_json(cls, value)

@@ -22,9 +22,13 @@ from vcedge_runtime.errors import TrackerError
 from vcedge_runtime.frames.fitting import Fit
 from vcedge_runtime.frames.windows import Window, bring_over
 from vcedge_runtime.memory.bank import MemoryBank
+from vcedge_runtime.memory.long_term import LongTermMemory, LongTermPolicy
 from vcedge_runtime.memory.objects import ObjectBank
 from vcedge_runtime.model.object_composition import ObjectComposition
 from vcedge_runtime.predictors.finite import require_finite
+from vcedge_runtime.predictors.hidden import HiddenStates
+from vcedge_runtime.predictors.long_term import LongTerm
+from vcedge_runtime.predictors.memory_read import run_memory_read
 from vcedge_runtime.predictors.object_frames import EncodedFrame, FoundObjects, cover_pixels
 from vcedge_runtime.predictors.protocol import everything_or_nothing
 from vcedge_runtime.propagation.labels import Decision, assign_share, mask_from_labels
@@ -82,10 +86,16 @@ class ObjectPredictor:
         self._fit = fit or Fit(work_hw, work_hw)
         self._place_of: dict[int, int] = {}
         self._drawn_in: dict[int, int] = {}
-        slots = parts.slots
+        slots, reserved = parts.slots, parts.reserved(grid_hw[0] * grid_hw[1])
         self.memory = parts.begin_memory()
-        self.bank = MemoryBank(slots, grid_hw, parts.key_dim, objects + 1, device=device)
-        self.values = ObjectBank(slots, grid_hw, parts.value_dim, objects, device)
+        self.bank = MemoryBank(
+            slots, grid_hw, parts.key_dim, objects + 1, reserved=reserved, device=device
+        )
+        self.values = ObjectBank(slots + reserved, grid_hw, parts.value_dim, objects, device)
+        self._hidden = HiddenStates((objects, parts.hidden_dim, *grid_hw), device)
+        self._long_term: LongTerm | None = None
+        if reserved and isinstance(parts.memory, LongTermPolicy):
+            self._long_term = LongTerm(parts.memory, self.bank, self.values)
         # The last frame and the next: where the next one fails, the last can still be drawn in.
         self._last, self._next = (
             EncodedFrame(engines["query_encoder"], parts.stride, work_hw, objects, device)
@@ -116,9 +126,10 @@ class ObjectPredictor:
     @property
     def memory_bytes(self) -> int:
         """Bytes of all arrays that outlive a frame; only ``draw`` and ``forget`` change it."""
-        held = (self.bank, self.values, self._last, self._next, self._found)
+        held = (self.bank, self.values, self._last, self._next, self._found, self._hidden)
         arrays = (self._positions, self._aligned_key)
         kept = self.parts.memory.count_bytes(self.parts.key_dim)
+        kept += self._long_term.nbytes if self._long_term else 0
         return kept + sum(each.nbytes for each in (*held, *arrays))
 
     def look(self, window: Window) -> None:
@@ -172,8 +183,7 @@ class ObjectPredictor:
         shares.host[0] = 1 - shares.host[1:].sum(axis=0)
         shares.push()
         self._remember(frame, slot, self._next)
-        self.frame = frame
-        self._last, self._next = self._next, self._last
+        self._finish(frame)
 
     def step(self, image: Planes, timings: Timings) -> None:
         """Take the next frame; where anything fails, the last one stays the last."""
@@ -201,6 +211,13 @@ class ObjectPredictor:
                 self._remember(frame, slot, self._next)
             else:
                 self.memory.store(frame, self.bank.keys[slot], self.bank.labels[slot])
+            self._finish(frame)
+
+    def _finish(self, frame: int) -> None:
+        """Make the next frame the last."""
+        if self._long_term and isinstance(self.memory, LongTermMemory):
+            self._long_term.finish(frame, self.memory)
+        self._hidden.finish()
         self.frame = frame
         self._last, self._next = self._next, self._last
 
@@ -226,6 +243,7 @@ class ObjectPredictor:
             assign_share(np.moveaxis(drawn.host, 0, -1), 1 + place, covered)
             drawn.push()
             self._remember(self.frame, slot, self._last)
+            self._hidden.replace()
             self._read_back(place, self._drawn_in.get(object_id, -1))
             self._drawn_in[object_id] = self.frame
             self.memory.annotate(self.frame)
@@ -237,6 +255,7 @@ class ObjectPredictor:
             del self._drawn_in[object_id]
             self._place_of = {other: at - (at > place) for other, at in self._place_of.items()}
             self.values.remove(place)
+            self._hidden.remove(place)
             self.bank.drop(1 + place)
             shares = self._last.shares.host
             shares[0] += shares[1 + place]
@@ -253,6 +272,7 @@ class ObjectPredictor:
         places, drawn, found = self._place_of.copy(), self._drawn_in.copy(), self._found
         blocks, held = (self._last.shares, self._next.shares), self._last.shares.host.copy()
         values, labels = self.values.save(slot), self.bank.save_values()
+        hidden = self._hidden.save()
         memory = deepcopy(self.memory)
 
         def restore() -> None:
@@ -263,12 +283,14 @@ class ObjectPredictor:
             blocks[0].push()
             values()
             labels()
+            hidden()
 
         return restore
 
     def _add(self, object_id: int) -> None:
         self._place_of[object_id] = len(self._place_of)
         self.values.add()
+        self._hidden.add()
         self.bank.widen(self.bank.channels + 1)
         shares = self._last.shares.host
         self._exchange_shares(np.concatenate([shares, np.zeros_like(shares[:1])]))
@@ -321,7 +343,10 @@ class ObjectPredictor:
         query, near = keys[slot], found.read
         local = self.bank.slot_of(max(0, frame - parts.interval))
         with timed(timings, "readout"):
-            self._attend(query, keys, self.values.values, slots, found.read)
+            slots = [*slots, *(self._long_term.slots if self._long_term else ())]
+            usage = self._attend(query, keys, self.values.values, slots, found.read)
+        if self._long_term and usage is not None:
+            self._long_term.note(slots, usage)
         if not parts.mixes:
             return local
         key, value = keys[local][None], self.values.values[local][None]
@@ -355,18 +380,18 @@ class ObjectPredictor:
 
     def _attend(
         self, query: Buffer, keys: Buffer, values: Buffer, slots: Sequence[int], out: Buffer
-    ) -> None:
-        """Read (S, h, w, K, C) values of some slots into ``out``, (K, C, h, w)."""
-        inputs: dict[str, Buffer] = {
-            "query": query,
-            "keys": keys,
-            "values": values,
-            "slot_index": np.array(slots, np.int64),
-            "slot_valid": np.ones(len(slots), np.float32),
-        }
-        self._engines["memory_read"].run(inputs, {"readout": out})
+    ) -> NDArray[np.float32] | None:
+        """Read (S, h, w, K, C) values of some slots into ``out``, (K, C, h, w).
+
+        Returns:
+            (R, h, w) how much was read of each cell, where the model tells.
+        """
+        valid = self._long_term and self._long_term.find_valid(slots)
+        reader = self._engines["memory_read"]
+        usage = run_memory_read(reader, query, keys, values, slots, out, valid)
         cells, objects = query.shape[0] * query.shape[1], len(self._place_of)
         self.readout_macs += self.parts.count_readout(cells, len(slots), objects)
+        return usage
 
     def _follow_prototypes(self, slots: Sequence[int]) -> Buffer:
         found = self._found
@@ -385,23 +410,32 @@ class ObjectPredictor:
         decoder, held = self._engines["mask_decoder"], self._next.features
         frame = {t.name: held[t.name] for t in decoder.spec.inputs if t.name in held}
         for some in _in_groups(len(features)):
-            decoder.run({"features": features[some], **frame}, {"logits": logits[some]})
+            inputs, out = {"features": features[some], **frame}, {"logits": logits[some]}
+            if self.parts.hidden_dim:
+                inputs["hidden"] = self._hidden.last[some]
+                out["next_hidden"] = self._hidden.next[some]
+            decoder.run(inputs, out)
         self._engines["soft_aggregation"].run({"logits": logits}, {"shares": shares})
 
     def _remember(self, frame: int, slot: int, encoded: EncodedFrame) -> None:
         """Encode a frame's objects into its slot, by its shares."""
         bank, shares, labels = self.values, encoded.shares.shared, self.bank.labels[slot]
         masks, encoder = shares[1:], self._engines["value_encoder"]
+        # A frame that is encoded once more learns from what was before it.
+        states = self._hidden.before if encoded is self._last else self._hidden.last
         for some in _in_groups(len(masks)):
             count = len(masks[some])
             value = bank.values[slot] if count == len(masks) else self._found.parts[count]
             coverage = np.empty((count, *self.grid_hw), np.float32)
             held = {"image": encoded.image.shared, **encoded.features}
             held |= {"masks": masks[some], "background": shares[:1]}
+            held["hidden"] = states[some]
             # A value is made of the picture or of its features.
             inputs = {tensor.name: held[tensor.name] for tensor in encoder.spec.inputs}
             sums = {"sums": bank.sums[slot, some], "weights": bank.weights[slot, some]}
             out = {"value": value, **sums, "coverage": coverage}
+            if self.parts.hidden_dim:
+                out["next_hidden"] = self._hidden.next[some]
             encoder.run(inputs, out)
             if count < len(masks):
                 bank.put(slot, some, value)
@@ -426,8 +460,13 @@ class ObjectPredictor:
         """Give the frames since ``drawn_in`` an object's values, read from the last frame."""
         last, keys = self.bank.slot_of(self.frame), self.bank.key_block.shared
         past = [(f, slot) for f, slot in self._done() if drawn_in < f < self.frame]
-        if past:
-            self.values.change(lambda values: self._read_past(values, keys, last, place, past))
+        slots = [slot for _, slot in past]
+        if self._long_term and drawn_in < 0:
+            slots += self._long_term.slots
+        if slots:
+            self.values.change(lambda values: self._read_past(values, keys, last, place, slots))
+        for frame, slot in past:
+            self.memory.store(frame, self.bank.keys[slot], self.bank.labels[slot])
 
     def _read_past(
         self,
@@ -435,12 +474,12 @@ class ObjectPredictor:
         keys: Buffer,
         last: int,
         place: int,
-        past: Sequence[tuple[int, int]],
+        slots: Sequence[int],
     ) -> Planes:
         labels = self.bank.labels
         both = np.concatenate([values[last, ..., place, :], labels[last, ..., 1 + place, None]], -1)
         found = np.empty((1, both.shape[-1], *self.grid_hw), np.float32)
-        for frame, slot in past:
+        for slot in slots:
             self._attend(keys[slot], keys[last][None], both[None, ..., None, :], [0], found)
             value, share = found[0, :-1], found[0, -1]
             values[slot, ..., place, :] = np.moveaxis(value, 0, -1)
@@ -448,7 +487,6 @@ class ObjectPredictor:
             shares = np.stack([share, 1 - share])
             self.values.weights[slot, place] = shares.sum(axis=(1, 2))
             self.values.sums[slot, place] = np.tensordot(shares, value, axes=((1, 2), (1, 2)))
-            self.memory.store(frame, self.bank.keys[slot], labels[slot])
         return values
 
 
