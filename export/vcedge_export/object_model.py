@@ -91,10 +91,13 @@ def plan_object_model(
             raise ExportError(
                 "received deform_conv for a model without one; SRNet has; leave it out"
             )
-        own = xmem_graphs if isinstance(network, XMem) else stcn_graphs
-        modules = dict(own(network, composition.top_k))
+        modules = (
+            xmem_graphs(network, composition.top_k)
+            if isinstance(network, XMem)
+            else stcn_graphs(network, composition.top_k)
+        )
     else:
-        modules = dict(srnet_graphs(network, composition.top_k))
+        modules = srnet_graphs(network, composition.top_k)
         if options.deform_conv:
             native = AlignmentGraph(network, native=True)
             written = {native.spec.name: native}

@@ -47,6 +47,7 @@ def _like_export(command: Callable[..., None]) -> Callable[..., None]:
 @click.pass_context
 def command(
     context: click.Context,
+    /,
     project: str,
     file: Path,
     name: str | None,
