@@ -386,7 +386,7 @@ class ObjectPredictor:
         Returns:
             (R, h, w) how much was read of each cell, where the model tells.
         """
-        valid = self._long_term and self._long_term.find_valid(slots)
+        valid = self._long_term.find_valid(slots) if self._long_term else None
         reader = self._engines["memory_read"]
         usage = run_memory_read(reader, query, keys, values, slots, out, valid)
         cells, objects = query.shape[0] * query.shape[1], len(self._place_of)
