@@ -37,8 +37,6 @@ from vcedge_runtime.video.sources import open_source
 
 WARM_UP = 3
 """Frames of each clip whose time does not count."""
-SCORED = 8
-"""Of a larger camera's frames, one in so many is scored: their contours take seconds each."""
 SMALL = (0.06, 0.19)
 """Longer side of a small object in frame heights: 0.1 to 1 % of the frame."""
 LARGE = 0.25
@@ -98,6 +96,9 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--window", default=FOLLOW, help="beside full, as vcedge track has it")
     parser.add_argument("--kinds", default=",".join(KINDS))
     parser.add_argument("--cameras", default="480,1080,2160", help="short sides")
+    parser.add_argument(
+        "--every", type=int, default=8, help="of a camera's frames, one in so many is scored"
+    )
     parser.add_argument("--objects", default="2,4,8,16", help="numbers of objects of a crowd")
     parser.add_argument("--clips", type=int, default=8, help="of each kind that is rendered")
     parser.add_argument("--frames", type=int, default=40, help="of a clip that is rendered")
@@ -113,10 +114,11 @@ def list_sets(arguments: argparse.Namespace) -> Iterator[tuple[str, Iterator[Cli
     root, kinds = arguments.root, arguments.kinds.split(",")
     names = list_sequences(root, arguments.sequences.split(",") if arguments.sequences else None)
     if "sequences" in kinds:
-        yield "sequences", (open_sequence(root, name, 0) for name in names)
+        yield "sequences", (open_sequence(root, name) for name in names)
     if "cameras" in kinds:
         for short in map(int, arguments.cameras.split(",")):
-            yield f"enlarged to {short}", (open_sequence(root, name, short) for name in names)
+            clips = (open_sequence(root, name, short, arguments.every) for name in names)
+            yield f"enlarged to {short}", clips
     rng = np.random.default_rng(arguments.seed)
     crowd = partial(draw_crowd, rng, names, arguments.frames)
     if "small" in kinds:
@@ -129,7 +131,7 @@ def list_sets(arguments: argparse.Namespace) -> Iterator[tuple[str, Iterator[Cli
                 yield f"{count} objects, {where}", (render(root, recipe) for recipe in draws)
 
 
-def open_sequence(root: Path, name: str, short: int) -> Clip:
+def open_sequence(root: Path, name: str, short: int = 0, every: int = 1) -> Clip:
     """A sequence, enlarged until its short side has so many pixels; 0 leaves it."""
     paths = list_masks(find_mask_folders(root)[name])
     binary = set(np.unique(read_label_png(paths[0])).tolist()) <= {0, VOID}
@@ -145,7 +147,7 @@ def open_sequence(root: Path, name: str, short: int) -> Clip:
             ids = np.where(labels == VOID, np.uint8(binary), labels)
             yield enlarge(ids, short, cv2.INTER_NEAREST)
 
-    return Clip(name, frames(), truth, SCORED if short else 1)
+    return Clip(name, frames(), truth, every)
 
 
 def enlarge(image: Picture, short: int, method: int) -> Picture:
@@ -194,7 +196,7 @@ def compare(trackers: Mapping[str, Tracker], clip: Clip) -> Outcome:
     return Outcome(
         clip.name,
         scores,
-        {window: followed.milliseconds[WARM_UP:] for window, followed in found.items()},
+        {w: each.milliseconds[WARM_UP:] or each.milliseconds for w, each in found.items()},
         {window: followed.memory_bytes for window, followed in found.items()},
         ran_away,
     )

@@ -18,13 +18,14 @@ class MemoryBank:
     """Keys and soft labels of a fixed number of frames.
 
     Args:
-        slots: S, frames that it holds.
+        slots: S, frames that it holds, and the spare ones.
         grid_hw: height and width of the key grid.
         key_dim: C.
         channels: L, label channels.
         refined: keys are refined, and what they were before is kept too.
         colours: each frame's colours at the key grid are kept beside its labels.
         enhanced: keys and values are kept a second time, as regions enhance them.
+        spare: how many of the slots, the last ones, are for no frame.
         device: of the engines; None where they run on the host.
 
     Attributes:
@@ -47,6 +48,7 @@ class MemoryBank:
         refined: bool = False,
         colours: bool = False,
         enhanced: bool = False,
+        spare: int = 0,
         device: Device | None = None,
     ) -> None:
         self._colours = COLOURS if colours else 0
@@ -58,7 +60,7 @@ class MemoryBank:
         self.value_block = Block((slots, *values), device)
         self.enhanced_key_block = Block((twice, *keys), device)
         self.enhanced_value_block = Block((twice, *values), device)
-        self._frames: list[int | None] = [None] * slots
+        self._frames: list[int | None] = [None] * (slots - spare)
 
     @property
     def nbytes(self) -> int:

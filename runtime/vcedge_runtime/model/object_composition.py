@@ -72,6 +72,11 @@ class ObjectComposition:
         return self.memory.slots + self.interval - 1
 
     @property
+    def spare(self) -> int:
+        """Slots beyond them: one for the local memory as another window shows it."""
+        return int(self.window.moves)
+
+    @property
     def graphs(self) -> set[str]:
         """Names of the graphs that it runs."""
         own = {"query_encoder", "value_encoder", "memory_read", "readout_mix", "mask_decoder"}

@@ -78,9 +78,11 @@ class ObjectPredictor:
         self._device = device
         self._place_of: dict[int, int] = {}
         self._drawn_in: dict[int, int] = {}
-        slots = parts.slots
+        slots, spare = parts.slots + parts.spare, parts.spare
         self.memory = parts.memory.begin()
-        self.bank = MemoryBank(slots, grid_hw, parts.key_dim, objects + 1, device=device)
+        self.bank = MemoryBank(
+            slots, grid_hw, parts.key_dim, objects + 1, spare=spare, device=device
+        )
         self.values = ObjectBank(slots, grid_hw, parts.value_dim, objects, device)
         # The last frame and the next: where the next one fails, the last can still be drawn in.
         self._last, self._next = (
@@ -278,10 +280,7 @@ class ObjectPredictor:
         objects, *work_hw = self._last.shares.host.shape
         height, width = work_hw
         grid_hw, dim = self.grid_hw, self.parts.value_dim
-        key_dim = self.parts.key_dim if self.parts.window.moves else 0
-        return FoundObjects(
-            objects - 1, (height, width), grid_hw, dim, TOGETHER, self._device, key_dim
-        )
+        return FoundObjects(objects - 1, (height, width), grid_hw, dim, TOGETHER, self._device)
 
     def _done(self) -> list[tuple[int, int]]:
         """Frames that may still be read, each with its slot."""
@@ -314,10 +313,11 @@ class ObjectPredictor:
         local = self.bank.slot_of(max(0, frame - parts.interval))
         with timed(timings, "readout"):
             self._attend(query, keys, self.values.values, slots, found.read)
-        key, value = keys[local][None], self.values.values[local][None]
+        shown = local
         if self._windows[local] != self._window:
             with timed(timings, "align"):
-                key, value = self._bring_over(local)
+                shown = self._bring_over(local)
+        key, value = keys[shown][None], self.values.values[shown][None]
         if parts.local == "fam":
             with timed(timings, "align"):
                 aligned = {"aligned_key": self._aligned_key[0], "aligned_value": found.aligned[0]}
@@ -335,13 +335,16 @@ class ObjectPredictor:
             self._engines["readout_mix"].run(inputs, {"mixed": found.mixed})
         return local
 
-    def _bring_over(self, slot: int) -> tuple[Buffer, Buffer]:
-        """Key and value of a slot, (1, h, w, ...), as far as this frame's window shows them."""
-        key, value = self._found.moved
-        for held, moved in ((self.bank.key_block.shared, key), (self.values.values, value)):
-            bring_over(to_host(held[slot]), self._windows[slot], self._window, moved.host[0])
-            moved.push()
-        return key.shared, value.shared
+    def _bring_over(self, slot: int) -> int:
+        """Bring what a slot holds into the spare one, as far as this frame's window shows it."""
+        former, spare = self._windows[slot], self.parts.slots
+        block, values = self.bank.key_block, to_host(self.values.values[slot])
+        bring_over(to_host(block.shared[slot]), former, self._window, block.host[spare])
+        block.push(spare)
+        moved = np.empty_like(values)
+        bring_over(values, former, self._window, moved)
+        self.values.write(spare, moved)
+        return spare
 
     def _attend(
         self, query: Buffer, keys: Buffer, values: Buffer, slots: Sequence[int], out: Buffer
