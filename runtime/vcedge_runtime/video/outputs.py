@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from functools import partial
@@ -110,20 +111,22 @@ def _refuse_loss(
 def _refuse_replacing(traces: Traces, path: Path, overwrite: bool) -> None:
     """Refuse a file that stands there; see ``require_free_file``."""
     try:
-        if path.is_dir():
-            raise OutputError(
-                f"received {path}, which is a folder; expected a file's name; "
-                f"choose another {traces.option}"
-            )
-        if os.path.lexists(path) and not overwrite:
-            raise OutputError(
-                f"received an existing file {path}; pass --overwrite or choose another "
-                f"{traces.option}"
-            )
-        if path not in find_written(traces):
-            _refuse_existing(path, traces.option)
+        found = path.lstat()
+    except FileNotFoundError:
+        return
     except OSError as exc:
         raise unwritable(path, exc) from exc
+    if stat.S_ISDIR(found.st_mode):
+        raise OutputError(
+            f"received {path}, which is a folder; expected a file's name; "
+            f"choose another {traces.option}"
+        )
+    if not overwrite:
+        raise OutputError(
+            f"received an existing file {path}; pass --overwrite or choose another {traces.option}"
+        )
+    if path not in find_written(traces):
+        _refuse_existing(path, traces.option)
 
 
 class Output(Closing):

@@ -51,7 +51,7 @@ def find_polygons(mask: NDArray[np.generic], tolerance: float = 0.0) -> list[Pol
     # Contours run through pixel centres: twice as large, each pixel has one near every corner.
     doubled = part.repeat(2, axis=0).repeat(2, axis=1)
     contours, hierarchy = cv2.findContours(doubled, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
-    rings = [_simplify(_to_corners(c[:, 0], left, top), tolerance) for c in contours]
+    rings = [_simplify(_to_corners(c, left, top), tolerance) for c in contours]
     holes: dict[int, list[Ring]] = {}
     for ring, (*_, parent) in zip(rings, hierarchy[0].tolist(), strict=True):
         holes.setdefault(parent, []).append(ring)
@@ -84,9 +84,9 @@ def join_parts(polygons: Sequence[Polygon]) -> Ring:
     return _join_rings(cut_holes(polygon) for polygon in polygons)
 
 
-def _to_corners(contour: NDArray[np.int32], left: int, top: int) -> Ring:
+def _to_corners(contour: NDArray[np.generic], left: int, top: int) -> Ring:
     """Bring pixel centres of the doubled mask to the pixels' corners, without those on a line."""
-    points = (contour[::-1] + 1) // 2
+    points = (np.asarray(contour, np.int32)[::-1, 0] + 1) // 2
     points = points[(points != np.roll(points, 1, axis=0)).any(axis=1)]
     before, after = points - np.roll(points, 1, axis=0), np.roll(points, -1, axis=0) - points
     turns = before[:, 0] * after[:, 1] != before[:, 1] * after[:, 0]
@@ -96,9 +96,9 @@ def _to_corners(contour: NDArray[np.int32], left: int, top: int) -> Ring:
 def _simplify(ring: Ring, tolerance: float) -> Ring:
     if tolerance <= 0:
         return ring
-    fewer = cv2.approxPolyDP(ring[:, None], tolerance, closed=True)[:, 0]
+    fewer = np.asarray(cv2.approxPolyDP(ring[:, None], tolerance, closed=True)[:, 0], np.int32)
     # What is as thin as the tolerance would be gone.
-    return np.asarray(fewer, np.int32) if abs(measure_ring(fewer)) > 0 else ring
+    return fewer if measure_ring(fewer) != 0 else ring
 
 
 def _join_rings(rings: Iterable[Ring]) -> Ring:

@@ -180,6 +180,9 @@ def import_rerun() -> ModuleType:
     try:
         import rerun
     except ImportError as exc:
-        raise MissingExtraError(f"Rerun is not installed; run: {how_to_install('rerun')}") from exc
+        raise MissingExtraError(
+            "Rerun, which needs Python 3.11 or newer, is not installed; run: "
+            f"{how_to_install('rerun')}"
+        ) from exc
     module: ModuleType = rerun
     return module

@@ -130,6 +130,15 @@ def test_regions_belong_to_the_labels_of_the_configuration(
     assert len(ids) == len(set(ids))
 
 
+@pytest.mark.parametrize("tolerance", EXACT)
+def test_its_own_kit_takes_the_predictions(tmp_path: Path, tolerance: float | None) -> None:
+    kit = pytest.importorskip("label_studio_sdk.label_interface", reason="it checks predictions")
+    tasks = write(tmp_path, tolerance)
+    setup = kit.LabelInterface((tmp_path / "labels.xml").read_text())
+    for task in tasks:
+        assert setup.validate_prediction(task["predictions"][0], return_errors=True) == []
+
+
 def test_pictures_are_named_from_the_folder_above(tmp_path: Path) -> None:
     folder = tmp_path / "a b é"
     for task in write(folder, frames=2):
