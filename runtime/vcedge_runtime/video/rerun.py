@@ -16,13 +16,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vcedge_runtime.errors import MissingExtraError, OutputError
-from vcedge_runtime.files import Draft, explaining
+from vcedge_runtime.files import explaining, unwritable
 from vcedge_runtime.installing import how_to_install
 from vcedge_runtime.stopping import finish_first
 from vcedge_runtime.telling import tell_cause
 from vcedge_runtime.video.categories import Categories
 from vcedge_runtime.video.outputs import Output
 from vcedge_runtime.video.palette import davis_palette
+from vcedge_runtime.video.piping import PipedFile
 from vcedge_runtime.video.regions import measure_regions
 from vcedge_runtime.video.sinks import DEFAULT_FPS, NO_STATES, Labels, Scores, Sink, States
 from vcedge_runtime.video.sources import Frame
@@ -68,15 +69,13 @@ class RerunLog(Sink):
         self._output = output
         self._described: set[int] = set()
         self._frames = 0
-        self._draft: Draft | None = None if is_viewer(place) else Draft(Path(place))
+        self._file = None if is_viewer(place) else PipedFile(Path(place))
         self._stream: Any = self._rerun.RecordingStream("vcedge", batcher_config=self._batch())
-        if self._draft is not None:
-            with explaining(self._draft.path):
-                # Rerun tells of a place that it cannot write to in a thread of its own.
-                self._draft.place.touch()
-            self._stream.save(self._draft.place, write_footer=not live)
-        else:
-            with self._explaining():
+        with self._explaining():
+            if self._file is not None:
+                self._stream.save(self._file.place, write_footer=not live)
+                self._file.let_go()
+            else:
                 self._stream.connect_grpc(None if self._place == CONNECT else self._place)
                 # That there is a viewer shows when it has taken something.
                 self._stream.log("video", self._rerun.Clear(recursive=True))
@@ -86,6 +85,8 @@ class RerunLog(Sink):
         self, frame: Frame, labels: Labels, scores: Scores, states: States = NO_STATES
     ) -> None:
         """Log the picture, its objects, their boxes and their scores."""
+        if self._file is not None:
+            self._file.check()
         rerun, stream = self._rerun, self._stream
         stream.set_time("frame", sequence=frame.index)
         stream.set_time("time", duration=frame.index / self._fps)
@@ -119,23 +120,29 @@ class RerunLog(Sink):
         stream, self._stream = self._stream, None
         if stream is None:
             return
-        draft = self._draft
         try:
             with finish_first(), self._explaining():
                 stream.flush(timeout_sec=LONGEST_FLUSH)
                 stream.disconnect()
-            if draft is not None and self._frames:
-                with finish_first(), explaining(draft.path):
-                    if self._output is not None:
-                        self._output.note(draft.path, draft.place)
-                    draft.keep()
+                if self._file is not None:
+                    self._keep(self._file)
         finally:
-            if draft is not None:
-                draft.discard()
+            if self._file is not None:
+                self._file.draft.discard()
+
+    def _keep(self, file: PipedFile) -> None:
+        file.close()
+        file.check()
+        if not self._frames:
+            return
+        with explaining(file.draft.path):
+            if self._output is not None:
+                self._output.note(file.draft.path, file.draft.place)
+            file.draft.keep()
 
     def _batch(self) -> Any:
         """How much Rerun gathers before it writes: of a file, few large pieces."""
-        if self._draft is None:
+        if self._file is None:
             return None
         return self._rerun.ChunkBatcherConfig(flush_tick=LONGEST_GATHERED)
 
@@ -145,10 +152,12 @@ class RerunLog(Sink):
             yield
         # Rerun has no error of its own.
         except RuntimeError as exc:
+            if self._file is not None:
+                raise unwritable(self._place, OSError(tell_cause(exc))) from exc
             raise OutputError(
                 f"received --rerun {self._place}, which Rerun cannot write to ({tell_cause(exc)}); "
-                "expected a file, connect while a viewer runs, or a viewer's address such as "
-                "rerun+http://127.0.0.1:9876/proxy"
+                "expected connect while a viewer runs, or a viewer's address such as "
+                "rerun+http://127.0.0.1:9876/proxy; or write a file"
             ) from exc
 
     def _describe(self, ids: Mapping[int, object]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from enum import Enum
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 
 class Box2DFormat(Enum):
@@ -64,15 +64,16 @@ class RecordingStream:
         self.logged: list[tuple[dict[str, Any], str, Any]] = []
         self.static: dict[str, Any] = {}
         self.flushed = 0
-        self.place: Path | str | None = None
+        self.place: str | None = None
+        self._file: BinaryIO | None = None
         self._times: dict[str, Any] = {}
         type(self).opened = (*type(self).opened, self)
 
-    def save(self, path: Path, *, write_footer: bool = True) -> None:
+    def save(self, path: str, *, write_footer: bool = True) -> None:
         """Begin a file."""
-        self.place = path
         self.footer = write_footer
-        path.write_bytes(b"RRF2")
+        self._file = Path(path).open("wb")  # noqa: SIM115 - closed later
+        self._file.write(b"RRF2")
 
     def connect_grpc(self, url: str | None = None) -> None:
         """Name a viewer; whether it is there shows later."""
@@ -89,15 +90,20 @@ class RecordingStream:
         if static:
             self.static[entity_path] = entity
         else:
+            if self._file is not None:
+                self._file.write(bytes(1000))
             self.logged.append((dict(self._times), entity_path, entity))
 
     def flush(self, *, timeout_sec: float = 1e38) -> None:
         """Count how often."""
         self.flushed += 1
         if self.unreachable:
+            self.disconnect()
             raise RuntimeError("gRPC has been unable to connect")
+        if self._file is not None:
+            self._file.flush()
 
     def disconnect(self) -> None:
         """Finish the file."""
-        if isinstance(self.place, Path):
-            self.place.write_bytes(b"RRF2" + bytes(len(self.logged)))
+        if self._file is not None:
+            self._file.close()

@@ -160,6 +160,28 @@ def test_a_viewer_that_is_not_there_is_told_at_once(
         RerunLog("connect")
 
 
+def test_a_file_that_rerun_cannot_finish_is_told_and_not_left(
+    tmp_path: Path, double: type[rerun_double.RecordingStream], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = RerunLog(tmp_path / "a.rrd")
+    write_objects(log, 2)
+    monkeypatch.setattr(double, "unreachable", True)
+    with pytest.raises(OutputError, match=r"a\.rrd cannot be written .*free the place"):
+        log.close()
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_full_disk_is_noticed_while_frames_come(
+    tmp_path: Path, double: type[rerun_double.RecordingStream], limited_files: None
+) -> None:
+    log = RerunLog(tmp_path / "a.rrd")
+    with pytest.raises(OutputError, match=r"a\.rrd cannot be written \(File too large\)"):
+        write_objects(log, 2_000)
+    with pytest.raises(OutputError, match="cannot be written"):
+        log.close()
+    assert not list(tmp_path.iterdir())
+
+
 def test_an_address_that_is_none_is_refused(double: type[rerun_double.RecordingStream]) -> None:
     with pytest.raises(OutputError, match="invalid endpoint"):
         RerunLog("rerun+http://127.0.0.1")
