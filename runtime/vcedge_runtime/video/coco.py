@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from vcedge_runtime.video.categories import Categories
 from vcedge_runtime.video.outputs import Output
+from vcedge_runtime.video.picture_folder import name_picture
 from vcedge_runtime.video.polygons import cut_holes, find_polygons
 from vcedge_runtime.video.regions import measure_regions
 from vcedge_runtime.video.rle import encode_rle
@@ -60,7 +61,7 @@ class CocoFile(SpooledFile):
         height, width = labels.shape
         image = {
             "id": frame.index + 1,
-            "file_name": frame.file or f"{frame.name}.jpg",
+            "file_name": name_picture(frame),
             "height": height,
             "width": width,
             "frame_index": frame.index,

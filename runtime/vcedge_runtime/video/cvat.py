@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from vcedge_runtime.video.categories import Categories
 from vcedge_runtime.video.outputs import Output
+from vcedge_runtime.video.picture_folder import name_picture
 from vcedge_runtime.video.polygons import cut_holes, find_polygons
 from vcedge_runtime.video.regions import Region, measure_regions
 from vcedge_runtime.video.rle import measure_runs
@@ -54,7 +55,7 @@ class CvatFile(SpooledFile):
     def _add(self, frame: Frame, labels: Labels, scores: Scores) -> None:
         height, width = labels.shape
         size = f'width="{width}" height="{height}"'
-        name = quoteattr(_to_xml(frame.file or frame.name))
+        name = quoteattr(_to_xml(name_picture(frame)))
         shapes = [f'<image id="{frame.index}" name={name} {size}>\n']
         for object_id, region in measure_regions(labels).items():
             self._categories.place_of(object_id)

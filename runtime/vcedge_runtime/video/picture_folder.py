@@ -51,6 +51,11 @@ class PictureFolder:
         return name
 
 
+def name_picture(frame: Frame) -> str:
+    """Name the picture that a frame is, or that ``PictureFolder`` makes of a video's."""
+    return frame.file or f"{frame.name}.jpg"
+
+
 def encode_jpeg(image: NDArray[np.uint8], name: str) -> bytes:
     """Encode a picture as JPEG, of quality 95.
 
