@@ -65,10 +65,12 @@ class LabelStudioFolder(SpooledFile):
 
     def close(self) -> None:
         """Write labels.xml and tasks.json; where no frame was written, there are none."""
-        if self._frames:
-            path = os.fspath(self.folder / CONFIG_NAME)
-            write_noted(path, self._configure().encode(), self._output)
-        super().close()
+        try:
+            if self._frames:
+                path = os.fspath(self.folder / CONFIG_NAME)
+                write_noted(path, self._configure().encode(), self._output)
+        finally:
+            super().close()
 
     def _add(self, frame: Frame, labels: Labels, scores: Scores) -> None:
         name = self._pictures.write(frame)

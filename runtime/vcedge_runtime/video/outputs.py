@@ -227,6 +227,11 @@ class OutputFolder(Output):
         check = partial(_refuse_loss, traces, overwrite, inputs)
         self._open(self.path, check, partial(_clear, traces))
 
+    def close(self) -> None:
+        """Let others write to it; folders in it that nothing was written to are taken away."""
+        _remove_empty(self._traces)
+        super().close()
+
 
 class OutputFile(Output):
     """A file that a run writes at a place of its own; see ``Output``.
@@ -363,9 +368,13 @@ def _clear(traces: Traces) -> None:
         path.unlink(missing_ok=True)
     for place in (traces.folder, *own):
         remove_drafts(place)
-    for place in below:
+    _remove_empty(traces)
+
+
+def _remove_empty(traces: Traces) -> None:
+    for name in traces.below:
         with suppress(OSError):
-            place.rmdir()
+            (traces.folder / name).rmdir()
 
 
 def _clear_file(path: Path) -> None:

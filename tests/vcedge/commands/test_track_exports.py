@@ -193,7 +193,7 @@ def test_rerun_gets_frames_and_the_times_of_each_stage(
 ) -> None:
     done = run(*make_clip(frames=3).arguments, "--out", OUT, "--rerun", "a.rrd")
     assert (done.returncode, done.stderr) == (0, "")
-    assert "wrote a.rrd (0.00 MB)" in done.stdout
+    assert "wrote a.rrd (" in done.stdout
     [stream] = double.opened
     frames = {times["frame"]["sequence"]: set[str]() for times, *_ in stream.logged}
     for times, place, _ in stream.logged:
