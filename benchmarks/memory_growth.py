@@ -50,6 +50,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--mask", required=True, help="mask of its first frame")
     parser.add_argument("--model", default=DEFAULT_MODEL)
     parser.add_argument("--size", type=int, help="working size; the model's default otherwise")
+    parser.add_argument("--window", help="as vcedge track has it; the model's own otherwise")
     parser.add_argument("--clip-frames", type=int, default=100, help="frames before it is looped")
     parser.add_argument("--first", type=int, default=200, help="frame of the first sample")
     parser.add_argument("--frames", type=int, default=3000, help="frame of the last sample")
@@ -80,6 +81,7 @@ def sample_memory(arguments: argparse.Namespace, folder: Path) -> list[Sample]:
     write_loop(arguments, folder / "loop.mp4")
     words = ["track", folder / "loop.mp4", "--mask", arguments.mask, "--model", arguments.model]
     words += ["--size", arguments.size] if arguments.size else []
+    words += ["--window", arguments.window] if arguments.window else []
     samples, step, steps = list[Sample](), Tracker.step, count(2)
 
     def step_and_sample(tracker: Tracker, image: NDArray[np.uint8]) -> StepResult:

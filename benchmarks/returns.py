@@ -7,6 +7,7 @@ import json
 import sys
 from contextlib import ExitStack
 from dataclasses import asdict
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--root", type=Path, required=True, help="JPEGImages and Annotations")
     parser.add_argument("--model", action="append", help="may be given several times")
+    parser.add_argument("--window", action="append", help="as vcedge track has it; may be repeated")
     parser.add_argument("--size", type=int, help="working size; the model's default otherwise")
     parser.add_argument("--clips", type=int, default=24)
     parser.add_argument("--sequences", help="names, separated by commas; all otherwise")
@@ -39,11 +41,11 @@ def parse_arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def add_up(model: str, scores: list[ReturnScore]) -> dict[str, Any]:
-    """A model's row."""
+def add_up(way: str, scores: list[ReturnScore]) -> dict[str, Any]:
+    """The row of a model, and of its window."""
     absent = sum(score.absent for score in scores)
     return {
-        "model": model,
+        "model": way,
         "clips": len(scores),
         "absent": absent,
         "empty": sum(score.empty for score in scores) / absent,
@@ -59,31 +61,32 @@ def main() -> None:
     """Run the benchmark."""
     arguments = parse_arguments()
     models: list[str] = arguments.model or [DEFAULT_MODEL]
+    windows: list[str | None] = arguments.window or [None]
+    ways = {" ".join(filter(None, way)): way for way in product(models, windows)}
     chosen = arguments.sequences.split(",") if arguments.sequences else None
     names = list_sequences(arguments.root, chosen)
     recipes = composite_set(names, 2, arguments.clips, arguments.seed)
-    scores: dict[str, list[ReturnScore]] = {model: [] for model in models}
+    scores: dict[str, list[ReturnScore]] = {way: [] for way in ways}
     value: dict[str, Any] = {"machine": describe_machine().to_json(), "within": SOON, "clips": []}
     with ExitStack() as stack:
+        options = {"size": arguments.size, "threads": arguments.threads, "backend": "cpu"}
         trackers = {
-            model: stack.enter_context(
-                Tracker.open(model, size=arguments.size, threads=arguments.threads, backend="cpu")
-            )
-            for model in models
+            way: stack.enter_context(Tracker.open(model, overrides={"window": window}, **options))
+            for way, (model, window) in ways.items()
         }
         for recipe in recipes:
             clip = render_return(arguments.root, recipe)
             value["clips"].append({**asdict(recipe), "away": clip.away, "back": clip.back})
-            for model, tracker in trackers.items():
+            for way, tracker in trackers.items():
                 masks = follow_masks(tracker, clip.frames, clip.masks[0])
-                scores[model].append(score_return(clip, list(masks)))
+                scores[way].append(score_return(clip, list(masks)))
             told = "; ".join(
                 f"{score[-1].empty}/{score[-1].absent} empty, found after {score[-1].found}"
                 for score in scores.values()
             )
             print(f"{'+'.join(recipe.names)}: {told}", file=sys.stderr)
             # After every clip, so that a run that is stopped has given something.
-            value["rows"] = [add_up(model, found) for model, found in scores.items()]
+            value["rows"] = [add_up(way, found) for way, found in scores.items()]
             arguments.json.write_text(json.dumps(value, indent=1) + "\n")
     rows = [
         (

@@ -12,6 +12,7 @@ from vcedge.models.xmem import XMem
 from vcedge.models.xmem_graphs import xmem_graphs
 from vcedge_export.plan import ExportedModel, ExportOptions
 from vcedge_runtime.errors import ExportError
+from vcedge_runtime.frames.following import FollowingWindow, FullWindow
 from vcedge_runtime.model.object_composition import ObjectComposition
 
 ObjectNetwork = SRNet | STCN | XMem
@@ -59,6 +60,7 @@ def compose_object_model(
         local=network.local,
         prototypes=network.uses_prototypes,
         colour=profile.colour,
+        window=FollowingWindow() if profile.follows else FullWindow(),
         **network.composition,
     )
     composition = plain.exchange(**own).exchange(**options.overrides)

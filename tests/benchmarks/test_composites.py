@@ -96,3 +96,41 @@ def test_objects_that_return_are_counted_for_every_model(
     assert row["absent"] == sum(clip["away"][1] - clip["away"][0] + 1 for clip in found["clips"])
     assert row["empty"] == sum(score["empty"] for score in row["scores"]) / row["absent"]
     assert f" {row['empty']:.0%} |" in capsys.readouterr().out
+
+
+def test_windows_stand_beside_whole_frames(
+    srnet_bundle: Bundle,
+    davis: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    pytest.importorskip("onnxruntime")
+    report = tmp_path / "report.json"
+    options = ["--root", davis, "--model", srnet_bundle.folder, "--size", 64, "--threads", 1]
+    options += ["--cameras", 132, "--every", 1, "--objects", 2, "--clips", 1, "--frames", 12]
+    run_script(monkeypatch, *options, "--json", report, script="windows.py")
+    rows = json.loads(report.read_text())["rows"]
+    assert [(row["set"], row["clips"]) for row in rows] == [
+        *(("sequences", 3), ("enlarged to 132", 3), ("one small object", 1)),
+        *(("2 objects, near", 1), ("2 objects, far apart", 1)),
+    ]
+    for row in rows:
+        for window in ("full", "follow"):
+            assert 0 <= row[window]["j_and_f"] <= 1
+            assert row[window]["median_ms"] > 0
+        assert row["follow"]["memory_bytes"] > row["full"]["memory_bytes"]
+        assert row["ran_away"] >= 0
+    assert "| one small object" in capsys.readouterr().out
+
+
+def test_returns_are_scored_through_each_window(
+    srnet_bundle: Bundle, davis: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("onnxruntime")
+    report, model = tmp_path / "report.json", str(srnet_bundle.folder)
+    options = ["--root", davis, "--clips", 1, "--json", report, "--size", 80, "--threads", 1]
+    options += ["--model", model, "--window", "full", "--window", "follow:search=2"]
+    run_script(monkeypatch, *options, script="returns.py")
+    rows = json.loads(report.read_text())["rows"]
+    assert [row["model"] for row in rows] == [f"{model} full", f"{model} follow:search=2"]

@@ -27,6 +27,7 @@ from vcedge.commands.options import (
 from vcedge.commands.progress import session_bar
 from vcedge.commands.sightings import PointSightings, Sightings, find_small_objects
 from vcedge.commands.tables import open_console
+from vcedge.commands.track_exports import HEADING, OPTIONS, Exports, exported
 from vcedge_runtime.errors import MaskError, SourceError
 from vcedge_runtime.model.bundle import DEFAULT_LABEL_MODEL, DEFAULT_MODEL, Bundle
 from vcedge_runtime.predictors.opening import require_points
@@ -58,6 +59,7 @@ GROUPS = {
         *("binarize", "resize_mask", "depth_range", "frames", "overwrite"),
         *("masks", "overlay", "log"),
     ),
+    HEADING: OPTIONS,
     "Engines": ("threads", "cuda_graphs"),
     RESEARCH: tuple(name for name in reversed(OVERRIDES) if name != "window"),
 }
@@ -110,6 +112,7 @@ class DepthRangeType(click.ParamType):  # type: ignore[type-arg]
 @click.option("--masks/--no-masks", default=True, help="A palette PNG per frame.")
 @click.option("--overlay/--no-overlay", default=True, help="An MP4 with the objects drawn in.")
 @click.option("--log/--no-log", default=True, help="NDJSON: a line per frame, with COCO RLE.")
+@exported
 def command(
     source: str,
     mask: str | None,
@@ -124,6 +127,7 @@ def command(
     masks: bool,
     overlay: bool,
     log: bool,
+    exports: Exports,
     **chosen: Any,
 ) -> None:
     """Follow the objects of a mask, or named points, through SOURCE.
@@ -140,6 +144,7 @@ def command(
     folder = out or default_output(source)
     inputs = [name for name in (source, mask, points) if name]
     require_free(folder, overwrite=overwrite, inputs=inputs)
+    exports.require(folder, overwrite=overwrite, inputs=inputs, points=points is not None)
     with ExitStack() as opened_inputs:
         video = opened_inputs.enter_context(open_source(source, depth_range=depth_range))
         _warn_of_pictures(console, video)
@@ -170,12 +175,15 @@ def command(
                 elif drawn is not None:
                     _warn_small(console, tracker, drawn)
                     sinks = open_sinks(stack, output, video, masks=masks, overlay=overlay, log=log)
+                    sinks += exports.open_sinks(stack, video, overwrite=overwrite, inputs=inputs)
                     sinks.append(sightings)
-                    on_frame = stack.enter_context(bar)
+                    on_frame = exports.heard_by(stack.enter_context(bar))
                     track_frames(tracker, stream, drawn, sinks, report, on_frame)
         finally:
             if report.frames:
                 summarise(console, video, tracker, report, sightings, output)
+                for line in exports.describe():
+                    console.out(line, highlight=False)
         if video.ended_early and report.frames != frames:
             raise SourceError(f"{video.label}: {video.ended_early}; what was decoded is tracked")
         # Bench takes such a clip as it is.

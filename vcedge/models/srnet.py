@@ -43,6 +43,8 @@ class SRNetProfile:
         colour: what the query encoder takes.
         shaped: whether values get the mask's shape straight, see ``ValueEncoder``.
         gated: whether the prototype transformer begins as nothing, see ``PrototypeTransformer``.
+        follows: whether a window follows the objects, where nothing else is chosen; the paper's
+            network looks at whole frames.
         key_dim: Ck.
         stride: pixels per key cell.
     """
@@ -57,6 +59,7 @@ class SRNetProfile:
     colour: InputColour = LAB
     shaped: bool = True
     gated: bool = False
+    follows: bool = False
     key_dim: int = 64
     stride: int = STRIDE
 
@@ -73,6 +76,7 @@ SRNET_PROFILES = {
         1,
         joins=True,
         colour=IMAGENET_LITE,
+        follows=True,
     ),
     "srnet-stcn": SRNetProfile(
         "srnet-stcn", "resnet50", 64, 512, (512, 256, 256), 3, colour=IMAGENET, gated=True

@@ -16,6 +16,8 @@ State = Literal["tracked", "lost", "absent"]
 """Of an object: it was found; it was not, where alone was looked; it was not in the whole frame."""
 ZOOM_STEP = 2**0.25
 """Ratio of one scale to the next (our choice)."""
+GROWTH = 1.5
+"""How many times ``cells`` an object may have before its window is left (our choice)."""
 
 
 @dataclass(frozen=True)
@@ -40,8 +42,10 @@ class FollowingWindow:
     Attributes:
         room: sides of a new window, in those of the box of all objects, 1 to 16.
         least: those below which a window is left for another, 1 to 16.
-        finest: least pixels of the frame to one of the working size, 0.1 to 1; below 1, no more is
-            seen of an object, and less of what is around it.
+        cells: key cells that the longest object's longer side may have where a window is finer than
+            the frame's own pixels, 1 to 64. Of an object of fewer, a model sees little of its
+            shape; of one of more, it sees no more in a finer window, and less of what is around it.
+        finest: least pixels of the frame to one of the working size, 0.1 to 1.
         sure: score below which an object is taken for lost, 0 to 1: below 0.7 six of seven masks
             of `srnet-lite` were wrong (see `docs/results.md`).
         search: frames from one look at the whole frame to the next while an object is lost, 1 to
@@ -51,7 +55,8 @@ class FollowingWindow:
 
     room: Annotated[float, Bounds(1, 16)] = 1.4
     least: Annotated[float, Bounds(1, 16)] = 1.12
-    finest: Annotated[float, Bounds(0.1, 1)] = 1.0
+    cells: Annotated[float, Bounds(1, 64)] = 6.0
+    finest: Annotated[float, Bounds(0.1, 1)] = 0.5
     sure: Annotated[float, Bounds(0, 1)] = 0.7
     search: Annotated[int, Bounds(1, 1000)] = 4
     check: Annotated[int, Bounds(1, 10**6)] = 10**6
@@ -151,6 +156,7 @@ class Following(Windows):
     ) -> None:
         super().__init__(frame_hw, grid_hw)
         self._policy = policy
+        self._stride = stride
         coarsest = min(frame_hw[axis] / (grid_hw[axis] * stride) for axis in (0, 1))
         zooms = [ZOOM_STEP**step for step in range(64)]
         self._spans = [
@@ -180,7 +186,8 @@ class Following(Windows):
             return self.whole
         best = self._around(self._wanted(policy.room))
         least = _within(self._wanted(policy.least), self.whole.box)
-        if not _holds(self._held.box, least) or best.span_hw > self._held.span_hw:
+        kept = _holds(self._held.box, least) and self._suits(self._held.span_hw, GROWTH)
+        if not kept or best.span_hw > self._held.span_hw:
             self._held = best
         return self._held
 
@@ -232,11 +239,17 @@ class Following(Windows):
         down, across = (room - 1) * (bottom - top) / 2, (room - 1) * (right - left) / 2
         return top - down, left - across, bottom + down, right + across
 
+    def _suits(self, span_hw: tuple[int, int], growth: float = 1.0) -> bool:
+        """Whether a scale is none of those that are too fine for the objects."""
+        scale = min(self.whole.frame_hw[axis] / span_hw[axis] / self._stride for axis in (0, 1))
+        sides = [max(box[2] - box[0], box[3] - box[1]) for box in self._boxes.values()]
+        return scale >= 1 or max(sides) <= growth * self._policy.cells * self._stride * scale
+
     def _around(self, wanted: Box) -> Window:
         """The finest window that holds a box; the whole frame where none does."""
         whole = self.whole
         wanted = _within(wanted, whole.box)
-        for span in reversed(self._spans):
+        for span in filter(self._suits, reversed(self._spans)):
             at = []
             for axis in (0, 1):
                 cell = whole.frame_hw[axis] / span[axis]

@@ -9,6 +9,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+LARGE = 1024
+"""Pixels of a frame's side from which a window's bounds need not be exact to one (our choice)."""
 Box = tuple[float, float, float, float]
 """Top, left, bottom and right, in pixels."""
 
@@ -43,7 +45,7 @@ class Window:
         """Index into the frame, and into whatever has a value for each of its pixels."""
         bounds = zip(self.frame_hw, self.grid_hw, self.span_hw, self.at, strict=True)
         top, left = (
-            slice(round(at * pixels / span), round((at + cells) * pixels / span))
+            slice(_bound(at, pixels, span), _bound(at + cells, pixels, span))
             for pixels, cells, span, at in bounds
         )
         return top, left
@@ -60,6 +62,15 @@ class Window:
         (height, width), (top, left) = self.span_hw, self.at
         span = (height * ratios[0], width * ratios[1])
         return Window(self.frame_hw, grid_hw, span, (top * ratios[0], left * ratios[1]))
+
+
+def _bound(cell: int, pixels: int, span: int) -> int:
+    """First pixel of a cell.
+
+    Of a large camera's it is a multiple of 4, so that what a window shows can be halved twice.
+    """
+    grain = 4 if pixels >= LARGE else 1
+    return pixels if cell == span else grain * round(cell * pixels / span / grain)
 
 
 def bring_over(

@@ -18,18 +18,17 @@ class MemoryBank:
     """Keys and soft labels of a fixed number of frames.
 
     Args:
-        slots: S, frames that it holds.
+        slots: S, frames that it holds, and the spare ones.
         grid_hw: height and width of the key grid.
         key_dim: C.
         channels: L, label channels.
         refined: keys are refined, and what they were before is kept too.
         colours: each frame's colours at the key grid are kept beside its labels.
         enhanced: keys and values are kept a second time, as regions enhance them.
-        reserved: slots behind those of frames, which none of them takes.
+        spare: how many of the slots, the last ones, are for no frame.
         device: of the engines; None where they run on the host.
 
     Attributes:
-        reserved: as given.
         key_block: (S, h, w, C), what is matched.
         raw_keys: (S, h, w, C) float32, keys as the encoder gave them, for the engines alone; those
             of ``key_block`` where nothing refines them.
@@ -49,13 +48,10 @@ class MemoryBank:
         refined: bool = False,
         colours: bool = False,
         enhanced: bool = False,
-        reserved: int = 0,
+        spare: int = 0,
         device: Device | None = None,
     ) -> None:
         self._colours = COLOURS if colours else 0
-        self.reserved = reserved
-        self._frames: list[int | None] = [None] * slots
-        slots += reserved
         twice = slots if enhanced else 0
         keys, values = (*grid_hw, key_dim), (*grid_hw, self._colours + channels)
         self._device = device
@@ -64,6 +60,7 @@ class MemoryBank:
         self.value_block = Block((slots, *values), device)
         self.enhanced_key_block = Block((twice, *keys), device)
         self.enhanced_value_block = Block((twice, *values), device)
+        self._frames: list[int | None] = [None] * (slots - spare)
 
     @property
     def nbytes(self) -> int:

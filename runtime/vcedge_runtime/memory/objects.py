@@ -67,6 +67,13 @@ class ObjectBank:
         else:
             self.values[slot, :, :, objects] = value
 
+    def write(self, slot: int, values: NDArray[np.float32]) -> None:
+        """Write the (h, w, K, Cv) values of all objects into a slot."""
+        if isinstance(self.values, DeviceArray):
+            self.values[slot].write(values)
+        else:
+            self.values[slot] = values
+
     def change(self, values: Callable[[NDArray[np.float32]], NDArray[np.float32]]) -> None:
         """Exchange all values for others that are made on the host of a copy of them."""
         held = self.values
@@ -84,10 +91,7 @@ class ObjectBank:
 
         def restore() -> None:
             self.values, self.sums, self.weights = held, sums, weights
-            if isinstance(held, DeviceArray):
-                held[slot].write(content)
-            else:
-                held[slot] = content
+            self.write(slot, content)
 
         return restore
 

@@ -94,10 +94,15 @@ class ObjectComposition:
         return self.memory.slots + self.interval - 1
 
     def reserved(self, cells: int) -> int:
-        """Slots that are read besides those of frames, for so many cells of a frame."""
+        """Slots behind those that are for long-term memory, for so many cells of a frame."""
         if not isinstance(self.memory, LongTermPolicy) or not self.hidden_dim:
             return 0
         return self.memory.count_slots(cells)
+
+    @property
+    def spare(self) -> int:
+        """Slots beyond them: one for the local memory as another window shows it."""
+        return int(self.window.moves)
 
     @property
     def graphs(self) -> set[str]:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from vcedge_runtime.buffers import DeviceArray, to_host
+from vcedge_runtime.buffers import to_host
 from vcedge_runtime.memory.bank import MemoryBank
 from vcedge_runtime.memory.long_term import (
     BORN,
@@ -25,8 +25,9 @@ class LongTerm:
 
     Args:
         policy: how it is thinned.
-        bank: keys; its reserved slots hold the cells.
+        bank: keys.
         values: of the objects, in the same slots.
+        reserved: how many of the slots, the last ones, hold the cells.
 
     Attributes:
         size: cells in long-term memory.
@@ -34,7 +35,9 @@ class LongTerm:
         life: (S, h, w) for how many frames.
     """
 
-    def __init__(self, policy: LongTermPolicy, bank: MemoryBank, values: ObjectBank) -> None:
+    def __init__(
+        self, policy: LongTermPolicy, bank: MemoryBank, values: ObjectBank, reserved: int
+    ) -> None:
         self._policy = policy
         self._bank = bank
         self._values = values
@@ -42,7 +45,7 @@ class LongTerm:
         slots = len(bank.keys)
         self.use = np.zeros((slots, *bank.grid_hw), np.float32)
         self.life = np.full_like(self.use, BORN)
-        self._reserved = range(slots - bank.reserved, slots)
+        self._reserved = range(slots - reserved, slots)
         self._pending: tuple[list[int], NDArray[np.float32]] | None = None
 
     @property
@@ -130,14 +133,13 @@ class LongTerm:
 
     def _write(self, slot: int, at: slice, keys: Rows, values: Rows) -> None:
         """Write some cells of a slot, wherever it is."""
-        for held, rows in (
-            (self._bank.key_block.shared[slot], keys),
-            (self._values.values[slot], values),
-        ):
-            content = to_host(held)
-            content.reshape(self._cells, -1)[at] = rows
-            if isinstance(held, DeviceArray):
-                held.write(content)
+        held = self._bank.key_block
+        held.fetch(slot)
+        held.host[slot].reshape(self._cells, -1)[at] = keys
+        held.push(slot)
+        content = to_host(self._values.values[slot])
+        content.reshape(self._cells, -1)[at] = values
+        self._values.write(slot, content)
 
     def _gather(self, slots: Sequence[int]) -> tuple[Rows, Rows, Rows]:
         """Cells of some slots: (n, C) keys, (n, K * Cv) values and (n,) usage for their age."""

@@ -74,7 +74,6 @@ class FoundObjects:
         value_dim: Cv.
         together: most objects that are encoded in one run.
         device: of the engines; None where they run on the host.
-        key_dim: Ck where windows move, and the local memory with them; 0 where they do not.
         mixes: whether anything is done with what was read before it is decoded.
 
     Attributes:
@@ -87,8 +86,6 @@ class FoundObjects:
         logits: (K, H, W), of each object's own mask.
         parts: (h, w, k, Cv) for values of k objects that are encoded together, where that is not
             all of them.
-        moved: the local memory's key, (1, h, w, Ck), and value, (1, h, w, K, Cv), as a window shows
-            them that is another than theirs; empty where windows do not move.
     """
 
     def __init__(
@@ -99,7 +96,6 @@ class FoundObjects:
         value_dim: int,
         together: int,
         device: Device | None,
-        key_dim: int = 0,
         *,
         mixes: bool = True,
     ) -> None:
@@ -114,15 +110,13 @@ class FoundObjects:
         self.parts = {
             size: zeros_for((*grid_hw, size, value_dim), device) for size in sizes if size < objects
         }
-        lengths = [(key_dim,), (objects, value_dim)] if key_dim else []
-        self.moved = [Block((1, *grid_hw, *each), device) for each in lengths]
 
     @property
     def nbytes(self) -> int:
         """Bytes of all arrays."""
         planes = {id(each): each for each in (self.read, self.near, self.mixed, self.features)}
         alone = (*planes.values(), self.aligned, self.logits)
-        return sum(array.nbytes for array in (*alone, *self.parts.values(), *self.moved))
+        return sum(array.nbytes for array in (*alone, *self.parts.values()))
 
     def require_finite_logits(self, frame: int, scratch: NDArray[np.float32]) -> None:
         """Refuse logits that are none, of which an aggregation may make shares that look sound.

@@ -86,16 +86,18 @@ class ObjectPredictor:
         self._fit = fit or Fit(work_hw, work_hw)
         self._place_of: dict[int, int] = {}
         self._drawn_in: dict[int, int] = {}
-        slots, reserved = parts.slots, parts.reserved(grid_hw[0] * grid_hw[1])
+        reserved = parts.reserved(grid_hw[0] * grid_hw[1])
+        spare = parts.spare + reserved
+        slots = parts.slots + spare
         self.memory = parts.begin_memory()
         self.bank = MemoryBank(
-            slots, grid_hw, parts.key_dim, objects + 1, reserved=reserved, device=device
+            slots, grid_hw, parts.key_dim, objects + 1, spare=spare, device=device
         )
-        self.values = ObjectBank(slots + reserved, grid_hw, parts.value_dim, objects, device)
+        self.values = ObjectBank(slots, grid_hw, parts.value_dim, objects, device)
         self._hidden = HiddenStates((objects, parts.hidden_dim, *grid_hw), device)
         self._long_term: LongTerm | None = None
         if reserved and isinstance(parts.memory, LongTermPolicy):
-            self._long_term = LongTerm(parts.memory, self.bank, self.values)
+            self._long_term = LongTerm(parts.memory, self.bank, self.values, reserved)
         # The last frame and the next: where the next one fails, the last can still be drawn in.
         self._last, self._next = (
             EncodedFrame(engines["query_encoder"], parts.stride, work_hw, objects, device)
@@ -305,9 +307,8 @@ class ObjectPredictor:
         objects, *work_hw = self._last.shares.host.shape
         height, width = work_hw
         grid_hw, dim = self.grid_hw, self.parts.value_dim
-        key_dim = self.parts.key_dim if self.parts.window.moves else 0
         shape = (objects - 1, (height, width), grid_hw, dim)
-        return FoundObjects(*shape, TOGETHER, self._device, key_dim, mixes=self.parts.mixes)
+        return FoundObjects(*shape, TOGETHER, self._device, mixes=self.parts.mixes)
 
     def _cover(self, mask: NDArray[np.bool_]) -> Planes:
         """Share of each pixel of the working size that a mask of the frame covers."""
@@ -349,10 +350,11 @@ class ObjectPredictor:
             self._long_term.note(slots, usage)
         if not parts.mixes:
             return local
-        key, value = keys[local][None], self.values.values[local][None]
+        shown = local
         if self._windows[local] != self._window:
             with timed(timings, "align"):
-                key, value = self._bring_over(local)
+                shown = self._bring_over(local)
+        key, value = keys[shown][None], self.values.values[shown][None]
         if parts.local == "fam":
             with timed(timings, "align"):
                 aligned = {"aligned_key": self._aligned_key[0], "aligned_value": found.aligned[0]}
@@ -370,13 +372,16 @@ class ObjectPredictor:
             self._engines["readout_mix"].run(inputs, {"mixed": found.mixed})
         return local
 
-    def _bring_over(self, slot: int) -> tuple[Buffer, Buffer]:
-        """Key and value of a slot, (1, h, w, ...), as far as this frame's window shows them."""
-        key, value = self._found.moved
-        for held, moved in ((self.bank.key_block.shared, key), (self.values.values, value)):
-            bring_over(to_host(held[slot]), self._windows[slot], self._window, moved.host[0])
-            moved.push()
-        return key.shared, value.shared
+    def _bring_over(self, slot: int) -> int:
+        """Bring what a slot holds into the spare one, as far as this frame's window shows it."""
+        former, spare = self._windows[slot], self.parts.slots
+        block, values = self.bank.key_block, to_host(self.values.values[slot])
+        bring_over(to_host(block.shared[slot]), former, self._window, block.host[spare])
+        block.push(spare)
+        moved = np.empty_like(values)
+        bring_over(values, former, self._window, moved)
+        self.values.write(spare, moved)
+        return spare
 
     def _attend(
         self, query: Buffer, keys: Buffer, values: Buffer, slots: Sequence[int], out: Buffer

@@ -34,7 +34,8 @@ def find_spans(
         # together with them where an object is drawn in mid-video.
         reserved = parts.reserved(lengths["h"] * lengths["w"]) if "slots" in lengths else 0
         mosts["references"] += reserved
-        mosts |= {"slots": parts.slots + reserved, "channels": parts.value_dim + 1}
+        slots = parts.slots + parts.spare + reserved
+        mosts |= {"slots": slots, "channels": parts.value_dim + 1}
         # What is read for all objects at once is encoded and decoded in groups of them.
         grouped = "H" in lengths and "labels" not in lengths
         mosts["objects"] = TOGETHER if grouped else OBJECTS

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vcedge_runtime.propagation.points import PointEstimate
-from vcedge_runtime.propagation.upsample import Upsampler, find_region
+from vcedge_runtime.propagation.upsample import Region, Upsampler, enclose, find_region
 
 TRACE = np.float32(1e-3)
 """A soft label below this is none (our choice: ten times as much changes J&F by less than 1e-4)."""
@@ -92,21 +92,38 @@ def mask_from_labels(
         upsampler: of this frame.
     """
     mask = np.zeros(upsampler.frame_hw, np.uint8)
-    best, total = np.zeros((2, *upsampler.frame_hw), np.float32)
+    scores = dict.fromkeys(channel_of, 0.0)
+    seen: dict[int, tuple[NDArray[np.float32], Region]] = {}
     for object_id, channel in channel_of.items():
         plane = np.ascontiguousarray(labels[..., channel])
         region = find_region(plane, upsampler.frame_hw)
         if region is not None:
-            share = upsampler.upsample(plane, region)
-            wins = share > best[region.slices]
-            mask[region.slices][wins] = object_id
-            np.maximum(best[region.slices], share, out=best[region.slices])
-            total[region.slices] += share
-    mask[best <= 1 - total] = 0
-    scores = {object_id: _mean_share(best, mask == object_id) for object_id in channel_of}
+            seen[object_id] = plane, region
+    if not seen:
+        return Decision(mask, scores)
+    # Beyond what is seen of any object, nothing is to be decided; an only one is against the rest.
+    if len(seen) == 1:
+        ((object_id, (plane, region)),) = seen.items()
+        share = upsampler.upsample(plane, region)
+        own = share > 0.5
+        np.copyto(mask[region.slices], object_id, where=own)
+        scores[object_id] = _mean_share(share, own)
+        return Decision(mask, scores)
+    around = enclose([region for _, region in seen.values()])
+    found = mask[around.slices]
+    best, total = np.zeros((2, *found.shape), np.float32)
+    for object_id, (plane, region) in seen.items():
+        inner = region.within(around).slices
+        share = upsampler.upsample(plane, region)
+        np.copyto(found[inner], object_id, where=share > best[inner])
+        np.maximum(best[inner], share, out=best[inner])
+        total[inner] += share
+    np.copyto(found, 0, where=best <= 1 - total)
+    for object_id, (_, region) in seen.items():
+        inner = region.within(around).slices
+        scores[object_id] = _mean_share(best[inner], found[inner] == object_id)
     return Decision(mask, scores)
 
 
-def _mean_share(best: NDArray[np.float32], own: NDArray[np.bool_]) -> float:
-    shares = best[own]
-    return min(1.0, float(shares.mean())) if shares.size else 0.0
+def _mean_share(share: NDArray[np.float32], own: NDArray[np.bool_]) -> float:
+    return min(1.0, cv2.mean(share, own.view(np.uint8))[0])

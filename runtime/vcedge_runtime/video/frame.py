@@ -22,12 +22,14 @@ class Frame:
         name: what its outputs are called: an image's stem, or five digits of a video's index.
         image: (H, W, 3) uint8, BGR, 0-255; the receiver's own.
         lost: how many frames right before it could not be decoded.
+        file: name of the picture that it is; empty for a frame of a video.
     """
 
     index: int
     name: str
     image: NDArray[np.uint8]
     lost: int = 0
+    file: str = ""
 
 
 class Source(Closing):

@@ -18,6 +18,8 @@ from tests.runtime.engines.fake_cuda import FakeCuda
 from vcedge_runtime.buffers import to_host
 from vcedge_runtime.engines import opening
 from vcedge_runtime.errors import EngineError, MissingExtraError, TrackerError
+from vcedge_runtime.frames.following import Following
+from vcedge_runtime.frames.windows import Window
 from vcedge_runtime.memory.dynamic import DynamicMemory
 from vcedge_runtime.model.bundle import Bundle
 from vcedge_runtime.predictors.ranges import OBJECTS
@@ -129,7 +131,7 @@ def track_on(
     tracker.start(make_frame(192, 288), make_mask(192, 288, *range(1, 1 + objects)))
     for step in range(1, 1 + frames):
         made.append(device.recorded)
-        masks.append(tracker.step(make_frame(192, 288, 2 * step)).mask)
+        masks.append(tracker.step(make_frame(192, 288, 2 * (step % 30))).mask)
     return masks, made
 
 
@@ -164,6 +166,34 @@ def test_what_is_recorded_is_recorded_once(
     made = found[1][1]
     assert made[-1] == made[-4] > 0
     assert device.launches > made[-1]
+
+
+def test_whatever_a_window_does_nothing_is_built_or_recorded_after_30_frames(
+    device: FakeCuda, srnet_bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng, built = np.random.default_rng(0), list[int]()
+
+    def wander(windows: Following) -> Window:
+        """Any window, and all of the frame now and then."""
+        built.append(len(double.behaviour.builds))
+        whole = windows.whole
+        span = tuple(side + int(rng.integers(0, 9)) for side in whole.grid_hw)
+        if rng.random() < 0.2 or span == whole.grid_hw:
+            return whole
+        at = tuple(int(rng.integers(s - g + 1)) for s, g in zip(span, whole.grid_hw, strict=True))
+        return Window(whole.frame_hw, whole.grid_hw, (span[0], span[1]), (at[0], at[1]))
+
+    monkeypatch.setattr(Following, "choose", wander)
+    found = []
+    for backend in ("cpu", "tensorrt"):
+        rng = np.random.default_rng(0)
+        options: dict[str, Any] = {"backend": backend, "overrides": {"window": "follow"}}
+        with Tracker.open(srnet_bundle, size=64, threads=1, **options) as tracker:
+            found.append(track_on(tracker, 2, 60, device))
+    np.testing.assert_array_equal(found[0][0], found[1][0])
+    made = found[1][1]
+    assert made[-1] == made[30] > 0
+    assert built[-1] == built[-30] == len(double.behaviour.builds) > 0
 
 
 @pytest.mark.parametrize("parts", [{}, {"fusion": "bidirectional"}])

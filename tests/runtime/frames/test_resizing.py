@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from vcedge_runtime.errors import TrackerError
-from vcedge_runtime.frames.colour import lab_from_bgr
+from vcedge_runtime.frames.colour import InputColour, lab_from_bgr
 from vcedge_runtime.frames.resizing import (
     LARGEST_SIZE,
     LONGEST,
@@ -78,3 +81,17 @@ def test_a_frame_is_averaged_where_it_gets_smaller_and_left_as_it_is() -> None:
     np.testing.assert_array_equal(prepare_frame(stripes, (32, 48)), lab_from_bgr(stripes))
     assert prepare_frame(stripes, (64, 40)).shape == (64, 40, 3)
     np.testing.assert_array_equal(stripes, before)
+
+
+@pytest.mark.parametrize("frame_hw", [(256, 384), (254, 384), (255, 385)])
+def test_a_much_larger_frame_is_averaged_as_any_other(
+    frame_hw: tuple[int, int], make_frame: Callable[..., NDArray[np.uint8]]
+) -> None:
+    frame = make_frame(*frame_hw)
+    exact = cv2.resize(frame, (48, 32), interpolation=cv2.INTER_AREA)
+    found = prepare_frame(frame, (32, 48), InputColour("rgb", (0, 0, 0), (1, 1, 1)))[..., ::-1]
+    difference = np.abs(found - exact.astype(np.float32))
+    # Means of means are rounded to whole levels once more each time; where a side cannot be
+    # halved, nothing is.
+    assert difference.max() <= (2 if frame_hw == (256, 384) else 6)
+    assert difference.mean() <= 1

@@ -21,9 +21,10 @@ class Video:
     def __init__(self, policy: LongTermPolicy, device: FakeCuda | None = None) -> None:
         reserved = policy.count_slots(GRID[0] * GRID[1])
         self.memory = policy.begin()
-        self.bank = MemoryBank(policy.slots, GRID, KEY_DIM, 2, reserved=reserved, device=device)
-        self.values = ObjectBank(policy.slots + reserved, GRID, 2, 1, device)
-        self.long_term = LongTerm(policy, self.bank, self.values)
+        slots = policy.slots + reserved
+        self.bank = MemoryBank(slots, GRID, KEY_DIM, 2, spare=reserved, device=device)
+        self.values = ObjectBank(slots, GRID, 2, 1, device)
+        self.long_term = LongTerm(policy, self.bank, self.values, reserved)
         self.frame = -1
 
     def step(self, usage: float = 1.0) -> None:

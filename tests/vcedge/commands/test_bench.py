@@ -19,7 +19,7 @@ from vcedge.bench.ceilings import Ceilings
 from vcedge.bench.power import PolledSource, PowerMeter
 from vcedge.bench.profiling import STAGES
 from vcedge.bench.roofline import BOARDS
-from vcedge.commands import bench
+from vcedge.commands import bench, bench_clip
 from vcedge_runtime.demo.clip import render_demo_clip
 from vcedge_runtime.errors import MaskError, OutputError, TrackerError
 from vcedge_runtime.model.bundle import PRECISIONS, Bundle
@@ -46,7 +46,8 @@ def clip(make_frame: MakeImage, make_mask: MakeImage, tmp_path: Path) -> SimpleN
 
 def run_bench(bundle: Bundle, *options: str) -> Result:
     pytest.importorskip("onnxruntime")
-    arguments = [str(bundle.folder), "--warm-up", "1", "--threads", "1", *options]
+    quick = ["--warm-up", "1", "--threads", "1", "--cameras", ""]
+    arguments = [str(bundle.folder), *quick, *options]
     return CliRunner().invoke(
         bench.command, arguments, env={"COLUMNS": "200"}, catch_exceptions=False
     )
@@ -60,9 +61,9 @@ def test_every_figure_is_written_for_every_size_and_the_default(
     assert run_bench(tiny_bundle, *clip.options, *options).exit_code == 0
     found = json.loads(report.read_text())
     assert found["ceilings"] == {"threads": 1, "matmul_gflops": 100.0, "copy_gbs": 10.0}
-    assert list(found["sizes"]) == ["48", "64"]
-    assert found["sizes"]["48"]["grid_hw"] == [6, 9]
-    for profile in found["sizes"].values():
+    assert [(run["size"], run["window"]) for run in found["runs"]] == [(48, "full"), (64, "full")]
+    assert found["runs"][0]["grid_hw"] == [6, 9]
+    for profile in found["runs"]:
         assert list(profile["stages"]) == list(STAGES)
         assert {len(stage["times_ms"]) for stage in profile["stages"].values()} == {3}
         encode = profile["stages"]["encode"]
@@ -110,9 +111,9 @@ def test_the_tables_say_what_is_included_and_mark_the_default(
     )
     assert shown == [stage for stage in STAGES if stage in shown]
     sizes = rows[next(at for at, row in enumerate(rows) if row[0] == "size") + 2 :][:2]
-    assert [row[:3] for row in sizes] == [
-        ["48", "48x72", "6x9"],
-        ["64 (default)", "64x96", "8x12"],
+    assert [row[:6] for row in sizes] == [
+        ["48", "full", "66x98", "48x72", "6x9", ""],
+        ["64 (default)", "full", "66x98", "64x96", "8x12", ""],
     ]
 
 
@@ -151,13 +152,58 @@ def test_without_a_source_the_demo_clip_is_decoded_from_a_video(
     tiny_bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     small = lambda frames: render_demo_clip(frames=frames, frame_hw=(64, 98))  # noqa: E731
-    monkeypatch.setattr(bench, "render_demo_clip", small)
+    monkeypatch.setattr(bench_clip, "render_demo_clip", small)
     report = tmp_path / "bench.json"
     run_bench(tiny_bundle, "--sizes", "64", "--frames", "2", "--json", str(report))
     found = json.loads(report.read_text())
     assert found["clip"] == "the demo clip"
-    assert found["sizes"]["64"]["frames"] == 2
-    assert found["sizes"]["64"]["frame_hw"] == [64, 98]
+    (run,) = found["runs"]
+    assert (run["frames"], run["frame_hw"]) == (2, [64, 98])
+    assert 0 <= run["j_and_f"] <= 1
+
+
+def test_windows_stand_beside_each_other_where_a_model_can_look_through_both(
+    srnet_bundle: Bundle, clip: SimpleNamespace, tmp_path: Path
+) -> None:
+    report = tmp_path / "bench.json"
+    options = ["--sizes", "", "--frames", "2", "--json", str(report)]
+    assert run_bench(srnet_bundle, *clip.options, *options).exit_code == 0
+    runs = json.loads(report.read_text())["runs"]
+    assert [run["window"] for run in runs] == ["full", "follow"]
+    assert runs[0]["work_hw"] == runs[1]["work_hw"]
+    options = [*options, "--window", "follow"]
+    assert run_bench(srnet_bundle, *clip.options, *options).exit_code == 0
+    found = json.loads(report.read_text())
+    assert [run["window"] for run in found["runs"]] == ["follow"]
+    assert found["model"]["composition"]["window"]["kind"] == "follow"
+
+
+def test_a_larger_camera_has_the_clip_enlarged_at_the_default_size(
+    tiny_bundle: Bundle, clip: SimpleNamespace, tmp_path: Path
+) -> None:
+    report = tmp_path / "bench.json"
+    options = ["--sizes", "", "--frames", "2", "--cameras", "132", "--json", str(report)]
+    assert run_bench(tiny_bundle, *clip.options, *options).exit_code == 0
+    runs = json.loads(report.read_text())["runs"]
+    assert [(run["camera"], run["frame_hw"]) for run in runs] == [(0, [66, 98]), (132, [132, 196])]
+    assert {run["size"] for run in runs} == {64}
+
+
+def test_masks_are_scored_where_the_true_ones_are_known(
+    tiny_bundle: Bundle, clip: SimpleNamespace, make_mask: MakeImage, tmp_path: Path
+) -> None:
+    truth, report = tmp_path / "truth", tmp_path / "bench.json"
+    truth.mkdir()
+    options = ["--sizes", "", "--frames", "4", "--json", str(report), "--truth", str(truth)]
+    with pytest.raises(MaskError, match="holds no PNG"):
+        run_bench(tiny_bundle, *clip.options, *options)
+    for index in range(6):
+        cv2.imwrite(str(truth / f"{index:05d}.png"), make_mask(66, 98, 1, 2))
+    assert run_bench(tiny_bundle, *clip.options, *options).exit_code == 0
+    (run,) = json.loads(report.read_text())["runs"]
+    assert 0 < run["j_and_f"] <= 1
+    with pytest.raises(MaskError, match="--truth without --source"):
+        run_bench(tiny_bundle, *options)
 
 
 @pytest.mark.parametrize(
