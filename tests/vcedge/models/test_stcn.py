@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import cast
 
 import pytest
@@ -13,8 +14,13 @@ from vcedge.models.memory_readout import read_memory
 from vcedge.models.srnet import SRNET_PROFILES, SRNet
 from vcedge.models.stcn import STCN
 from vcedge.training.srnet import SRNetObjective
+from vcedge_export.plan import ExportOptions
+from vcedge_export.planning import open_modules, plan_export
+from vcedge_runtime.demo.clip import render_demo_clip
 from vcedge_runtime.errors import TrainingError
 from vcedge_runtime.frames.colour import IMAGENET
+from vcedge_runtime.model.bundle import Bundle
+from vcedge_runtime.tracker import Tracker
 
 
 @pytest.fixture
@@ -92,3 +98,24 @@ def test_a_profile_of_other_colours_is_refused_with_the_one_that_fits() -> None:
     with pytest.raises(TrainingError, match="srnet's; pass --profile srnet-stcn"):
         SRNet(replace(SRNET_PROFILES["srnet"], value_dim=16)).take_weights(Whole())
     assert SRNET_PROFILES["srnet-stcn"].colour == IMAGENET
+
+
+def test_a_window_may_follow_the_objects_whose_frames_then_get_no_border() -> None:
+    weights = make_small("stcn")
+    found = []
+    for window in ("full", "follow"):
+        options = ExportOptions(size=96, top_k=6, overrides={"window": window})
+        model = plan_export(weights, options)
+        bundle = Bundle(Path(), "small", model.profile, model.composition, {})
+        clip = list(render_demo_clip(frames=12, frame_hw=(150, 270)))
+        with Tracker(bundle, open_modules(model)) as tracker:
+            tracker.start(*clip[0])
+            held = tracker.memory_bytes
+            for frame, _ in clip[1:]:
+                result = tracker.step(frame)
+            assert result.mask.shape == (150, 270)
+            assert tracker.memory_bytes == held
+            found.append(tracker.video.fit)
+    full, follow = found
+    assert (full.content_hw, full.work_hw) == ((96, 173), (96, 176))
+    assert follow.content_hw == follow.work_hw
