@@ -31,6 +31,7 @@ from vcedge_runtime.predictors.long_term import LongTerm
 from vcedge_runtime.predictors.memory_read import run_memory_read
 from vcedge_runtime.predictors.object_frames import EncodedFrame, FoundObjects, cover_pixels
 from vcedge_runtime.predictors.protocol import everything_or_nothing
+from vcedge_runtime.predictors.reading_back import read_object_back
 from vcedge_runtime.propagation.labels import Decision, assign_share, mask_from_labels
 from vcedge_runtime.propagation.prototypes import sine_positions
 from vcedge_runtime.propagation.upsample import open_upsampler
@@ -463,36 +464,19 @@ class ObjectPredictor:
 
     def _read_back(self, place: int, drawn_in: int) -> None:
         """Give the frames since ``drawn_in`` an object's values, read from the last frame."""
-        last, keys = self.bank.slot_of(self.frame), self.bank.key_block.shared
+        last = self.bank.slot_of(self.frame)
         past = [(f, slot) for f, slot in self._done() if drawn_in < f < self.frame]
         slots = [slot for _, slot in past]
         if self._long_term and drawn_in < 0:
             slots += self._long_term.slots
         if slots:
-            self.values.change(lambda values: self._read_past(values, keys, last, place, slots))
+            self.values.change(
+                lambda values: read_object_back(
+                    values, self.bank, self.values, place, last, slots, self._attend
+                )
+            )
         for frame, slot in past:
             self.memory.store(frame, self.bank.keys[slot], self.bank.labels[slot])
-
-    def _read_past(
-        self,
-        values: Planes,
-        keys: Buffer,
-        last: int,
-        place: int,
-        slots: Sequence[int],
-    ) -> Planes:
-        labels = self.bank.labels
-        both = np.concatenate([values[last, ..., place, :], labels[last, ..., 1 + place, None]], -1)
-        found = np.empty((1, both.shape[-1], *self.grid_hw), np.float32)
-        for slot in slots:
-            self._attend(keys[slot], keys[last][None], both[None, ..., None, :], [0], found)
-            value, share = found[0, :-1], found[0, -1]
-            values[slot, ..., place, :] = np.moveaxis(value, 0, -1)
-            assign_share(labels[slot], 1 + place, share)
-            shares = np.stack([share, 1 - share])
-            self.values.weights[slot, place] = shares.sum(axis=(1, 2))
-            self.values.sums[slot, place] = np.tensordot(shares, value, axes=((1, 2), (1, 2)))
-        return values
 
 
 def _in_groups(objects: int) -> list[slice]:
