@@ -13,6 +13,7 @@ from tests.runtime.tracker.made import FailingEngine, bytes_of_arrays, same
 from vcedge_export.plan import ExportOptions
 from vcedge_export.planning import plan_export
 from vcedge_export.verify import TruthClip
+from vcedge_runtime.demo.clip import render_demo_clip
 from vcedge_runtime.engines.base import Engine
 from vcedge_runtime.engines.onnxruntime import engine_from_bundle
 from vcedge_runtime.errors import EngineError, ExportError
@@ -137,6 +138,25 @@ def test_other_memories_can_be_chosen(
         for step in range(1, 20):
             tracker.step(tiny_clip.frames[step % 4])
         assert tracker.memory_bytes == held
+
+
+def test_a_window_may_follow_the_objects_and_states_move_with_it(xmem_bundle: Bundle) -> None:
+    parts = xmem_bundle.composition.exchange(window="follow")
+    bundle = replace(xmem_bundle, composition=parts)
+    clip = list(render_demo_clip(frames=14, frame_hw=(256, 384)))
+    with Tracker(bundle, run_bundle(bundle)) as tracker:
+        tracker.start(*clip[0])
+        held, boxes = tracker.memory_bytes, set()
+        for step, (frame, ids) in enumerate(clip[1:]):
+            tracker.step(frame)
+            boxes.add(tracker.video.windows.last.box)
+            if step in (4, 8):
+                # It may lie outside of the window, which is then chosen anew.
+                tracker.add_object(1, ids == 1)  # type: ignore[arg-type]
+        assert tracker.memory_bytes == held
+        tracker.video.predictor._engines = {}  # type: ignore[attr-defined]
+        assert bytes_of_arrays(tracker.video, set()) == held
+    assert len(boxes) > 1
 
 
 @pytest.mark.parametrize(

@@ -82,11 +82,6 @@ class ObjectComposition:
                 f"received local={self.local}, prototypes={self.prototypes} for a model that has "
                 "no local memory and no prototypes; leave them out, or use an SRNet"
             )
-        if self.hidden_dim and self.window.moves:
-            raise BundleError(
-                "received a window that moves for a model whose objects have a state in places of "
-                "the frame (XMem); leave --window out"
-            )
 
     @property
     def slots(self) -> int:

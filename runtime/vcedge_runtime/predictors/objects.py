@@ -95,7 +95,8 @@ class ObjectPredictor:
             slots, grid_hw, parts.key_dim, objects + 1, spare=spare, device=device
         )
         self.values = ObjectBank(slots, grid_hw, parts.value_dim, objects, device)
-        self._hidden = HiddenStates((objects, parts.hidden_dim, *grid_hw), device)
+        states = (objects, parts.hidden_dim, *grid_hw)
+        self._hidden = HiddenStates(states, device, moves=parts.window.moves)
         self._long_term: LongTerm | None = None
         if reserved and isinstance(parts.memory, LongTermPolicy):
             self._long_term = LongTerm(parts.memory, self.bank, self.values, reserved)
@@ -162,7 +163,9 @@ class ObjectPredictor:
                 bring_over(plane, before, after, moved)
             shares.host[0] = 1 - shares.host[1:].sum(axis=0)
             shares.push()
+            self._hidden.begin_again(former, window)
             self._remember(self.frame, slot, self._next)
+            self._hidden.finish()
         self._window = self._windows[slot] = window
         self._last, self._next = self._next, self._last
 
@@ -180,6 +183,7 @@ class ObjectPredictor:
     def _take(self, frame: int, image: Planes, mask: NDArray[np.uint8]) -> None:
         slot = self.bank.claim(frame, self._keeps if frame else lambda stored: True)
         self._windows[slot] = self._window
+        self._hidden.begin(self._windows[self.bank.slot_of(self.frame)], self._window)
         self._encode(slot, image, {})
         shares = self._next.shares
         shares.host[1:] = [self._cover(mask == object_id) for object_id in self._place_of]
@@ -193,6 +197,7 @@ class ObjectPredictor:
         frame = self.frame + 1
         slot = self.bank.claim(frame, self._keeps)
         self._windows[slot] = self._window
+        self._hidden.begin(self._windows[self.bank.slot_of(self.frame)], self._window)
         self._encode(slot, image, timings)
         with timed(timings, "memory"):
             chosen = self.memory.select(frame, self.bank.keys[slot], self._coarse_read(slot))
@@ -245,8 +250,9 @@ class ObjectPredictor:
             place, drawn = self._place_of[object_id], self._last.shares
             assign_share(np.moveaxis(drawn.host, 0, -1), 1 + place, covered)
             drawn.push()
+            self._hidden.begin_again(self._windows[slot], self._windows[slot])
             self._remember(self.frame, slot, self._last)
-            self._hidden.replace()
+            self._hidden.finish()
             self._read_back(place, self._drawn_in.get(object_id, -1))
             self._drawn_in[object_id] = self.frame
             self.memory.annotate(self.frame)
@@ -418,7 +424,7 @@ class ObjectPredictor:
         for some in _in_groups(len(features)):
             inputs, out = {"features": features[some], **frame}, {"logits": logits[some]}
             if self.parts.hidden_dim:
-                inputs["hidden"] = self._hidden.last[some]
+                inputs["hidden"] = self._hidden.now[some]
                 out["next_hidden"] = self._hidden.next[some]
             decoder.run(inputs, out)
         self._engines["soft_aggregation"].run({"logits": logits}, {"shares": shares})
@@ -427,15 +433,13 @@ class ObjectPredictor:
         """Encode a frame's objects into its slot, by its shares."""
         bank, shares, labels = self.values, encoded.shares.shared, self.bank.labels[slot]
         masks, encoder = shares[1:], self._engines["value_encoder"]
-        # A frame that is encoded once more learns from what was before it.
-        states = self._hidden.before if encoded is self._last else self._hidden.last
         for some in _in_groups(len(masks)):
             count = len(masks[some])
             value = bank.values[slot] if count == len(masks) else self._found.parts[count]
             coverage = np.empty((count, *self.grid_hw), np.float32)
             held = {"image": encoded.image.shared, **encoded.features}
             held |= {"masks": masks[some], "background": shares[:1]}
-            held["hidden"] = states[some]
+            held["hidden"] = self._hidden.now[some]
             # A value is made of the picture or of its features.
             inputs = {tensor.name: held[tensor.name] for tensor in encoder.spec.inputs}
             sums = {"sums": bank.sums[slot, some], "weights": bank.weights[slot, some]}

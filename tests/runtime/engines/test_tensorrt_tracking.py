@@ -65,6 +65,7 @@ COMPOSITIONS: dict[str, tuple[str, dict[str, Any]]] = {
     "SRNet without local memory": ("srnet_bundle", {"local": "off"}),
     "XMem": ("xmem_bundle", {}),
     "XMem without long-term memory": ("xmem_bundle", {"memory": "local_global"}),
+    "XMem and a window": ("xmem_bundle", {"window": "follow"}),
 }
 
 

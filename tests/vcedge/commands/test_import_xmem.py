@@ -133,10 +133,3 @@ def test_stcns_weights_are_not_xmems(refuse: Refuse, tmp_path: Path) -> None:
     said = refuse("import", "xmem", "stcn.pth")
     assert "does not hold the weights of XMem: of its tensors 1 are foreign" in said
     assert [path.name for path in tmp_path.iterdir()] == ["stcn.pth"]
-
-
-def test_a_window_that_moves_is_refused(bundle: Bundle) -> None:
-    from vcedge_runtime.errors import BundleError
-
-    with pytest.raises(BundleError, match="a window that moves for a model whose objects have"):
-        bundle.composition.exchange(window="follow")
