@@ -167,7 +167,8 @@ class LiveSource(Source):
             try:
                 return self._take_over(self._reopen())
             except SourceError as exc:
-                told = str(exc)
+                # The reason alone, where the label would stand in it once more.
+                told = str(exc.__cause__ if isinstance(exc.__cause__, SourceError) else exc)
         self._failure = self._lose(told)
         return None
 

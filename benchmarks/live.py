@@ -1,0 +1,223 @@
+"""A looped stream over loopback, cut and restored: how old frames are, and whether memory grows.
+
+FFmpeg serves a clip again and again as a camera would, in real time, and is killed some times; the
+whole of ``vcedge track`` follows it. Exit code 1 where the age of a frame at p95 is more than one
+frame's time and one step, where a cut was not survived, or where the process grows by more than the
+limit between the first sample and the last.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from itertools import chain
+from pathlib import Path
+from subprocess import Popen
+from tempfile import TemporaryDirectory
+from threading import Event, Thread
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vcedge.cli import main as track
+from vcedge.commands.health import read_process_bytes
+from vcedge.commands.tables import make_table, open_console
+from vcedge_runtime.errors import VcedgeError
+from vcedge_runtime.model.bundle import DEFAULT_MODEL
+from vcedge_runtime.tracker import StepResult, Tracker
+
+ADDRESSES = {
+    "http": ("http://127.0.0.1:{}/live.ts", ["-listen", "1"]),
+    "tcp": ("tcp://127.0.0.1:{}?listen=1", []),
+    "udp": ("udp://127.0.0.1:{}?pkt_size=1316", []),
+}
+"""Where FFmpeg serves, and with which options."""
+PAUSES_S = 6
+"""What is lost before a stream that is there again is opened and gives a frame, about."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Memory at one time.
+
+    Attributes:
+        seconds: since the run began.
+        process_bytes: resident memory of the process.
+    """
+
+    seconds: float
+    process_bytes: int
+
+
+def parse_arguments() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--source", required=True, type=Path, help="a video, which is looped")
+    parser.add_argument("--mask", required=True, help="mask of its first frame")
+    parser.add_argument("--model", default=DEFAULT_MODEL)
+    parser.add_argument("--size", type=int, help="working size; the model's default otherwise")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--over", choices=[*ADDRESSES], default="http")
+    parser.add_argument("--port", type=int, default=8970)
+    parser.add_argument("--fps", type=float, default=30, help="of the stream")
+    parser.add_argument("--minutes", type=float, default=60)
+    parser.add_argument("--cuts", type=int, default=3, help="how many times the server is killed")
+    parser.add_argument("--away", type=float, default=4, help="seconds until it is there again")
+    parser.add_argument("--step-ms", type=float, help="a step takes as long; nothing is tracked")
+    parser.add_argument("--first", type=float, default=60, help="seconds until the first sample")
+    parser.add_argument("--limit", type=float, default=0.02, help="share memory may grow by")
+    parser.add_argument("--json", type=Path, default=Path("live.json"))
+    return parser.parse_args()
+
+
+@contextmanager
+def served(arguments: argparse.Namespace) -> Iterator[None]:
+    """Serve the clip meanwhile, with cuts that are evenly spread."""
+    address, options = ADDRESSES[arguments.over]
+    command = ["ffmpeg", "-nostdin", "-loglevel", "fatal", "-re", "-stream_loop", "-1"]
+    command += ["-i", str(arguments.source), "-an", "-r", str(arguments.fps), "-c:v", "libx264"]
+    command += ["-preset", "ultrafast", "-tune", "zerolatency", "-g", "30", "-f", "mpegts"]
+    command += [*options, address.format(arguments.port)]
+    done = Event()
+
+    def serve() -> None:
+        away = arguments.cuts * (arguments.away + PAUSES_S)
+        lasts = max(1.0, 60 * arguments.minutes - away) / (arguments.cuts + 1)
+        while not done.is_set():
+            with Popen(command, start_new_session=True) as process:
+                done.wait(lasts)
+                process.kill()
+            done.wait(arguments.away)
+
+    server = Thread(target=serve)
+    server.start()
+    try:
+        yield
+    finally:
+        done.set()
+        server.join()
+
+
+@contextmanager
+def sampled(arguments: argparse.Namespace, samples: list[Sample]) -> Iterator[None]:
+    """Sample memory meanwhile, and interrupt the run at its end, as Ctrl-C does."""
+    done, began = Event(), time.monotonic()
+    last = 60 * arguments.minutes
+
+    def sample() -> None:
+        for due in chain(np.arange(arguments.first, last, 10), [last]):
+            if done.wait(max(0, began + due - time.monotonic())):
+                return
+            samples.append(Sample(round(time.monotonic() - began, 1), read_process_bytes()))
+        os.kill(os.getpid(), signal.SIGINT)
+
+    sampler = Thread(target=sample)
+    sampler.start()
+    try:
+        yield
+    finally:
+        done.set()
+        sampler.join()
+
+
+@contextmanager
+def slowed(step_ms: float | None, steps_ms: list[float]) -> Iterator[None]:
+    """Note what steps take; where a time is given, do nothing for as long instead."""
+    own = Tracker.step
+
+    def step(tracker: Tracker, frame: NDArray[np.uint8]) -> StepResult:
+        began = time.perf_counter()
+        if step_ms is None:
+            result = own(tracker, frame)
+        else:
+            time.sleep(step_ms / 1000)
+            ids = tracker.object_ids
+            result = StepResult(np.ones(frame.shape[:2], np.uint8), dict.fromkeys(ids, 1.0), {})
+        steps_ms.append(1000 * (time.perf_counter() - began))
+        return result
+
+    Tracker.step = step  # type: ignore[method-assign,assignment]
+    try:
+        yield
+    finally:
+        Tracker.step = own  # type: ignore[method-assign,assignment]
+
+
+def follow(arguments: argparse.Namespace, out: Path) -> None:
+    """Run ``vcedge track`` on the stream until it is interrupted."""
+    address = ADDRESSES[arguments.over][0].format(arguments.port).partition("?")[0]
+    words = ["track", address, "--mask", arguments.mask, "--model", arguments.model]
+    words += ["--size", arguments.size] if arguments.size else []
+    words += ["--threads", arguments.threads, "--backend", "cpu", "--out", out]
+    words += ["--reconnect", "forever", "--headless", "--save-masks", "none", "--log-size", 10]
+    with suppress(KeyboardInterrupt):
+        try:
+            track(list(map(str, words)))
+        except SystemExit as end:
+            if end.code != 128 + signal.SIGINT:
+                raise
+
+
+def read_log(out: Path) -> list[dict[str, float]]:
+    """Read what the log says of every frame, in the order of the frames."""
+    lines = chain.from_iterable(path.open() for path in sorted(out.glob("objects*.ndjson")))
+    told = [json.loads(line) for line in lines]
+    kept = ("frame", "time", "age_ms", "dropped")
+    facts = [{name: line[name] for name in kept if name in line} for line in told]
+    return sorted(facts, key=lambda line: line["frame"])
+
+
+def main() -> int:
+    """Run the benchmark."""
+    arguments = parse_arguments()
+    samples, steps_ms = list[Sample](), list[float]()
+    with TemporaryDirectory() as folder, slowed(arguments.step_ms, steps_ms):
+        with served(arguments), sampled(arguments, samples):
+            time.sleep(1)  # FFmpeg listens
+            follow(arguments, Path(folder))
+        lines = read_log(Path(folder))
+    ages_ms = [line["age_ms"] for line in lines if "age_ms" in line]
+    times_s = [line["time"] for line in lines]
+    gaps = sum(np.diff(times_s) > 0.75 * arguments.away)
+    growth = samples[-1].process_bytes / samples[0].process_bytes - 1
+    age_ms = float(np.percentile(ages_ms, 95))
+    bound_ms = 1000 / arguments.fps + float(np.percentile(steps_ms, 95))
+    rows = [
+        ("frames tracked", f"{len(lines)}"),
+        ("frames dropped", f"{sum(line['dropped'] for line in lines)}"),
+        ("cuts survived", f"{gaps} of {arguments.cuts}"),
+        ("age, median", f"{np.median(ages_ms):.0f} ms"),
+        ("age, p95", f"{age_ms:.0f} ms"),
+        ("one frame's time and a step at p95", f"{bound_ms:.0f} ms"),
+        *(
+            (f"memory after {s.seconds:.0f} s", f"{s.process_bytes / 1e6:.1f} MB")
+            for s in (samples[0], samples[-1])
+        ),
+        ("growth", f"{growth:+.2%}"),
+    ]
+    open_console(markdown=True).print(make_table(("what", "seen"), rows, markdown=True))
+    value = {
+        "frames": len(lines),
+        "cuts": int(gaps),
+        "age_p95_ms": age_ms,
+        "bound_ms": bound_ms,
+        "growth": growth,
+        "samples": [asdict(sample) for sample in samples],
+    }
+    arguments.json.write_text(json.dumps(value, indent=1) + "\n")
+    good = age_ms <= bound_ms and gaps >= arguments.cuts and growth <= arguments.limit
+    return int(not good)
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except VcedgeError as exc:
+        sys.exit(f"live.py: {exc}")
