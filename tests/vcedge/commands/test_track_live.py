@@ -201,6 +201,18 @@ def test_whoever_looks_sees_the_newest_picture_and_the_health(
     assert [health["state"] for _, health in seen] == ["starting", *["tracking"] * 3]
 
 
+def test_frames_are_taken_no_faster_than_was_said(
+    run: Run, camera: Callable[..., tuple[object, ...]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[float | None] = []
+    own = track.pace
+    monkeypatch.setattr(
+        track, "pace", lambda frames, most: (given.append(most), own(frames, None))[1]
+    )
+    assert run(*camera(None), "--max-fps", 4.5).returncode == 0
+    assert given == [4.5]
+
+
 def test_points_are_shown_too(run: Run, make_clip: MakeClip) -> None:
     clip = make_clip(frames=3)
     Path("joints.csv").write_text("name,x,y\nnose,20,24\n")
