@@ -20,11 +20,12 @@ from vcedge.commands.progress import session_bar, spoken
 from vcedge_runtime.session import SessionReport
 from vcedge_runtime.video.frame import Source
 from vcedge_runtime.video.live import LiveOptions
+from vcedge_runtime.video.object_lines import ObjectLines
 from vcedge_runtime.video.outputs import OutputFolder
 from vcedge_runtime.video.push import StreamPush
 from vcedge_runtime.video.raw import PIXEL_FORMATS, RawFormat
 from vcedge_runtime.video.rotating import Rotation
-from vcedge_runtime.video.sinks import ChangedMasks, MaskFolder, ObjectLines, Sink
+from vcedge_runtime.video.sinks import ChangedMasks, MaskFolder, Sink
 from vcedge_runtime.video.view import LOOPBACK, HttpView
 
 Command = TypeVar("Command", bound=Callable[..., Any])

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import TextIO, TypedDict
+from typing import TypedDict
 
 import cv2
 import numpy as np
@@ -347,31 +347,6 @@ class ObjectLog(Sink):
         lines.append({"frame": frame.index, "name": frame.name, **facts, "objects": objects})
         text = [json.dumps(line, separators=(",", ":")) + "\n" for line in lines]
         self._text.write("".join(text))
-
-
-class ObjectLines(ObjectLog):
-    """The lines of an ``ObjectLog`` on a stream, each handed on at once.
-
-    Args:
-        stream: such as standard output; left open.
-    """
-
-    def __init__(self, stream: TextIO) -> None:
-        self._text = _Flushed(stream)
-
-
-class _Flushed:
-    """Lines on a stream that others may follow."""
-
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
-
-    def write(self, text: str) -> None:
-        self._stream.write(text)
-        self._stream.flush()
-
-    def close(self) -> None:
-        """Leave the stream open."""
 
 
 def _describe_times(frame: Frame) -> dict[str, float]:

@@ -18,12 +18,12 @@ from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
 from vcedge_runtime.errors import OutputError
+from vcedge_runtime.video.object_lines import ObjectLines
 from vcedge_runtime.video.palette import read_label_png
 from vcedge_runtime.video.rle import decode_rle
 from vcedge_runtime.video.sinks import (
     ChangedMasks,
     MaskFolder,
-    ObjectLines,
     ObjectLog,
     OverlayVideo,
     Sink,
