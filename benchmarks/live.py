@@ -159,6 +159,7 @@ def follow(arguments: argparse.Namespace, out: Path) -> None:
     words += ["--size", arguments.size] if arguments.size else []
     words += ["--threads", arguments.threads, "--backend", "cpu", "--out", out]
     words += ["--reconnect", "forever", "--headless", "--save-masks", "none", "--log-size", 10]
+    words += ["--log-files", 999]
     with suppress(KeyboardInterrupt):
         try:
             track(list(map(str, words)))
@@ -169,10 +170,10 @@ def follow(arguments: argparse.Namespace, out: Path) -> None:
 
 def read_log(out: Path) -> list[dict[str, float]]:
     """Read what the log says of every frame, in the order of the frames."""
-    lines = chain.from_iterable(path.open() for path in sorted(out.glob("objects*.ndjson")))
-    told = [json.loads(line) for line in lines]
-    kept = ("frame", "time", "age_ms", "dropped")
-    facts = [{name: line[name] for name in kept if name in line} for line in told]
+    kept, facts = ("frame", "time", "age_ms", "dropped"), []
+    for path in out.glob("objects*.ndjson"):
+        told = map(json.loads, path.read_text().splitlines())
+        facts += [{name: line[name] for name in kept if name in line} for line in told]
     return sorted(facts, key=lambda line: line["frame"])
 
 

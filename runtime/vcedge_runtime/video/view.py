@@ -228,9 +228,12 @@ class _Handler(BaseHTTPRequestHandler):
         self.close_connection = True
         self._begin(HTTPStatus.OK, f"multipart/x-mixed-replace; boundary={_BOUNDARY}", {})
         index, data = -1, b""
-        while not self._pictures.finished:
+        while True:
+            newer = self._pictures.take_after(index)
+            if newer is None and self._pictures.finished:
+                return
             # Where nothing new comes, the last one again: a client that went is noticed.
-            index, data = self._pictures.take_after(index) or (index, data)
+            index, data = newer or (index, data)
             if data:
                 head = (
                     f"--{_BOUNDARY}\r\nContent-Type: image/jpeg\r\n"
