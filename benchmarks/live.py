@@ -1,9 +1,9 @@
 """A looped stream over loopback, cut and restored: how old frames are, and whether memory grows.
 
 FFmpeg serves a clip again and again as a camera would, in real time, and is killed some times; the
-whole of ``vcedge track`` follows it. Exit code 1 where the age of a frame at p95 is more than one
-frame's time and one step, where the stream did not come back each time, or where the process grows
-by more than the limit between the first sample, after the first cut, and the last.
+whole of ``vcedge track`` follows it. Exit code 1 where the age of a frame at p95 is more than the
+time between two frames and a step, where the stream did not come back each time, or where the
+process grows by more than the limit between the first sample, after the first cut, and the last.
 """
 
 from __future__ import annotations
@@ -32,6 +32,8 @@ from vcedge.commands.tables import make_table, open_console
 from vcedge_runtime.errors import VcedgeError
 from vcedge_runtime.model.bundle import DEFAULT_MODEL
 from vcedge_runtime.tracker import StepResult, Tracker
+from vcedge_runtime.video.frame import Frame
+from vcedge_runtime.video.live import LiveSource
 
 ADDRESSES = {
     "http": ("http://127.0.0.1:{}/live.ts", ["-listen", "1"]),
@@ -39,8 +41,6 @@ ADDRESSES = {
     "udp": ("udp://127.0.0.1:{}?pkt_size=1316", []),  # silence is noticed after 15 s
 }
 """Where FFmpeg serves, and with which options."""
-PAUSES_S = 6
-"""What is lost before a stream that is there again is opened and gives a frame, about."""
 
 
 @dataclass(frozen=True)
@@ -90,11 +90,10 @@ def served(arguments: argparse.Namespace) -> Iterator[None]:
     done = Event()
 
     def serve() -> None:
-        away = arguments.cuts * (arguments.away + PAUSES_S)
-        lasts = max(1.0, 60 * arguments.minutes - away) / (arguments.cuts + 1)
-        while not done.is_set():
+        lasts = 60 * arguments.minutes / (arguments.cuts + 1) - arguments.away
+        for cuts_left in range(arguments.cuts, -1, -1):
             with Popen(command, start_new_session=True) as process:
-                done.wait(lasts)
+                done.wait(max(1.0, lasts) if cuts_left else None)
                 process.kill()
             done.wait(arguments.away)
 
@@ -152,6 +151,22 @@ def slowed(step_ms: float | None, steps_ms: list[float]) -> Iterator[None]:
         Tracker.step = own  # type: ignore[method-assign,assignment]
 
 
+@contextmanager
+def noted(arrivals_s: list[float]) -> Iterator[None]:
+    """Note when frames come: a server on a busy machine does not keep time."""
+    own = LiveSource._receive
+
+    def receive(source: LiveSource, frame: Frame) -> Frame:
+        arrivals_s.append(time.monotonic())
+        return own(source, frame)
+
+    LiveSource._receive = receive  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        LiveSource._receive = own  # type: ignore[method-assign]
+
+
 def follow(arguments: argparse.Namespace, out: Path) -> None:
     """Run ``vcedge track`` on the stream until it is interrupted."""
     address = ADDRESSES[arguments.over][0].format(arguments.port).partition("?")[0]
@@ -186,7 +201,7 @@ class Findings:
         dropped: since a newer one was there.
         returns: interruptions that were longer than the server was away.
         age_ms: how old a frame was when its mask was ready: median and p95.
-        bound_ms: one frame's time, and a step at p95.
+        bound_ms: the time between two frames as they came, and a step, both at p95.
         growth: share by which memory grew between the first sample and the last.
     """
 
@@ -202,9 +217,11 @@ def find(
     arguments: argparse.Namespace,
     lines: list[dict[str, float]],
     steps_ms: list[float],
+    arrivals_s: list[float],
     samples: list[Sample],
 ) -> Findings:
     """Tell what was seen."""
+    spacing_ms = 1000 * np.diff(arrivals_s)
     ages_ms = [line["age_ms"] for line in lines if "age_ms" in line]
     median, high = np.percentile(ages_ms, (50, 95)).tolist()
     return Findings(
@@ -212,7 +229,7 @@ def find(
         int(sum(line["dropped"] for line in lines)),
         int(sum(np.diff([line["time"] for line in lines]) > arguments.away)),
         (median, high),
-        1000 / arguments.fps + float(np.percentile(steps_ms, 95)),
+        float(np.percentile(spacing_ms, 95) + np.percentile(steps_ms, 95)),
         samples[-1].process_bytes / samples[0].process_bytes - 1,
     )
 
@@ -230,7 +247,7 @@ def print_findings(found: Findings, samples: list[Sample], cuts: int) -> None:
         ("times that the stream came back", f"{found.returns} of {cuts}"),
         ("age, median", f"{median:.0f} ms"),
         ("age, p95", f"{high:.0f} ms"),
-        ("one frame's time and a step at p95", f"{found.bound_ms:.0f} ms"),
+        ("time between two frames, and a step, at p95", f"{found.bound_ms:.0f} ms"),
         *memory,
         ("growth", f"{found.growth:+.2%}"),
     ]
@@ -240,13 +257,13 @@ def print_findings(found: Findings, samples: list[Sample], cuts: int) -> None:
 def main() -> int:
     """Run the benchmark."""
     arguments = parse_arguments()
-    samples, steps_ms = list[Sample](), list[float]()
-    with TemporaryDirectory() as folder, slowed(arguments.step_ms, steps_ms):
+    samples, steps_ms, arrivals_s = list[Sample](), list[float](), list[float]()
+    with TemporaryDirectory() as folder, slowed(arguments.step_ms, steps_ms), noted(arrivals_s):
         with served(arguments), sampled(arguments, samples):
             time.sleep(1)  # FFmpeg listens
             follow(arguments, Path(folder))
         lines = read_log(Path(folder))
-    found = find(arguments, lines, steps_ms, samples)
+    found = find(arguments, lines, steps_ms, arrivals_s, samples)
     print_findings(found, samples, arguments.cuts)
     value = {**asdict(found), "samples": [asdict(sample) for sample in samples]}
     arguments.json.write_text(json.dumps(value, indent=1) + "\n")

@@ -33,7 +33,7 @@ def test_ages_returns_and_growth_are_found(script: dict[str, Any]) -> None:
     for number, time_s in enumerate((0.3, 0.6, 8.0, 8.3, 16.0), start=1):
         lines.append({"frame": number, "time": time_s, "dropped": 8, "age_ms": 250.0 + number})
     samples = [script["Sample"](60, 200), script["Sample"](900, 202)]
-    found = script["find"](Namespace(fps=25, away=4), lines, [240.0] * 5, samples)
+    found = script["find"](Namespace(away=4), lines, [240.0] * 5, [0.0, 0.04, 0.08], samples)
     assert (found.frames, found.dropped, found.returns) == (6, 40, 2)
     assert found.age_ms == pytest.approx((253, 254.8))
     assert found.bound_ms == pytest.approx(280)
