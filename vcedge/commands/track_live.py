@@ -187,7 +187,8 @@ def describe_live(video: Source, report: SessionReport) -> list[str]:
         lines.append(
             f"a frame was {median:.0f} ms old when its mask was ready, {high:.0f} at p95{of_last}"
         )
-    again = f", opened again {video.reopened} times" if video.reopened else ""
+    times = "once" if video.reopened == 1 else f"{video.reopened} times"
+    again = f", opened again {times}" if video.reopened else ""
     lines.append(f"{video.dropped} older frames dropped{again}")
     return lines
 
