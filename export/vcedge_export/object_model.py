@@ -9,6 +9,7 @@ from vcedge.models.srnet import SRNet
 from vcedge.models.srnet_graphs import AlignmentGraph, srnet_graphs
 from vcedge_export.plan import ExportedModel, ExportOptions
 from vcedge_runtime.errors import ExportError
+from vcedge_runtime.frames.following import FollowingWindow, FullWindow
 from vcedge_runtime.model.object_composition import ObjectComposition
 
 SIZE = 480
@@ -57,6 +58,7 @@ def compose_object_model(
         local=network.local,
         prototypes=network.uses_prototypes,
         colour=profile.colour,
+        window=FollowingWindow() if profile.follows else FullWindow(),
     )
     composition = plain.exchange(**own).exchange(**options.overrides)
     for part, asked in (("local", composition.local), ("prototypes", composition.prototypes)):

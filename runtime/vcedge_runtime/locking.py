@@ -109,5 +109,5 @@ def _is_same(handle: int, path: Path) -> bool:
 def _taken(what: Path) -> OutputError:
     return OutputError(
         f"received {what}, which another process is writing to; wait for it, or choose "
-        "another --out"
+        "another place"
     )

@@ -33,6 +33,7 @@ from vcedge_runtime.propagation.points import PointEstimate, check_points
 from vcedge_runtime.settings import as_whole, check_overrides, show
 from vcedge_runtime.timing import STAGES, timed
 from vcedge_runtime.video.masks import check_mask
+from vcedge_runtime.video.measured import Measured
 
 Given = ParamSpec("Given")
 Found = TypeVar("Found")
@@ -43,7 +44,7 @@ MOST_THREADS = 1024
 
 
 @dataclass(frozen=True)
-class StepResult:
+class StepResult(Measured):
     """What one step gives.
 
     Attributes:

@@ -26,8 +26,9 @@ from vcedge.commands.options import (
 )
 from vcedge.commands.sightings import PointSightings, Sightings, find_small_objects
 from vcedge.commands.tables import open_console
+from vcedge.commands.track_exports import HEADING, OPTIONS, Exports, exported
 from vcedge.commands.track_live import GROUP as LIVE_GROUP
-from vcedge.commands.track_live import LiveRun, describe_live, lived, warner
+from vcedge.commands.track_live import LiveRun, describe_live, lived
 from vcedge_runtime.errors import MaskError, SourceError
 from vcedge_runtime.model.bundle import DEFAULT_LABEL_MODEL, DEFAULT_MODEL, Bundle
 from vcedge_runtime.predictors.opening import require_points
@@ -60,6 +61,7 @@ GROUPS = {
         *("masks", "overlay", "log"),
     ),
     **LIVE_GROUP,
+    HEADING: OPTIONS,
     "Engines": ("threads", "cuda_graphs"),
     RESEARCH: tuple(name for name in reversed(OVERRIDES) if name != "window"),
 }
@@ -113,6 +115,7 @@ class DepthRangeType(click.ParamType):  # type: ignore[type-arg]
 @click.option("--overlay/--no-overlay", default=True, help="An MP4 with the objects drawn in.")
 @click.option("--log/--no-log", default=True, help="NDJSON: a line per frame, with COCO RLE.")
 @lived
+@exported
 def command(
     source: str,
     mask: str | None,
@@ -128,6 +131,7 @@ def command(
     overlay: bool,
     log: bool,
     live: LiveRun,
+    exports: Exports,
     **chosen: Any,
 ) -> None:
     """Follow the objects of a mask, or named points, through SOURCE.
@@ -144,10 +148,10 @@ def command(
     folder = out or default_output(source)
     inputs = [name for name in (source, mask, points) if name]
     require_free(folder, overwrite=overwrite, inputs=inputs)
+    exports.require(folder, overwrite=overwrite, inputs=inputs, points=points is not None)
     with ExitStack() as opened_inputs:
-        opened_source = open_source(
-            source, depth_range=depth_range, live=live.source, tell=warner(console)
-        )
+        warn = partial(_warn, console)
+        opened_source = open_source(source, depth_range=depth_range, live=live.source, tell=warn)
         video = opened_inputs.enter_context(opened_source)
         _warn_of_pictures(console, video)
         read_first = partial(read_mask, binarize=binarize, resize=resize_mask)
@@ -164,11 +168,11 @@ def command(
             OutputFolder(folder, overwrite=overwrite, inputs=inputs)
         )
         report = SessionReport()
-        sightings = Sightings("point" if points else "object", partial(_warn, console))
+        sightings = Sightings("point" if points else "object", warn)
         try:
             with ExitStack() as stack:
                 stream = islice(pace(prefetch(video), live.most_fps), frames)
-                views = live.open_views(stack, console)
+                views = live.open_views(stack, console, warn)
                 watched = live.watched(console, video, report, video.length, frames)
                 if first is not None:
                     drawers = open_point_sinks(stack, output, video, overlay=overlay, log=log)
@@ -179,12 +183,15 @@ def command(
                     _warn_small(console, tracker, drawn)
                     wanted_sinks = {"masks": masks, "overlay": overlay, "log": log}
                     sinks = open_sinks(stack, output, video, live, **wanted_sinks)
+                    sinks += exports.open_sinks(stack, video, overwrite=overwrite, inputs=inputs)
                     sinks += [*views, sightings]
-                    on_frame = stack.enter_context(watched)
+                    on_frame = exports.heard_by(stack.enter_context(watched))
                     track_frames(tracker, stream, drawn, sinks, report, on_frame)
         finally:
             if report.frames:
                 summarise(console, video, tracker, report, sightings, output)
+                for line in exports.describe():
+                    console.out(line, highlight=False)
         if video.ended_early and report.frames != frames:
             raise SourceError(f"{video.label}: {video.ended_early}; what was decoded is tracked")
         # Bench takes such a clip as it is.

@@ -128,8 +128,10 @@ class LiveRun:
         """Open what writes the log to standard output, where that was asked for."""
         return [ObjectLines(sys.stdout)] if self.ndjson else []
 
-    def open_views(self, stack: ExitStack, console: Console) -> list[Sink]:
-        """Open what shows pictures elsewhere; the stack closes it."""
+    def open_views(
+        self, stack: ExitStack, console: Console, warn: Callable[[str], None]
+    ) -> list[Sink]:
+        """Open what shows pictures elsewhere; the stack closes it, and ``warn`` hears of stops."""
         views: list[Sink] = []
         if self.serve is not None:
             host, port = self.serve
@@ -138,7 +140,7 @@ class LiveRun:
             open_to = "" if host in (LOOPBACK, "localhost", "::1") else ", for whoever reaches it"
             console.out(f"the newest picture is at {view.address}{open_to}", highlight=False)
         if self.push is not None:
-            views.append(stack.enter_context(StreamPush(self.push, warner(console))))
+            views.append(stack.enter_context(StreamPush(self.push, warn)))
         return views
 
     @contextmanager
@@ -169,11 +171,6 @@ class LiveRun:
 
     def _tell_health(self) -> dict[str, Any]:
         return {"state": "starting"} if self.health is None else {**self.health.facts()}
-
-
-def warner(console: Console) -> Callable[[str], None]:
-    """What tells, from any thread, of what goes wrong and may come right."""
-    return lambda text: console.print(text, style="yellow", markup=False, soft_wrap=True)
 
 
 def describe_live(video: Source, report: SessionReport) -> list[str]:

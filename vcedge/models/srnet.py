@@ -40,6 +40,8 @@ class SRNetProfile:
         kernel: side of the kernels of shortcuts and skips; 3 in STCN.
         joins: whether values are made of the query's features instead of the picture.
         colour: what the query encoder takes.
+        follows: whether a window follows the objects, where nothing else is chosen; the paper's
+            network looks at whole frames.
         key_dim: Ck.
         stride: pixels per key cell.
     """
@@ -52,6 +54,7 @@ class SRNetProfile:
     kernel: int
     joins: bool = False
     colour: InputColour = LAB
+    follows: bool = False
     key_dim: int = 64
     stride: int = STRIDE
 
@@ -68,6 +71,7 @@ SRNET_PROFILES = {
         1,
         joins=True,
         colour=IMAGENET_LITE,
+        follows=True,
     ),
 }
 

@@ -22,6 +22,7 @@ class Frame:
         name: what its outputs are called: an image's stem, or five digits of a video's index.
         image: (H, W, 3) uint8, BGR, 0-255; the receiver's own.
         lost: how many frames right before it could not be decoded.
+        file: name of the picture that it is; empty for a frame of a video.
         time_s: seconds since the source's first frame, by the source's own clock where it has one;
             None where nothing says.
         arrived_s: when it was there, by ``time.monotonic``; None for one that waited to be read.
@@ -33,6 +34,7 @@ class Frame:
     name: str
     image: NDArray[np.uint8]
     lost: int = 0
+    file: str = ""
     time_s: float | None = None
     arrived_s: float | None = None
     dropped: int = 0

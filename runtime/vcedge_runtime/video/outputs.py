@@ -1,25 +1,42 @@
-"""The folder that a run writes into: whose it is, what of it is ours, and who writes to it now."""
+"""The places that a run writes to: whose they are, what there is ours, and who writes there now."""
 
 from __future__ import annotations
 
 import json
 import os
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 from vcedge_runtime.closing import Closing
 from vcedge_runtime.errors import OutputError
-from vcedge_runtime.files import GrowingText, remove_drafts, unwritable
-from vcedge_runtime.locking import LOCK_NAME, Lock, refuse_locked
+from vcedge_runtime.files import GrowingText, list_drafts, remove_drafts, unwritable, write_whole
+from vcedge_runtime.locking import Lock, refuse_locked
 from vcedge_runtime.video.pictures import match_files
+from vcedge_runtime.video.traces import (
+    RECORD_NAME,
+    Traces,
+    facts_of,
+    find_written,
+    tells_of_something,
+)
+
+__all__ = [
+    "MASKS_NAME",
+    "RECORD_NAME",
+    "GrowingFile",
+    "Output",
+    "OutputFile",
+    "OutputFolder",
+    "prepare_output",
+    "require_free",
+    "require_free_file",
+    "write_noted",
+]
 
 MASKS_NAME = "masks"
-RECORD_NAME = ".vcedge-run.ndjson"
-"""What a run wrote: a line a file, with its size and time once it is whole; the last one counts."""
 
 
 def require_free(
@@ -29,6 +46,8 @@ def require_free(
     inputs: Sequence[str | Path] = (),
     names: Sequence[str] = (),
     beside: bool = False,
+    below: Sequence[str] = (MASKS_NAME,),
+    option: str = "--out",
 ) -> None:
     """Refuse an output folder that would lose something; change nothing.
 
@@ -38,39 +57,37 @@ def require_free(
         inputs: files, folders and globs that the run reads.
         names: of the files that it will write.
         beside: see ``OutputFolder``.
+        below: likewise.
+        option: likewise.
 
     Raises:
         OutputError: the folder holds something and ``overwrite`` is not set; an input lies where
             results go; a file would be replaced that no run wrote; another process writes there; or
             it cannot be listed.
     """
-    traces = _Traces(Path(folder), beside)
+    traces = Traces.of_folder(Path(folder), option, below, beside=beside)
     refuse_locked(traces.lock, traces.folder)
     _refuse_loss(traces, overwrite, inputs, names)
 
 
-@dataclass(frozen=True)
-class _Traces:
-    """Where the record and the lock of an output folder stand."""
+def require_free_file(path: Path, *, overwrite: bool = False, option: str = "--out") -> None:
+    """Refuse a file that would replace something; change nothing.
 
-    folder: Path
-    beside: bool
+    Args:
+        path: see ``OutputFile``.
+        overwrite: likewise.
+        option: likewise.
 
-    @property
-    def record(self) -> Path:
-        return self._place(RECORD_NAME)
-
-    @property
-    def lock(self) -> Path:
-        return self._place(LOCK_NAME)
-
-    def _place(self, name: str) -> Path:
-        folder = self.folder
-        return folder.parent / f".{folder.name}{name}" if self.beside else folder / name
+    Raises:
+        OutputError: likewise, but for what cannot be written.
+    """
+    traces = Traces.of_file(path, option)
+    refuse_locked(traces.lock, path)
+    _refuse_replacing(traces, path, overwrite)
 
 
 def _refuse_loss(
-    traces: _Traces, overwrite: bool, inputs: Sequence[str | Path], names: Sequence[str] = ()
+    traces: Traces, overwrite: bool, inputs: Sequence[str | Path], names: Sequence[str] = ()
 ) -> None:
     """Refuse a folder that would lose something; see ``require_free``."""
     folder, own = traces.folder, (traces.record, traces.lock)
@@ -80,19 +97,106 @@ def _refuse_loss(
         if not overwrite:
             raise OutputError(
                 f"received an existing folder {folder}, which is not empty; "
-                "pass --overwrite or choose another --out"
+                f"pass --overwrite or choose another {traces.option}"
             )
-        former = set(_find_written(traces))
-        _refuse_inputs(folder, former, inputs)
+        former = set(find_written(traces))
+        _refuse_inputs(traces, former, inputs)
         for path in (folder / name for name in names):
             if path not in former:
-                _refuse_existing(path)
+                _refuse_existing(path, traces.option)
     except OSError as exc:
         raise unwritable(folder, exc) from exc
 
 
-class OutputFolder(Closing):
-    """The folder that a run writes into, which no other process writes to meanwhile.
+def _refuse_replacing(traces: Traces, path: Path, overwrite: bool) -> None:
+    """Refuse a file that stands there; see ``require_free_file``."""
+    try:
+        found = path.lstat()
+    except FileNotFoundError:
+        return
+    except OSError as exc:
+        raise unwritable(path, exc) from exc
+    if stat.S_ISDIR(found.st_mode):
+        raise OutputError(
+            f"received {path}, which is a folder; expected a file's name; "
+            f"choose another {traces.option}"
+        )
+    if not overwrite:
+        raise OutputError(
+            f"received an existing file {path}; pass --overwrite or choose another {traces.option}"
+        )
+    if path not in find_written(traces):
+        _refuse_existing(path, traces.option)
+
+
+class Output(Closing):
+    """A place that a run writes to, which no other process writes to meanwhile.
+
+    Attributes:
+        path: of the place.
+        written: of each of its files and folders, how many files are whole, and their bytes.
+    """
+
+    path: Path
+    written: dict[str, tuple[int, int]]
+    _traces: Traces
+    _record: GrowingText
+    _stack: ExitStack
+
+    def claim(self, path: str | Path) -> None:
+        """Refuse to replace a file; what an earlier run wrote is gone by now.
+
+        Raises:
+            OutputError: it is there.
+        """
+        _refuse_existing(path, self._traces.option)
+
+    def note(self, path: str | Path, whole: str | Path | None = None) -> None:
+        """Record a file of the run before it has its name.
+
+        Args:
+            path: its name, in this place or one below it.
+            whole: where it stands once nothing is written to it any more; None before that.
+
+        Raises:
+            OutputError: the record cannot be written.
+        """
+        name = os.path.relpath(path, self._traces.folder).replace(os.sep, "/")
+        facts = {} if whole is None else facts_of(os.lstat(whole))
+        line = {"file": name, **facts}
+        self._record.write(json.dumps(line, separators=(",", ":")) + "\n")
+        if facts:
+            place = name.partition("/")[0]
+            files, size = self.written.get(place, (0, 0))
+            self.written[place] = files + 1, size + facts["size"]
+
+    def close(self) -> None:
+        """Let others write to it; the record stays, if it tells of something."""
+        if not self._record.closed and not tells_of_something(self._traces):
+            self._traces.record.unlink(missing_ok=True)
+        self._stack.close()
+
+    def _open(self, folder: Path, check: Callable[[], None], clear: Callable[[], None]) -> None:
+        """Take the place for this process: make its folder, lock it, clear it, begin the record."""
+        self.written = {}
+        check()
+        with ExitStack() as stack:
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+                _require_permission(folder, self._traces.option)
+                stack.enter_context(Lock(self._traces.lock, self.path))
+                # Another run may have ended meanwhile.
+                check()
+                clear()
+            except OSError as exc:
+                raise unwritable(self.path, exc) from exc
+            self._record = GrowingText(self._traces.record)
+            stack.callback(self._record.close)
+            self._stack = stack.pop_all()
+
+
+class OutputFolder(Output):
+    """The folder that a run writes into; see ``Output``.
 
     Args:
         folder: where the results go; made with its parents where it is missing.
@@ -101,10 +205,8 @@ class OutputFolder(Closing):
         inputs: files, folders and globs that the run reads.
         beside: the record stands beside the folder instead of in it, where others take whatever the
             folder holds for a result.
-
-    Attributes:
-        path: of the folder.
-        written: of each of its files and folders, how many files are whole, and their bytes.
+        below: names of the folders in it that the run writes into.
+        option: of the command line, which chose it.
 
     Raises:
         OutputError: as ``require_free``, or it cannot be made or written.
@@ -117,57 +219,40 @@ class OutputFolder(Closing):
         overwrite: bool = False,
         inputs: Sequence[str | Path] = (),
         beside: bool = False,
+        below: Sequence[str] = (MASKS_NAME,),
+        option: str = "--out",
     ) -> None:
         self.path = Path(folder)
-        self.written: dict[str, tuple[int, int]] = {}
-        self._traces = traces = _Traces(self.path, beside)
-        _refuse_loss(traces, overwrite, inputs)
-        with ExitStack() as stack:
-            try:
-                self.path.mkdir(parents=True, exist_ok=True)
-                _require_permission(self.path)
-                stack.enter_context(Lock(traces.lock, self.path))
-                # Another run may have ended meanwhile.
-                _refuse_loss(traces, overwrite, inputs)
-                _clear(traces)
-            except OSError as exc:
-                raise unwritable(self.path, exc) from exc
-            self._record = GrowingText(traces.record)
-            stack.callback(self._record.close)
-            self._stack = stack.pop_all()
-
-    def claim(self, path: str | Path) -> None:
-        """Refuse to replace a file; what an earlier run wrote is gone by now.
-
-        Raises:
-            OutputError: it is there.
-        """
-        _refuse_existing(path)
-
-    def note(self, path: str | Path, whole: str | Path | None = None) -> None:
-        """Record a file of the run before it has its name.
-
-        Args:
-            path: its name, in this folder or one below it.
-            whole: where it stands once nothing is written to it any more; None before that.
-
-        Raises:
-            OutputError: the record cannot be written.
-        """
-        name = os.path.relpath(path, self.path).replace(os.sep, "/")
-        facts = {} if whole is None else _facts_of(os.lstat(whole))
-        line = {"file": name, **facts}
-        self._record.write(json.dumps(line, separators=(",", ":")) + "\n")
-        if facts:
-            place = name.partition("/")[0]
-            files, size = self.written.get(place, (0, 0))
-            self.written[place] = files + 1, size + facts["size"]
+        self._traces = traces = Traces.of_folder(self.path, option, below, beside=beside)
+        check = partial(_refuse_loss, traces, overwrite, inputs)
+        self._open(self.path, check, partial(_clear, traces))
 
     def close(self) -> None:
-        """Let others write to it; the record stays, if it tells of something."""
-        if not self._record.closed and not _tells_of_something(self._traces):
-            self._traces.record.unlink(missing_ok=True)
-        self._stack.close()
+        """Let others write to it; folders in it that nothing was written to are taken away."""
+        _remove_empty(self._traces)
+        super().close()
+
+
+class OutputFile(Output):
+    """A file that a run writes at a place of its own; see ``Output``.
+
+    Its record stands beside it, hidden.
+
+    Args:
+        path: the file; its folder is made with its parents where it is missing.
+        overwrite: remove it, if an earlier run wrote it and nobody changed it since.
+        option: of the command line, which chose it.
+
+    Raises:
+        OutputError: a file stands there and ``overwrite`` is not set, or no run wrote it; or it
+            cannot be written.
+    """
+
+    def __init__(self, path: Path, *, overwrite: bool = False, option: str = "--out") -> None:
+        self.path = path
+        self._traces = traces = Traces.of_file(path, option)
+        check = partial(_refuse_replacing, traces, path, overwrite)
+        self._open(path.parent, check, partial(_clear_file, path))
 
 
 class GrowingFile(GrowingText):
@@ -175,13 +260,13 @@ class GrowingFile(GrowingText):
 
     Args:
         path: the file.
-        output: the run's folder, which records it; None to empty what has its name.
+        output: the run's place, which records it; None to empty what has its name.
 
     Raises:
         OutputError: it cannot be opened, or something has its name that no run wrote.
     """
 
-    def __init__(self, path: Path, output: OutputFolder | None = None) -> None:
+    def __init__(self, path: Path, output: Output | None = None) -> None:
         self._output = output
         if output is not None:
             output.claim(path)
@@ -194,6 +279,24 @@ class GrowingFile(GrowingText):
         super().close()
         if opened and self._output is not None and self.written:
             self._output.note(self.path, self.path)
+
+
+def write_noted(path: str, data: bytes, output: Output | None = None) -> None:
+    """Write a file of a run, whole or not at all.
+
+    Args:
+        path: the file; text, as ``files.Draft`` says.
+        data: what it holds.
+        output: the run's place, which records it; None to replace what has its name.
+
+    Raises:
+        OutputError: it cannot be written, or something has its name that no run wrote.
+    """
+    if output is None:
+        write_whole(path, data)
+        return
+    output.claim(path)
+    write_whole(path, data, on_done=partial(output.note, path))
 
 
 def prepare_output(folder: str | Path, *, overwrite: bool = False) -> Path:
@@ -213,37 +316,38 @@ def prepare_output(folder: str | Path, *, overwrite: bool = False) -> Path:
         return output.path
 
 
-def _require_permission(folder: Path) -> None:
+def _require_permission(folder: Path, option: str) -> None:
     if not os.access(folder, os.W_OK | os.X_OK):
         raise OutputError(
             f"received {folder}, which may not be written; expected a folder of your own; "
-            "change its permissions or choose another --out"
+            f"change its permissions or choose another {option}"
         )
 
 
-def _refuse_existing(path: str | Path) -> None:
+def _refuse_existing(path: str | Path, option: str) -> None:
     if os.path.lexists(path):
         raise OutputError(
             f"received {path}, which this run would replace, and which vcedge did not write or was "
-            "changed since; move it away or choose another --out"
+            f"changed since; move it away or choose another {option}"
         )
 
 
-def _refuse_inputs(folder: Path, former: set[Path], inputs: Sequence[str | Path]) -> None:
-    """Refuse inputs that would be removed, by whatever name, and those where masks go."""
+def _refuse_inputs(traces: Traces, former: set[Path], inputs: Sequence[str | Path]) -> None:
+    """Refuse inputs that would be removed, by whatever name, and those where results go."""
     removed = {_identity(path) for path in former}
-    masks = (folder / MASKS_NAME).resolve()
+    taken = {(traces.folder / name).resolve() for name in traces.below}
     for given in inputs:
         path = Path(given)
         if path.is_dir():
-            inside = path.resolve() == masks
+            inside = path.resolve() in taken
             files = list(path.iterdir())
         else:
             files = [path] if path.exists() else match_files(path)
-            inside = any(parent.resolve() == masks for parent in {file.parent for file in files})
+            inside = any(parent.resolve() in taken for parent in {file.parent for file in files})
         if inside or not removed.isdisjoint(map(_identity, files)):
             raise OutputError(
-                f"received {given} of the output folder {folder}; choose another --out"
+                f"received {given} of the output folder {traces.folder}; choose another "
+                f"{traces.option}"
             )
 
 
@@ -256,52 +360,24 @@ def _identity(path: Path) -> tuple[int, int] | None:
     return found.st_dev, found.st_ino
 
 
-def _facts_of(found: os.stat_result) -> dict[str, int]:
-    return {"size": found.st_size, "mtime_ns": found.st_mtime_ns}
-
-
-def _find_written(traces: _Traces) -> Iterator[Path]:
-    """Yield what the last run wrote to a folder and nobody changed since, as its record tells."""
-    for name, facts in _read_record(traces.record).items():
-        path = traces.folder / name
-        # A record may come from anywhere: behind a link lie files of others.
-        if path.parent != traces.folder and path.parent.is_symlink():
-            continue
-        with suppress(OSError, ValueError):
-            found = path.lstat()
-            own = {name: value for name, value in _facts_of(found).items() if name in facts}
-            if stat.S_ISREG(found.st_mode) and own == facts:
-                yield path
-
-
-def _tells_of_something(traces: _Traces) -> bool:
-    """Whether a file of the record is there; a long record need not be held for it."""
-    return any(os.path.lexists(traces.folder / name) for name, _ in _read_lines(traces.record))
-
-
-def _read_record(path: Path) -> dict[str, dict[str, int]]:
-    """What the record says of each file; the last line counts."""
-    return dict(_read_lines(path))
-
-
-def _read_lines(path: Path) -> Iterator[tuple[str, dict[str, int]]]:
-    """Yield the record's lines; those that are none, and names that lead out, are passed over."""
-    with suppress(OSError), path.open("rb") as lines:
-        for line in lines:
-            with suppress(ValueError, TypeError, KeyError, AttributeError, RecursionError):
-                facts: dict[str, Any] = json.loads(line)
-                name = Path(facts.pop("file"))
-                if not name.is_absolute() and name.parent in (Path(), Path(MASKS_NAME)):
-                    yield str(name), facts
-
-
-def _clear(traces: _Traces) -> None:
+def _clear(traces: Traces) -> None:
     """Remove what earlier runs wrote, whole or not, and nothing else."""
-    folder, masks = traces.folder, traces.folder / MASKS_NAME
-    places = [folder] + [masks] * (masks.is_dir() and not masks.is_symlink())
-    for path in _find_written(traces):
+    below = [traces.folder / name for name in traces.below]
+    own = [place for place in below if place.is_dir() and not place.is_symlink()]
+    for path in find_written(traces):
         path.unlink(missing_ok=True)
-    for place in places:
+    for place in (traces.folder, *own):
         remove_drafts(place)
-    with suppress(OSError):
-        masks.rmdir()
+    _remove_empty(traces)
+
+
+def _remove_empty(traces: Traces) -> None:
+    for name in traces.below:
+        with suppress(OSError):
+            (traces.folder / name).rmdir()
+
+
+def _clear_file(path: Path) -> None:
+    """Remove a file that an earlier run wrote, whole or not."""
+    for left in (path, *list_drafts(path)):
+        left.unlink(missing_ok=True)

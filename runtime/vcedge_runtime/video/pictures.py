@@ -66,7 +66,7 @@ class ImageSource(Source):
                 )
             image = read_picture(path, self._range)
             self._require_size(image, path.name)
-            yield Frame(index, path.stem, image)
+            yield Frame(index, path.stem, image, file=path.name)
 
     def close(self) -> None:
         """Do nothing: no file stays open between two images."""

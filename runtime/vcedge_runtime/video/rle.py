@@ -38,7 +38,7 @@ def encode_rle(mask: NDArray[np.generic]) -> Rle:
         The mask in COCO's form, ready for JSON.
     """
     height, width = mask.shape
-    counts = _runs(np.ascontiguousarray(mask != 0))
+    counts = measure_runs(np.ascontiguousarray(mask != 0))
     deltas = counts.copy()
     deltas[3:] -= counts[1:-2]
     return {"size": [height, width], "counts": _characters(deltas)}
@@ -96,8 +96,15 @@ def _refuse_counts(counts: object) -> MaskError:
     )
 
 
-def _runs(mask: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """Measure the runs down the columns, background first; only the object's are walked."""
+def measure_runs(mask: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Measure the runs down the columns, background first; only the object's are walked.
+
+    Args:
+        mask: (H, W) bool; of ``mask.T``, the runs go along the rows of ``mask``.
+
+    Returns:
+        (N,) int64, whose sum is H * W; the first is 0 where the first pixel is the object's.
+    """
     height, width = mask.shape
     columns = np.flatnonzero(mask.any(axis=0))
     if not columns.size:

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from vcedge_runtime.errors import OutputError
 from vcedge_runtime.files import explaining
-from vcedge_runtime.video.outputs import GrowingFile, OutputFolder
+from vcedge_runtime.video.outputs import GrowingFile, Output
 
 LEAST_BYTES = 2**16
 """A file holds more than a line or two."""
@@ -47,9 +47,7 @@ class Rotation:
             )
 
 
-def open_lines(
-    path: Path, output: OutputFolder | None = None, rotation: Rotation | None = None
-) -> Lines:
+def open_lines(path: Path, output: Output | None = None, rotation: Rotation | None = None) -> Lines:
     """Open a log that grows; see ``GrowingFile`` and ``RotatingFile``."""
     return GrowingFile(path, output) if rotation is None else RotatingFile(path, rotation, output)
 
@@ -68,7 +66,7 @@ class RotatingFile:
         OutputError: it cannot be opened, or something has its name that no run wrote.
     """
 
-    def __init__(self, path: Path, rotation: Rotation, output: OutputFolder | None = None) -> None:
+    def __init__(self, path: Path, rotation: Rotation, output: Output | None = None) -> None:
         self._path, self._rotation, self._output = path, rotation, output
         self._text = GrowingFile(path, output)
         self._size = self._full = 0

@@ -12,7 +12,6 @@ import os
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import TypedDict
@@ -26,8 +25,15 @@ from vcedge_runtime.errors import OutputError
 from vcedge_runtime.files import Draft, make_folder, unwritable
 from vcedge_runtime.stopping import finish_first
 from vcedge_runtime.video.encoding import VideoEncoder
-from vcedge_runtime.video.outputs import MASKS_NAME, OutputFolder, prepare_output
-from vcedge_runtime.video.palette import write_label_png
+from vcedge_runtime.video.outputs import (
+    MASKS_NAME,
+    Output,
+    OutputFolder,
+    prepare_output,
+    write_noted,
+)
+from vcedge_runtime.video.palette import encode_label_png
+from vcedge_runtime.video.regions import measure_regions
 from vcedge_runtime.video.result_picture import draw_result
 from vcedge_runtime.video.rle import Rle, encode_rle
 from vcedge_runtime.video.rotating import Lines, Rotation, open_lines
@@ -120,13 +126,13 @@ class MaskFolder(Sink):
 
     Args:
         folder: where they go; made where it is missing.
-        output: the run's folder, which records them; None to replace what has their names.
+        output: the run's place, which records them; None to replace what has their names.
 
     Raises:
         OutputError: the folder cannot be made.
     """
 
-    def __init__(self, folder: str | Path, output: OutputFolder | None = None) -> None:
+    def __init__(self, folder: str | Path, output: Output | None = None) -> None:
         self.folder = Path(folder)
         self._output = output
         make_folder(self.folder)
@@ -139,12 +145,8 @@ class MaskFolder(Sink):
 
     def put(self, name: str, labels: NDArray[np.uint8]) -> None:
         """Write the mask of a frame by its name; see ``write``."""
-        path = f"{self.folder}{os.sep}{name}.png"  # text, as Draft says
-        if self._output is None:
-            write_label_png(path, labels)
-            return
-        self._output.claim(path)
-        write_label_png(path, labels, on_done=partial(self._output.note, path))
+        path = f"{self.folder}{os.sep}{name}.png"
+        write_noted(path, encode_label_png(labels), self._output)
 
     def close(self) -> None:
         """Do nothing: every mask is finished when it is written."""
@@ -213,14 +215,14 @@ class OverlayVideo(Sink):
     Args:
         path: the video, ending in ``.mp4``; it stands there once the sink is closed.
         fps: frames a second; 25 where the source does not say.
-        output: the run's folder, which records it; None to replace what has its name.
+        output: the run's place, which records it; None to replace what has its name.
 
     Raises:
         OutputError: something has its name that no run wrote.
     """
 
     def __init__(
-        self, path: str | Path, fps: float | None = None, output: OutputFolder | None = None
+        self, path: str | Path, fps: float | None = None, output: Output | None = None
     ) -> None:
         self.path = Path(path)
         self.fps = fps or DEFAULT_FPS
@@ -301,7 +303,7 @@ class ObjectLog(Sink):
 
     Args:
         path: the log.
-        output: the run's folder, which records it; None to replace what has its name.
+        output: the run's place, which records it; None to replace what has its name.
         rotation: of what size it may become; None of any.
 
     Raises:
@@ -311,7 +313,7 @@ class ObjectLog(Sink):
     def __init__(
         self,
         path: str | Path,
-        output: OutputFolder | None = None,
+        output: Output | None = None,
         rotation: Rotation | None = None,
     ) -> None:
         self._text: Lines = open_lines(Path(path), output, rotation)
@@ -368,25 +370,19 @@ def describe_objects(labels: NDArray[np.uint8], scores: Mapping[int, float]) -> 
     Returns:
         A record for each id in the labels, in the order of the ids.
     """
-    counts = cv2.calcHist([labels], [0], None, [256], [0, 256]).ravel()
-    present = np.flatnonzero(counts[1:]) + 1
-    return [_describe_object(labels, int(i), scores.get(int(i))) for i in present]
+    return [
+        {
+            "id": object_id,
+            "area": region.area,
+            "box": list(region.box),
+            "centroid": [round(value, 2) for value in region.centroid],
+            "score": round_score(scores.get(object_id)),
+            "rle": encode_rle(labels == object_id),
+        }
+        for object_id, region in measure_regions(labels).items()
+    ]
 
 
-def _describe_object(
-    labels: NDArray[np.uint8], object_id: int, score: float | None
-) -> ObjectRecord:
-    mask = labels == object_id
-    left, top, width, height = cv2.boundingRect(mask.view(np.uint8))
-    part = mask[top : top + height, left : left + width].astype(np.uint8)
-    moments = cv2.moments(part, binaryImage=True)
-    area = moments["m00"]
-    x, y = left + moments["m10"] / area, top + moments["m01"] / area
-    return {
-        "id": object_id,
-        "area": int(area),
-        "box": [left, top, width, height],
-        "centroid": [round(x, 2), round(y, 2)],
-        "score": None if score is None else round(float(score), 4),
-        "rle": encode_rle(mask),
-    }
+def round_score(score: float | None) -> float | None:
+    """Round a score as files have it; None where there is none."""
+    return None if score is None else round(float(score), 4)

@@ -57,7 +57,7 @@ class VideoSource(Source):
             self._require_size(decoded.image, name)
             lost = decoded.number - expected
             time_s = _seconds_since(began_s, decoded.time_s)
-            yield Frame(decoded.number, name, decoded.image, lost, time_s)
+            yield Frame(decoded.number, name, decoded.image, lost, time_s=time_s)
             expected = decoded.number + 1
             decoded = self._read()
         self.ended_early = None if self._decoder is None else self._decoder.damage

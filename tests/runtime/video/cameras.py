@@ -17,7 +17,7 @@ ALL = LiveOptions(drop=False)
 
 def make_frame(index: int, time_s: float | None = None) -> Frame:
     """A frame whose pixels say its number."""
-    return Frame(index, f"{index:05d}", np.full((*HW, 3), index % 256, np.uint8), 0, time_s)
+    return Frame(index, f"{index:05d}", np.full((*HW, 3), index % 256, np.uint8), time_s=time_s)
 
 
 class ListSource(Source):

@@ -168,6 +168,16 @@ def test_a_run_that_wrote_nothing_leaves_nothing_and_its_folder_is_free(tmp_path
     require_free(tmp_path / "out")
 
 
+def test_a_run_that_fails_before_its_first_frame_leaves_a_folder_that_is_free(
+    tmp_path: Path,
+) -> None:
+    for below in (("masks",), ("images", "labels")):
+        with OutputFolder(tmp_path / "out", below=below):
+            for name in below:
+                MaskFolder(tmp_path / "out" / name)
+        assert not list((tmp_path / "out").iterdir())
+
+
 def test_a_folder_of_masks_holds_masks_alone(tmp_path: Path) -> None:
     for overwrite in (False, True):
         with open_masks(tmp_path / "a", overwrite=overwrite) as sink:
