@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import tempfile
-import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from vcedge.studio.datasets import Write, find_writers
-from vcedge.studio.records import Labels, Record
+from vcedge.studio.datasets import find_writers
 from vcedge.studio.session import Session
 from vcedge.studio.working import Stop
+from vcedge.studio.writing import write_masks, write_overlay
 from vcedge_runtime.closing import Closing
 from vcedge_runtime.errors import OutputError
-from vcedge_runtime.files import explaining
-from vcedge_runtime.video.frame import Frame
-from vcedge_runtime.video.palette import encode_label_png
-from vcedge_runtime.video.sinks import OverlayVideo
+
+Write = Callable[[Session, Path, Stop], None]
 
 
 @dataclass(frozen=True)
@@ -35,58 +32,6 @@ class ExportKind:
     write: Write
     title: str
     about: str
-
-
-def write_masks(session: Session, path: Path, stop: Stop) -> None:
-    """Write a zip with a folder of palette PNG, as DAVIS has them: ``vcedge eval davis`` scores it.
-
-    Raises:
-        OutputError: it cannot be written, or there is no mask.
-    """
-    folder = session.footage.name
-    with explaining(path), zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
-        for frame, labels, _ in each_frame(session, stop, with_images=False):
-            archive.writestr(f"{folder}/{frame.name}.png", encode_label_png(labels))
-
-
-def write_overlay(session: Session, path: Path, stop: Stop) -> None:
-    """Write an MP4 with the objects drawn in, from the first frame with a mask to the last.
-
-    Raises:
-        OutputError: it cannot be written, or there is no mask.
-    """
-    with OverlayVideo(path, session.footage.fps) as sink:
-        for frame, labels, record in each_frame(session, stop):
-            known = {each.id for each in session.objects}
-            scores = {number: score for number, score in record.scores.items() if number in known}
-            sink.write(frame, labels, scores)
-
-
-def each_frame(
-    session: Session, stop: Stop, *, with_images: bool = True
-) -> Iterator[tuple[Frame, Labels, Record]]:
-    """Yield the frames that have a mask, and tell the page how far that is.
-
-    Args:
-        session: whose frames.
-        stop: asked between two frames.
-        with_images: whether the frames' images are needed; otherwise they are without a pixel.
-
-    Raises:
-        OutputError: there is no mask.
-    """
-    frames = [index for index in session.records.frames() if index in session.footage.span]
-    if not frames:
-        raise OutputError("there is no mask yet; draw an object and track it first")
-    for done, index in enumerate(frames):
-        record = session.records.find(index)
-        if stop():
-            raise OutputError("stopped; nothing was written")
-        if record is not None:
-            read = session.footage.read if with_images else session.footage.name_frame
-            frame = read(index)
-            yield frame, session.records.labels_of(record), record
-        session.events.publish("export", done=done + 1, total=len(frames))
 
 
 def list_kinds() -> Mapping[str, ExportKind]:

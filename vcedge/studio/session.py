@@ -22,7 +22,7 @@ from vcedge.studio.prompting import Box
 from vcedge.studio.records import Record, Records, lane_byte, with_drawn
 from vcedge.studio.working import Stop, Worker
 from vcedge_runtime.closing import Closing
-from vcedge_runtime.errors import MaskError, TrackerError
+from vcedge_runtime.errors import MaskError, SourceError, TrackerError
 from vcedge_runtime.tracker import MAX_OBJECTS, Tracker
 
 MOST_UNDONE = 200
@@ -179,21 +179,20 @@ class Session(Closing):
         self, frame: int, object_id: int, points: Sequence[Point], radius: float, *, erase: bool
     ) -> None:
         """Paint an object, or erase of it."""
-        self._require_object(object_id)
-        labels = self.records.labels_of(self.records.find(frame))
+        labels = self._labels_of(frame, object_id)
         self._draw(frame, object_id, paint(labels, object_id, points, radius, erase=erase))
 
     @_changing
     def clear(self, frame: int, object_id: int) -> None:
         """Say that an object is not in a frame; from there on it is not followed."""
-        self._require_object(object_id)
-        labels = self.records.labels_of(self.records.find(frame))
+        labels = self._labels_of(frame, object_id)
         nowhere = np.zeros(labels.shape, np.bool_)
         self._draw(frame, object_id, put_object(labels, object_id, nowhere))
 
     @_changing
     def load_mask(self, frame: int, labels: Labels) -> None:
         """Take a mask that was drawn elsewhere; ids that nobody knows become objects."""
+        self._require_frame(frame)
         ids = np.unique(labels[labels > 0]).tolist()
         self._remember(frame)
         known = {each.id for each in self.objects}
@@ -313,13 +312,23 @@ class Session(Closing):
         if object_id not in {known.id for known in self.objects}:
             raise TrackerError(f"there is no object {object_id}; add one first")
 
+    def _require_frame(self, frame: int) -> None:
+        span = self.footage.span
+        if frame not in span:
+            raise SourceError(f"there is no frame {frame}; draw in one of {span[0]} to {span[-1]}")
+
+    def _labels_of(self, frame: int, object_id: int) -> Labels:
+        """The mask of a frame in which an object may be drawn."""
+        self._require_object(object_id)
+        self._require_frame(frame)
+        return self.records.labels_of(self.records.find(frame))
+
     def _prompts_of(self, frame: int, object_id: int) -> Prompts:
         """The boxes and clicks to go on with: those of the same object and frame, or none yet."""
-        self._require_object(object_id)
         last = self._prompts
         if last is not None and (last.frame, last.object_id) == (frame, object_id):
             return last
-        return Prompts(frame, object_id, self.records.labels_of(self.records.find(frame)))
+        return Prompts(frame, object_id, self._labels_of(frame, object_id))
 
     def _prompt(self, prompts: Prompts) -> None:
         labels = prompts.draw(self.footage.show(prompts.frame).image)
