@@ -50,7 +50,9 @@ async function draw(action, given) {
   stopPlaying();
   const frame = shown.frame;
   if (frame < 0) return null;
-  if (frame !== model.frame) goTo(frame);
+  // A camera goes on meanwhile, and the page stays where the hand was.
+  follow = false;
+  goTo(frame);
   if (model.chosen === null) await send("add");
   if (model.chosen === null) return null;
   return send(action, { frame, object: model.chosen, ...given });
@@ -258,7 +260,7 @@ function colourOf(name) {
   return colours.get(name);
 }
 
-const stage = new Stage(byId("stage"), hand);
+export const stage = new Stage(byId("stage"), hand);
 const timeline = new Timeline(byId("timeline"), (frame) => { stopPlaying(); follow = false; goTo(frame); }, colourOf);
 
 onChange(() => {
