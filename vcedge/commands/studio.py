@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -15,18 +14,9 @@ from vcedge.commands.grouped import RESEARCH, GroupedCommand
 from vcedge.commands.options import MODEL, composed, open_tracker, opened, sized
 from vcedge.commands.options import OVERRIDES as SWITCHES
 from vcedge.commands.tables import open_console
+from vcedge.studio.addresses import LOOPBACK, is_private, list_names, open_socket, show_host
 from vcedge.studio.exports import Exports
 from vcedge.studio.footage import Footage, RecordedFootage, open_footage
-from vcedge.studio.gate import Keys
-from vcedge.studio.server import build_app
-from vcedge.studio.serving import (
-    LOOPBACK,
-    is_private,
-    list_names,
-    open_socket,
-    serve,
-    show_host,
-)
 from vcedge.studio.session import Session
 from vcedge_runtime.demo.clip import render_demo_clip
 from vcedge_runtime.video.encoding import VideoEncoder
@@ -62,6 +52,10 @@ def command(source: str | None, host: str, port: int | None, **chosen: Any) -> N
     SOURCE is a video file, a folder or glob of images, or a camera's number; the clip of
     vcedge demo where there is none. Ctrl-C ends it.
     """
+    from vcedge.studio.gate import Keys
+    from vcedge.studio.server import build_app
+    from vcedge.studio.serving import serve
+
     console = open_console()
     with ExitStack() as stack:
         listening = stack.enter_context(open_socket(host, port))
@@ -71,7 +65,8 @@ def command(source: str | None, host: str, port: int | None, **chosen: Any) -> N
         exports = stack.enter_context(Exports(session))
         keys = Keys()
         app = build_app(session, exports, keys, list_names(host))
-        console.out(_address(host, listening, keys), highlight=False)
+        address = f"http://{show_host(host)}:{listening.getsockname()[1]}/?token={keys.token}"
+        console.out(f"open {address}", highlight=False)
         if not is_private(host):
             console.print(
                 "Whoever has this address may draw, and see the video; it travels unencrypted.",
@@ -79,11 +74,6 @@ def command(source: str | None, host: str, port: int | None, **chosen: Any) -> N
             )
         console.file.flush()
         serve(app, listening, session.events.close)
-
-
-def _address(host: str, listening: socket.socket, keys: Keys) -> str:
-    port = listening.getsockname()[1]
-    return f"open http://{show_host(host)}:{port}/?token={keys.token}"
 
 
 def _open_demo(stack: ExitStack) -> Footage:

@@ -14,11 +14,12 @@ pytest.importorskip("starlette", reason="the studio serves with Starlette; insta
 pytest.importorskip("uvicorn", reason="the studio serves with uvicorn; install vcedge[studio]")
 
 from tests.vcedge.studio.square import FRAMES, Address, draw_frame, wait_for
+from vcedge.studio.addresses import LOOPBACK, open_socket
 from vcedge.studio.exports import Exports
 from vcedge.studio.footage import Footage, open_footage
 from vcedge.studio.gate import Keys
 from vcedge.studio.server import build_app
-from vcedge.studio.serving import LOOPBACK, _Server, open_socket
+from vcedge.studio.serving import _Server
 from vcedge.studio.session import Session
 from vcedge_runtime.model.bundle import Bundle
 from vcedge_runtime.tracker import Tracker

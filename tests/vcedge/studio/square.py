@@ -13,8 +13,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from vcedge.studio.addresses import LOOPBACK
 from vcedge.studio.gate import COOKIE, Keys
-from vcedge.studio.serving import LOOPBACK
 from vcedge.studio.session import Session
 
 FRAMES = 12

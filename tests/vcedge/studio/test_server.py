@@ -19,8 +19,8 @@ from tests.vcedge.studio.square import BOX, FRAMES, HW, Address, draw_truth, ove
 from tests.vcedge.studio.test_records import read_runs
 from vcedge.cli import main
 from vcedge.studio.actions import ACTIONS
+from vcedge.studio.addresses import LOOPBACK
 from vcedge.studio.gate import COOKIE
-from vcedge.studio.serving import LOOPBACK
 from vcedge.studio.uploads import MOST_BYTES
 from vcedge_runtime.video.palette import encode_label_png, write_label_png
 

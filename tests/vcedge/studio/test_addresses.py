@@ -6,8 +6,8 @@ import socket
 
 import pytest
 
-from vcedge.studio import serving
-from vcedge.studio.serving import LOOPBACK, is_private, list_names, open_socket, show_host
+from vcedge.studio import addresses
+from vcedge.studio.addresses import LOOPBACK, is_private, list_names, open_socket, show_host
 from vcedge_runtime.errors import OutputError
 
 
@@ -18,7 +18,7 @@ def test_a_named_port_that_is_taken_is_told() -> None:
 
 def test_without_a_named_port_a_free_one_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     with open_socket(LOOPBACK, 0) as taken:
-        monkeypatch.setattr(serving, "PORT", taken.getsockname()[1])
+        monkeypatch.setattr(addresses, "PORT", taken.getsockname()[1])
         with open_socket(LOOPBACK, None) as other:
             assert other.getsockname()[1] != taken.getsockname()[1]
 
