@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from abc import abstractmethod
 from dataclasses import dataclass
 from typing import Annotated
@@ -9,7 +10,8 @@ from typing import Annotated
 from vcedge.studio.drawing import MOST_POINTS
 from vcedge.studio.following import BACKWARD, FORWARD
 from vcedge.studio.session import Session
-from vcedge_runtime.settings import Bounds, Form, check_settings
+from vcedge_runtime.errors import TrackerError
+from vcedge_runtime.settings import Bounds, Form, check_settings, settings_from_mapping
 from vcedge_runtime.tracker import MAX_OBJECTS
 
 FRAME = Annotated[int, Bounds(0, 10**9)]
@@ -195,3 +197,21 @@ ACTIONS: dict[str, type[Action]] = {
     "stop": Stop,
 }
 """By the last word of their address."""
+
+
+def read_action(name: str, data: bytes) -> Action:
+    """Read a request.
+
+    Args:
+        name: one of ``ACTIONS``.
+        data: JSON with what the action takes, which may mean harm.
+
+    Raises:
+        BundleError: it holds something else; the studio's requests are checked as all settings.
+        TrackerError: it is no JSON.
+    """
+    try:
+        given = json.loads(data or b"{}")
+    except (ValueError, RecursionError) as exc:
+        raise TrackerError("the request is no JSON; send an object with what it takes") from exc
+    return settings_from_mapping(ACTIONS[name], given)

@@ -6,6 +6,7 @@ import asyncio
 import json
 import threading
 from collections.abc import AsyncGenerator
+from contextlib import suppress
 
 HEARTBEAT_SECONDS = 15.0
 """So that a page that is gone is noticed (our choice)."""
@@ -63,7 +64,8 @@ class Events:
     def _hand_on(self, told: str | None) -> None:
         with self._lock:
             for queue, loop in self._listening.items():
-                loop.call_soon_threadsafe(_put, queue, told)
+                with suppress(RuntimeError):  # the server has ended, and its loop
+                    loop.call_soon_threadsafe(_put, queue, told)
 
 
 def _put(queue: Queue, told: str | None) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import json
 from collections.abc import AsyncGenerator, Iterable
 from contextlib import aclosing
 from importlib.resources import files
@@ -15,14 +14,13 @@ from starlette.responses import FileResponse, JSONResponse, Response, StreamingR
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from vcedge.studio.actions import ACTIONS
+from vcedge.studio.actions import ACTIONS, read_action
 from vcedge.studio.exports import Exports, list_kinds
 from vcedge.studio.gate import Gate, Keys
 from vcedge.studio.records import runs_of
 from vcedge.studio.session import Session
 from vcedge.studio.uploads import MOST_BYTES, mask_from_upload
 from vcedge_runtime.errors import VcedgeError
-from vcedge_runtime.settings import settings_from_mapping
 from vcedge_runtime.video.overlay import line_colours
 from vcedge_runtime.video.palette import davis_palette
 
@@ -141,14 +139,10 @@ class _Studio:
         return self._tell_change(frame)
 
     async def act(self, request: Request) -> Response:
-        kind = ACTIONS.get(request.path_params["action"])
-        if kind is None:
+        name = request.path_params["action"]
+        if name not in ACTIONS:
             return Response(status_code=404)
-        try:
-            given = json.loads(await request.body() or b"{}")
-        except (ValueError, RecursionError):
-            return _say_wrong("the request is no JSON")
-        action = settings_from_mapping(kind, given)
+        action = read_action(name, await request.body())
         frame = await run_in_threadpool(action.run, self._session)
         return self._tell_change(frame)
 
@@ -197,13 +191,9 @@ def _line(object_id: int) -> str:
 
 
 def _refuse(request: Request, error: Exception) -> Response:
-    return _say_wrong(str(error))
+    return JSONResponse({"error": str(error)}, status_code=400)
 
 
 def _give_up(request: Request, error: Exception) -> Response:
     """Who sends is gone, or sent more than the gate lets through."""
     return Response(status_code=413)
-
-
-def _say_wrong(text: str) -> Response:
-    return JSONResponse({"error": text}, status_code=400)

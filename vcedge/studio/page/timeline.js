@@ -10,6 +10,11 @@ export class Timeline {
     this.context = canvas.getContext("2d");
     new ResizeObserver(() => this.draw()).observe(canvas);
     const scrub = (event) => goTo(this.frameAt(event.offsetX));
+    // Who clicks wants no ring around it; who comes by Tab does.
+    canvas.addEventListener("mousedown", (event) => {
+      event.preventDefault();
+      document.activeElement?.blur();
+    });
     canvas.addEventListener("pointerdown", (event) => {
       canvas.setPointerCapture(event.pointerId);
       scrub(event);
