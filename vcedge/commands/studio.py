@@ -17,6 +17,7 @@ from vcedge.commands.tables import open_console
 from vcedge.studio.addresses import LOOPBACK, is_private, list_names, open_socket, show_host
 from vcedge.studio.exports import Exports
 from vcedge.studio.footage import Footage, RecordedFootage, open_footage
+from vcedge.studio.prompting import open_segmenter
 from vcedge.studio.session import Session
 from vcedge_runtime.demo.clip import render_demo_clip
 from vcedge_runtime.video.encoding import VideoEncoder
@@ -61,7 +62,9 @@ def command(source: str | None, host: str, port: int | None, **chosen: Any) -> N
         listening = stack.enter_context(open_socket(host, port))
         footage = _open_demo(stack) if source is None else open_footage(source)
         stack.callback(footage.close)
-        session = stack.enter_context(Session(footage, open_tracker(**chosen)))
+        segmenter = open_segmenter(chosen["threads"])
+        stack.callback(segmenter.close)
+        session = stack.enter_context(Session(footage, open_tracker(**chosen), segmenter))
         exports = stack.enter_context(Exports(session))
         keys = Keys()
         app = build_app(session, exports, keys, list_names(host))

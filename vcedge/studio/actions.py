@@ -18,7 +18,8 @@ FRAME = Annotated[int, Bounds(0, 10**9)]
 OBJECT = Annotated[int, Bounds(1, MAX_OBJECTS)]
 PIXELS = Annotated[float, Bounds(-1e5, 1e5)]
 POINT = Annotated[tuple[PIXELS, ...], Bounds(2, 2)]
-TITLE = Annotated[str, Form(r"[^\W_][^\x00-\x1f\x7f]{0,39}", "a name of up to 40 characters")]
+_UNSEEN = r"\x00-\x1f\x7f-\xa0\xad\u200b-\u200f\u2028-\u202f\u2060-\u206f\ud800-\udfff\ufeff"
+TITLE = Annotated[str, Form(rf"[^\W_][^{_UNSEEN}]{{0,39}}", "up to 40 characters that print")]
 
 
 @dataclass(frozen=True)

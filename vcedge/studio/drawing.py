@@ -9,8 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from vcedge.studio.prompting import Box, Click, mask_from_prompts
-from vcedge_runtime.errors import MaskError
+from vcedge.studio.prompting import Box, Click, Segmenter
 
 Labels = NDArray[np.uint8]
 Point = tuple[float, float]
@@ -38,28 +37,25 @@ class Prompts:
     box: Box | None = None
     clicks: tuple[Click, ...] = ()
 
-    def draw(self, image: NDArray[np.uint8]) -> Labels:
+    def draw(self, image: NDArray[np.uint8], segmenter: Segmenter) -> Labels:
         """The mask of the frame that they mean.
 
-        Where there is no box, the object as it was tells where to look: its own box, grown so far
-        that it holds what was clicked (our choice).
+        Where no box and no click says where the object is, its mask as it was does.
 
         Args:
             image: (H, W, 3) uint8, BGR.
+            segmenter: what makes masks.
 
         Raises:
             MaskError: nothing is found there.
         """
-        box = self.box
-        before = self.base == self.object_id
-        if box is None and before.any():
-            box = _grow(_box_of(before), [click[:2] for click in self.clicks if click[2]])
+        box, before = self.box, self.base == self.object_id
+        if box is None and not any(positive for _, _, positive in self.clicks) and before.any():
+            box = _box_of(before)
         boxes = {} if box is None else {self.object_id: box}
         clicks = {self.object_id: self.clicks} if self.clicks else {}
-        found = mask_from_prompts(image, boxes, clicks) == self.object_id
-        if not found.any():
-            raise MaskError("found nothing there; draw a wider box, or use the brush")
-        return put_object(self.base, self.object_id, found)
+        known = self.base if self.base.any() else None
+        return segmenter.segment(image, boxes, clicks, mask=known)
 
 
 def put_object(labels: Labels, object_id: int, found: NDArray[np.bool_]) -> Labels:
@@ -101,11 +97,3 @@ def paint(
 def _box_of(mask: NDArray[np.bool_]) -> Box:
     left, top, width, height = cv2.boundingRect(mask.view(np.uint8))
     return float(left), float(top), float(width), float(height)
-
-
-def _grow(box: Box, points: Sequence[Point]) -> Box:
-    """The smallest box that holds a box and some points."""
-    left, top, width, height = box
-    xs = [left, left + width, *(x for x, _ in points)]
-    ys = [top, top + height, *(y for _, y in points)]
-    return min(xs), min(ys), max(xs) - min(xs), max(ys) - min(ys)

@@ -18,7 +18,7 @@ from vcedge.studio.drawing import Point, Prompts, paint, put_object
 from vcedge.studio.events import Events
 from vcedge.studio.following import FORWARD, Follower
 from vcedge.studio.footage import Footage, LiveFootage
-from vcedge.studio.prompting import Box
+from vcedge.studio.prompting import Box, Segmenter
 from vcedge.studio.records import Record, Records, lane_byte, with_drawn
 from vcedge.studio.working import Stop, Worker
 from vcedge_runtime.closing import Closing
@@ -77,6 +77,7 @@ class Session(Closing):
     Args:
         footage: closed with the session.
         tracker: closed with the session.
+        segmenter: makes masks of boxes and clicks; closed with the session.
 
     Attributes:
         footage: as given.
@@ -87,8 +88,9 @@ class Session(Closing):
         work: what it does, for the page; None where it rests.
     """
 
-    def __init__(self, footage: Footage, tracker: Tracker) -> None:
+    def __init__(self, footage: Footage, tracker: Tracker, segmenter: Segmenter) -> None:
         self.footage = footage
+        self.segmenter = segmenter
         self.tracker = tracker
         self.records = Records(footage.frame_hw)
         self.objects: tuple[StudioObject, ...] = ()
@@ -115,7 +117,7 @@ class Session(Closing):
     def close(self) -> None:
         """Stop what runs, and close everything."""
         with ExitStack() as stack:
-            for part in (self.records, self.tracker, self.footage, self.worker):
+            for part in (self.records, self.tracker, self.segmenter, self.footage, self.worker):
                 stack.callback(part.close)
             self.events.close()
 
@@ -331,7 +333,7 @@ class Session(Closing):
         return Prompts(frame, object_id, self._labels_of(frame, object_id))
 
     def _prompt(self, prompts: Prompts) -> None:
-        labels = prompts.draw(self.footage.show(prompts.frame).image)
+        labels = prompts.draw(self.footage.show(prompts.frame).image, self.segmenter)
         self._draw(prompts.frame, prompts.object_id, labels)
         self._prompts = prompts
 

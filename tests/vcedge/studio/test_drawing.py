@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from tests.vcedge.studio.square import BOX, HW, draw_frame, draw_truth, overlap
-from vcedge.studio import drawing
 from vcedge.studio.drawing import Prompts, paint, put_object
+from vcedge.studio.prompting import GrabCut, open_segmenter
 from vcedge_runtime.errors import MaskError
 
 places = st.tuples(st.floats(-20, 120), st.floats(-20, 90))
@@ -55,10 +58,27 @@ def test_an_object_that_is_put_elsewhere_leaves_its_place() -> None:
     np.testing.assert_array_equal(moved == 1, found)
 
 
+class Answer:
+    """Answers with one mask, and remembers what it was asked."""
+
+    def __init__(self, labels: NDArray[np.uint8]) -> None:
+        self.labels = labels
+        self.asked: list[Any] = []
+
+    def segment(self, frame: object, boxes: Any, clicks: Any, *, mask: Any) -> NDArray[np.uint8]:
+        self.asked = [boxes, clicks, mask]
+        return self.labels
+
+    def close(self) -> None: ...
+
+
+EMPTY = np.zeros(HW, np.uint8)
+
+
 def test_a_box_around_the_square_finds_it() -> None:
     left, top, width, height = BOX
     wide = (left - 5.0, top - 5.0, width + 10.0, height + 10.0)
-    found = Prompts(0, 4, np.zeros(HW, np.uint8), box=wide).draw(draw_frame(0))
+    found = Prompts(0, 4, EMPTY, box=wide).draw(draw_frame(0), open_segmenter(1))
     assert set(np.unique(found)) == {0, 4}
     assert overlap(found, draw_truth(0)) > 0.9
 
@@ -66,30 +86,26 @@ def test_a_box_around_the_square_finds_it() -> None:
 def test_a_box_replaces_the_object_and_leaves_the_others() -> None:
     base = np.zeros(HW, np.uint8)
     base[:6, :6], base[-6:, -6:] = 4, 9
-    found = Prompts(0, 4, base, box=(25, 15, 34, 34)).draw(draw_frame(0))
+    wide = (25.0, 15.0, 34.0, 34.0)
+    found = Prompts(0, 4, base, box=wide).draw(draw_frame(0), open_segmenter(1))
     assert not (found[:6, :6] == 4).any()
     assert (found[-6:, -6:] == 9).all()
 
 
-def test_where_nothing_is_found_it_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(drawing, "mask_from_prompts", lambda *given: np.zeros(HW, np.uint8))
-    with pytest.raises(MaskError, match="found nothing there"):
-        Prompts(0, 1, np.zeros(HW, np.uint8), box=(0, 0, 5, 5)).draw(draw_frame(0))
+def test_where_nothing_is_found_it_is_said() -> None:
+    with pytest.raises(MaskError, match="found nothing of object 1"):
+        Prompts(0, 1, EMPTY, clicks=((5.0, 5.0, False),)).draw(
+            EMPTY[..., None].repeat(3, 2), GrabCut()
+        )
 
 
-def test_clicks_on_a_known_object_look_within_its_box_and_what_was_clicked(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    asked = {}
-
-    def answer(frame: object, boxes: object, clicks: object) -> np.ndarray:
-        asked.update(boxes=boxes, clicks=clicks)
-        return draw_truth(0)
-
-    monkeypatch.setattr(drawing, "mask_from_prompts", answer)
-    clicks = ((90.0, 50.0, True), (2.0, 2.0, False))
-    Prompts(0, 1, draw_truth(0), clicks=clicks).draw(draw_frame(0))
-    assert asked["boxes"] == {1: (30.0, 20.0, 60.0, 30.0)}
-    assert asked["clicks"] == {1: clicks}
-    Prompts(0, 1, np.zeros(HW, np.uint8), clicks=clicks).draw(draw_frame(0))
-    assert asked["boxes"] == {}
+def test_what_is_known_is_told_and_stands_for_a_box_where_nothing_else_does() -> None:
+    known, on, off = draw_truth(0), (90.0, 50.0, True), (2.0, 2.0, False)
+    answer = Answer(known)
+    Prompts(0, 1, known, clicks=(on, off)).draw(draw_frame(0), answer)
+    assert answer.asked[:2] == [{}, {1: (on, off)}]
+    assert answer.asked[2] is known
+    Prompts(0, 1, known, clicks=(off,)).draw(draw_frame(0), answer)
+    assert answer.asked[0] == {1: tuple(map(float, BOX))}
+    Prompts(0, 1, EMPTY, clicks=(on,)).draw(draw_frame(0), answer)
+    assert answer.asked == [{}, {1: (on,)}, None]

@@ -20,6 +20,7 @@ from tests.vcedge.studio.square import Address, overlap, wait_for
 from tests.vcedge.studio.test_session import Camera
 from vcedge.evaluation.davis import evaluate_folders, score_sequence
 from vcedge.studio.footage import Footage, LiveFootage, open_footage
+from vcedge.studio.prompting import open_segmenter
 from vcedge.studio.session import Session
 from vcedge_runtime.demo.clip import render_demo_clip
 from vcedge_runtime.tracker import Tracker
@@ -66,7 +67,7 @@ def truth(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[NDArray[
 
 
 def open_session(footage: Footage) -> Session:
-    return Session(footage, Tracker.open(size=SIZE, backend="cpu", threads=1))
+    return Session(footage, Tracker.open(size=SIZE, backend="cpu", threads=1), open_segmenter(1))
 
 
 @pytest.fixture

@@ -141,6 +141,8 @@ def test_every_action_works_over_the_wire(studio: Address) -> None:
         ("rename", {"object": 1, "name": ""}),
         ("rename", {"object": 1, "name": "x" * 41}),
         ("rename", {"object": 1, "name": "\x1b[2J"}),
+        ("rename", {"object": 1, "name": "a\ud800"}),
+        ("rename", {"object": 1, "name": "a\u202eb"}),
         ("add", {"name": "x", "more": 1}),
         ("track", {"frame": 0, "steps": 0}),
         ("undo", {"frame": 0}),

@@ -12,6 +12,7 @@ import pytest
 from tests.vcedge.studio.square import BOX, FRAMES, HW, draw_frame, draw_truth, overlap, wait_for
 from vcedge.studio.following import BACKWARD, FORWARD
 from vcedge.studio.footage import LiveFootage
+from vcedge.studio.prompting import open_segmenter
 from vcedge.studio.session import Session
 from vcedge_runtime.errors import MaskError, SourceError, TrackerError
 from vcedge_runtime.model.bundle import Bundle
@@ -181,6 +182,10 @@ def test_frames_that_are_not_there_are_refused(session: Session) -> None:
     assert session.records.frames() == []
 
 
+def open_session(footage: LiveFootage, bundle: Bundle) -> Session:
+    return Session(footage, Tracker.open(bundle, backend="cpu", threads=1), open_segmenter(1))
+
+
 class Camera(Source):
     """A camera that gives a frame whenever it is asked, until it is closed."""
 
@@ -204,7 +209,7 @@ class Camera(Source):
 
 def test_a_camera_is_watched_drawn_in_tracked_and_stopped(tiny_bundle: Bundle) -> None:
     footage = LiveFootage(Camera(), most_bytes=60_000)
-    with Session(footage, Tracker.open(tiny_bundle, backend="cpu", threads=1)) as session:
+    with open_session(footage, tiny_bundle) as session:
         session.events._listening[None] = None  # a page is open
         session.events._hand_on = lambda told: None
         session.watch()
@@ -226,7 +231,7 @@ def test_a_camera_is_watched_drawn_in_tracked_and_stopped(tiny_bundle: Bundle) -
 def test_a_cameras_oldest_frames_go_with_what_is_known_of_them(tiny_bundle: Bundle) -> None:
     size = len(cv2.imencode(".jpg", draw_frame(0))[1])
     footage = LiveFootage(Camera(), most_bytes=6 * size)
-    with Session(footage, Tracker.open(tiny_bundle, backend="cpu", threads=1)) as session:
+    with open_session(footage, tiny_bundle) as session:
         session.load_mask(0, draw_truth(0))
         session.track(0, FORWARD, 20)
         finish(session)
