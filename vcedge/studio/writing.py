@@ -74,4 +74,5 @@ def each_frame(
             read = session.footage.read if with_images else session.footage.name_frame
             frame = read(index)
             yield frame, session.records.labels_of(record), record
-        session.events.publish("export", done=done + 1, total=len(frames))
+        if 100 * done // len(frames) != 100 * (done + 1) // len(frames):
+            session.events.publish("export", done=done + 1, total=len(frames))

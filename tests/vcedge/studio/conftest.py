@@ -18,7 +18,7 @@ from vcedge.studio.addresses import LOOPBACK, open_socket
 from vcedge.studio.exports import Exports
 from vcedge.studio.footage import Footage, open_footage
 from vcedge.studio.gate import Keys
-from vcedge.studio.prompting import open_segmenter
+from vcedge.studio.prompting import GrabCut
 from vcedge.studio.server import build_app
 from vcedge.studio.serving import _Server
 from vcedge.studio.session import Session
@@ -45,7 +45,7 @@ def footage(clip: Path) -> Iterator[Footage]:
 @pytest.fixture
 def session(footage: Footage, tiny_bundle: Bundle) -> Iterator[Session]:
     tracker = Tracker.open(tiny_bundle, backend="cpu", threads=1)
-    with Session(footage, tracker, open_segmenter(1)) as opened:
+    with Session(footage, tracker, GrabCut()) as opened:
         yield opened
 
 

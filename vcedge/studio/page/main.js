@@ -103,6 +103,7 @@ function choose(id) {
   if (model.chosen === id) return;
   model.chosen = id;
   changed();
+  document.querySelector(`.object[data-id="${id}"]`)?.scrollIntoView({ block: "nearest", inline: "nearest" });
 }
 
 function stopPlaying() {
@@ -218,7 +219,7 @@ const hears = {
     Object.assign(model.video, { first: facts.first, end: facts.end });
     if (follow && !stage.gesture) goTo(facts.frame); else changed();
   },
-  work({ work }) { model.work = work; changed(); },
+  work({ work }) { model.work = work; showExport(0, 0); changed(); },
   change(told) {
     takeObjects(told);
     if (told.changed) { takeFrame(told.changed); refresh(told.changed.frame); }

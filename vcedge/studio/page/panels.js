@@ -172,22 +172,23 @@ export function toast(text) {
 
 // Export
 
+let masked = 0;
+
 export function showKinds(startExport) {
   byId("kinds").replaceChildren(...model.exports.map(({ kind, title, about }) => {
     const button = make("button", { "data-kind": kind }, icon("export"), "Download");
     button.addEventListener("click", () => startExport(kind));
     return make("div", { className: "kind" }, make("b", {}, title), button, make("p", {}, about));
   }));
-  const count = countMasks();
-  byId("export-about").textContent = count === 1 ? "1 frame has a mask." : `${count} frames have masks.`;
+  masked = countMasks();
+  byId("export-about").textContent = masked === 1 ? "1 frame has a mask." : `${masked} frames have masks.`;
 }
 
 export function showExport(done, total) {
   const running = model.work?.kind === "export";
   byId("export-progress").hidden = !running;
   byId("export-bar").style.setProperty("--share", `${total ? 100 * done / total : 0}%`);
-  const none = countMasks() === 0;
-  for (const button of byId("kinds").querySelectorAll("button")) button.disabled = running || none;
+  for (const button of byId("kinds").querySelectorAll("button")) button.disabled = running || !masked;
 }
 
 function countMasks() {

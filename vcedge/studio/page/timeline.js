@@ -41,7 +41,9 @@ export class Timeline {
   draw() {
     if (!model.video) return;
     const { canvas, context } = this;
-    const lanes = model.objects.slice(0, MOST_LANES);
+    const chosen = model.objects.findIndex((each) => each.id === model.chosen);
+    const from = Math.max(0, Math.min(chosen - MOST_LANES + 2, model.objects.length - MOST_LANES));
+    const lanes = model.objects.slice(from, from + MOST_LANES);
     canvas.style.height = `${RULER + Math.max(1, lanes.length) * (LANE + GAP) + 4}px`;
     const ratio = window.devicePixelRatio || 1;
     canvas.width = Math.round(canvas.clientWidth * ratio);
