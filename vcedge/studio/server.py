@@ -6,6 +6,7 @@ import base64
 from collections.abc import AsyncGenerator, Iterable
 from contextlib import aclosing
 from importlib.resources import files
+from itertools import count
 
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
@@ -73,6 +74,7 @@ class _Studio:
     def __init__(self, session: Session, exports: Exports) -> None:
         self._session = session
         self._exports = exports
+        self._changes = count()
         page = files("vcedge.studio").joinpath("page")
         self._page = {file.name: file.read_bytes() for file in page.iterdir() if file.is_file()}
 
@@ -159,7 +161,7 @@ class _Studio:
 
     def _tell_change(self, frame: int | None) -> Response:
         """Answer a change, and tell the other open pages of it."""
-        told = self._tell_objects()
+        told = {**self._tell_objects(), "serial": next(self._changes)}
         if frame is not None:
             told["changed"] = self._session.describe_frame(frame)
         self._session.events.publish("change", **told)

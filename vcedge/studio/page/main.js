@@ -1,7 +1,7 @@
 // The page: it asks the studio, shows what it tells, and leads the hand and the keys to both.
 
 import { fillSheet, keyTable, listenToKeys } from "./keys.js";
-import { changed, hasMask, model, object, onChange, ranges, takeFrame, takeObjects, takeState } from "./model.js";
+import { changed, model, object, onChange, ranges, takeFrame, takeObjects, takeState } from "./model.js";
 import { byId, download, showExport, showHint, showKinds, showObjects, showTools, showTransport, toast } from "./panels.js";
 import { Stage } from "./stage.js";
 import { Timeline } from "./timeline.js";
@@ -21,6 +21,19 @@ tellErrors(complain);
 
 let waiting = Promise.resolve();
 
+// A change comes twice, as an answer and as an event; the first one counts.
+let lastChange = -1;
+function takeChange(told) {
+  if (told.serial <= lastChange) return;
+  lastChange = told.serial;
+  const before = String(model.objects.map((each) => each.id));
+  takeObjects(told);
+  if (told.changed) takeFrame(told.changed);
+  // An object that is gone, or is back, is so in every mask.
+  if (String(model.objects.map((each) => each.id)) !== before) refreshAll();
+  else if (told.changed) refresh(told.changed.frame);
+}
+
 // One request after the other, in the order of the hand.
 function send(action, given) {
   const sent = waiting.then(async () => {
@@ -28,11 +41,7 @@ function send(action, given) {
     changed();
     try {
       const told = await ask(action, given);
-      takeObjects(told);
-      if (told.changed) {
-        takeFrame(told.changed);
-        refresh(told.changed.frame);
-      }
+      takeChange(told);
       return told;
     } catch (error) {
       complain(error);
@@ -155,7 +164,6 @@ const does = {
     if (!gone) return;
     forgetPrompts();
     if (!await send("remove", { object: id })) return;
-    refreshAll();
     toast(`${gone.name} is removed. Undo (Z) brings it back.`);
   },
   rename(id, name) { if (name && name !== object(id)?.name) send("rename", { object: id, name }); else changed(); },
@@ -195,9 +203,7 @@ async function revert(action) {
   stopPlaying();
   forgetPrompts();
   const told = await send(action);
-  if (!told) return;
-  if (told.changed) goTo(told.changed.frame);
-  else refreshAll();
+  if (told?.changed) goTo(told.changed.frame);
 }
 
 async function export_(kind) {
@@ -220,10 +226,7 @@ const hears = {
     if (follow && !stage.gesture) goTo(facts.frame); else changed();
   },
   work({ work }) { model.work = work; showExport(0, 0); changed(); },
-  change(told) {
-    takeObjects(told);
-    if (told.changed) { takeFrame(told.changed); refresh(told.changed.frame); }
-  },
+  change: takeChange,
   export({ done, total }) { showExport(done, total); },
   exported({ name }) { if (wantsFile === name) download(name); wantsFile = null; },
   error({ message }) { toast(message); },
@@ -310,10 +313,7 @@ byId("load-file").addEventListener("change", async (event) => {
   event.target.value = "";
   if (!file) return;
   try {
-    const told = await sendMask(shown.frame, file);
-    takeObjects(told);
-    takeFrame(told.changed);
-    refresh(told.changed.frame);
+    takeChange(await sendMask(shown.frame, file));
   } catch (error) { complain(error); }
 });
 press("theme", () => {
