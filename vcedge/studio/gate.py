@@ -19,9 +19,11 @@ from starlette.responses import HTMLResponse, PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 COOKIE = "vcedge_studio"
+_MOST_DIGITS = 12
 MOST_BODY = 2**25
 """Bytes of a request (our choice): a mask of 8192x8192 as PNG is a few hundred thousand."""
 SAFE = ("GET", "HEAD")
+_NO_KEY = "Open the whole address that vcedge studio printed, with its token."
 _FORWARD = (
     '<!doctype html><title>vcedge studio</title><link rel="icon" href="/{folder}/icon.svg">'
     '<meta http-equiv="refresh" content="0;url=/{folder}/">'
@@ -92,9 +94,7 @@ class Gate:
         if refused is None and path == "/":
             refused = self._enter(scope)
         elif refused is None and not (path.startswith(inside) and self._knows_cookie(headers)):
-            refused = _say(
-                401, "Open the whole address that vcedge studio printed, with its token."
-            )
+            refused = _say(401, _NO_KEY)
         if refused is not None:
             await refused(scope, receive, send_guarded)
             return
@@ -107,7 +107,8 @@ class Gate:
         if not self._knows_host(host):
             return _say(421, "This studio has another address.")
         origin = headers.get("origin")
-        if origin is not None and urlsplit(origin).netloc.lower() != host.lower():
+        own = {f"{scheme}://{host.lower()}" for scheme in ("http", "https")}
+        if origin is not None and origin.lower() not in own:
             return _say(403, "The request came from another page.")
         if origin is None and scope["method"] not in SAFE:
             return _say(403, "The request came from no page.")
@@ -115,7 +116,7 @@ class Gate:
         if site not in ("same-origin", "none") and scope["path"] != "/":
             return _say(403, "The request came from another page.")
         length = headers.get("content-length", "0")
-        if not length.isdecimal() or int(length) > MOST_BODY:
+        if not length.isdecimal() or len(length) > _MOST_DIGITS or int(length) > MOST_BODY:
             return _say(413, f"The request holds more than {MOST_BODY:,} bytes.")
         return None
 
@@ -123,7 +124,7 @@ class Gate:
         """Give the cookie to who brings the token."""
         given = parse_qs(scope["query_string"].decode("latin-1")).get("token", [""])[0]
         if scope["method"] not in SAFE or not _equal(given, self._keys.token):
-            return _say(401, "Open the whole address that vcedge studio printed, with its token.")
+            return _say(401, _NO_KEY)
         # A redirect would count as the other page's, whose link this may be, and bring no cookie.
         response = HTMLResponse(_FORWARD.format(folder=self._keys.folder))
         response.set_cookie(
@@ -136,12 +137,12 @@ class Gate:
         return response
 
     def _knows_host(self, host: str) -> bool:
+        """Whether it is one of the names, or an address in figures, which no DNS can turn."""
         try:
-            name = urlsplit(f"//{host}").hostname or ""
-            ipaddress.ip_address(name)
+            name = (urlsplit(f"//{host}").hostname or "").lower()
+            return name in self._names or ipaddress.ip_address(name) is not None
         except ValueError:
-            return _name_of(host) in self._names
-        return True
+            return False
 
     def _knows_cookie(self, headers: dict[str, str]) -> bool:
         try:
@@ -164,13 +165,6 @@ class _Bounded:
         if self._left < 0:
             return {"type": "http.disconnect"}
         return message
-
-
-def _name_of(host: str) -> str:
-    try:
-        return (urlsplit(f"//{host}").hostname or "").lower()
-    except ValueError:
-        return ""
 
 
 def _equal(given: str, expected: str) -> bool:

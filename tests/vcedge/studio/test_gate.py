@@ -67,7 +67,9 @@ def test_the_machines_own_addresses_are_known(studio: Address, host: str) -> Non
     assert studio.as_page("GET", "state", Host=host, Origin=f"http://{host}").status == 200
 
 
-@pytest.mark.parametrize("origin", ["http://evil.example", "null", "http://127.0.0.1:1", "x"])
+@pytest.mark.parametrize(
+    "origin", ["http://evil.example", "null", "http://127.0.0.1:1", "x", "http://[", ""]
+)
 def test_another_pages_request_changes_and_reads_nothing(studio: Address, origin: str) -> None:
     assert studio.as_page("POST", "do/add", {}, Origin=origin).status == 403
     assert studio.as_page("GET", "state", Origin=origin).status == 403
