@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections import deque
@@ -29,6 +30,8 @@ MOST_UNDONE = 200
 """Changes that can be undone (our choice)."""
 LIVE_FPS = 10.0
 """Frames a second of a camera that are shown while nothing is tracked (our choice)."""
+CATCHING_UP = 4
+"""A step leaves out a quarter of the camera's frames that the tracker is behind (our choice)."""
 Labels = NDArray[np.uint8]
 Given = ParamSpec("Given")
 Found = TypeVar("Found")
@@ -60,12 +63,16 @@ class _Before:
 def _changing(
     method: Callable[Concatenate[Session, Given], Found],
 ) -> Callable[Concatenate[Session, Given], Found]:
-    """Let a method change the session: what runs is stopped, and one thread at a time is in it."""
+    """Let a method change the session: what runs is stopped, and one thread at a time is in it.
+
+    A camera is watched on: who draws in a frame of it wants those that come meanwhile.
+    """
 
     @wraps(method)
     def change(session: Session, /, *args: Given.args, **kwargs: Given.kwargs) -> Found:
         with session._lock:
-            session.worker.stop()
+            if session.work is None or session.work["kind"] != "watch":
+                session.worker.stop()
             return method(session, *args, **kwargs)
 
     return change
@@ -228,6 +235,7 @@ class Session(Closing):
         footage = self.footage
         if isinstance(footage, LiveFootage):
             start = self.follower.find_start(frame, FORWARD)
+            self.worker.stop()
             self._begin("track", frame=start, direction=FORWARD)
             self.worker.start(lambda stop: self._follow_live(footage, start, steps, stop))
             return
@@ -244,16 +252,19 @@ class Session(Closing):
         """Show a camera's newest frames until something else is done."""
         if isinstance(self.footage, LiveFootage):
             footage = self.footage
+            self.worker.stop()
             self._begin("watch")
             self.worker.start(lambda stop: self._watch(footage, stop))
 
     @_changing
     def stop(self) -> None:
         """Stop what runs."""
+        self.worker.stop()
 
     @_changing
     def export(self, work: Callable[[Stop], None]) -> None:
         """Write something in the worker."""
+        self.worker.stop()
         self._begin("export")
         self.worker.start(work)
 
@@ -275,8 +286,12 @@ class Session(Closing):
 
     def _follow_live(self, footage: LiveFootage, start: int, steps: int | None, stop: Stop) -> None:
         self.follower.begin(start, FORWARD, [known.id for known in self.objects])
+        at = start
         while not stop() and steps != 0:
-            self._step(footage.take().index)
+            # Frames that came while the user drew are gone through in strides, up to the newest.
+            behind = footage.take().index - at - 1
+            at += 1 + math.ceil(behind / CATCHING_UP)
+            self._step(max(at, footage.span.start))
             self.records.forget_before(footage.span.start)
             steps = None if steps is None else steps - 1
 

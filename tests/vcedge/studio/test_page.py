@@ -471,7 +471,7 @@ def test_a_camera_is_followed_on_a_phone(
         window.expect("#where b").not_to_have_text("0")
         window.drag((20, 14), (85, 46))
         window.expect(".object .score b").to_have_text("drawn")
-        assert session.work is None
+        assert session.work == {"kind": "watch"}
         window.locate("#track").click()
         wait_for(lambda: len(session.records.frames()) > 8)
         window.locate("#track").click()

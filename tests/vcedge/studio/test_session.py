@@ -228,6 +228,22 @@ def test_a_camera_is_watched_drawn_in_tracked_and_stopped(tiny_bundle: Bundle) -
         session.events._listening.clear()
 
 
+def test_a_camera_that_went_on_while_the_user_drew_is_caught_up(tiny_bundle: Bundle) -> None:
+    footage = LiveFootage(Camera())
+    with open_session(footage, tiny_bundle) as session:
+        for _ in range(40):
+            footage.take()
+        session.load_mask(4, draw_truth(4))
+        session.track(4, FORWARD, 25)
+        finish(session)
+        frames = session.records.frames()
+        strides = np.diff(frames)
+        assert strides[0] == 10  # one, and a quarter of the 36 before the newest
+        assert list(strides) == sorted(strides, reverse=True)
+        assert frames[-1] == footage.span[-1]
+        assert strides[-1] == 1
+
+
 def test_a_cameras_oldest_frames_go_with_what_is_known_of_them(tiny_bundle: Bundle) -> None:
     size = len(cv2.imencode(".jpg", draw_frame(0))[1])
     footage = LiveFootage(Camera(), most_bytes=6 * size)

@@ -178,7 +178,8 @@ const does = {
   async trackBack() { if (model.objects.length && !model.work) await track({ backward: true }); },
   async step() { if (model.objects.length && !model.work) await track({ steps: 1 }); },
   async play() {
-    if (model.work) await send("stop");
+    if (model.video.live && model.work?.kind === "watch" && !follow) { follow = true; changed(); }
+    else if (model.work) await send("stop");
     else if (model.video.live) { follow = true; await send("watch"); }
     else if (playing) stopPlaying();
     else startPlaying();
@@ -271,7 +272,7 @@ onChange(() => {
   if (!model.video) return;
   showObjects(does);
   showTools();
-  showTransport(Boolean(playing), stepMs);
+  showTransport(Boolean(playing) || (follow && model.work?.kind === "watch"), stepMs);
   showHint(Boolean(playing));
   stage.showCursor();
   stage.draw();

@@ -84,7 +84,7 @@ export function showObjects(act) {
 
 // Buttons and words
 
-export function showTransport(playing, ms) {
+export function showTransport(moving, ms) {
   const { video, work } = model;
   const [first, last] = ranges();
   const tracking = work?.kind === "track";
@@ -96,7 +96,6 @@ export function showTransport(playing, ms) {
   track.disabled = !tracking && !model.objects.length;
   for (const id of ["step", "track-back"]) byId(id).disabled = Boolean(work) || !model.objects.length;
   byId("track-back").hidden = video.live;
-  const moving = playing || work?.kind === "watch";
   setIcon(byId("play"), moving ? "pause" : "play");
   byId("play").title = video.live ? "Watch the camera (Space)" : moving ? "Pause (Space)" : "Play (Space)";
   byId("first").disabled = byId("back").disabled = model.frame <= first;
