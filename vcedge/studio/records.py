@@ -18,7 +18,7 @@ from vcedge_runtime.video.palette import decode_labels, encode_label_png
 
 Labels = NDArray[np.uint8]
 UNKNOWN, UNSEEN, LEAST_SEEN, MOST_SEEN = 0, 1, 2, 202
-"""A frame's byte in an object's lane: no mask, not seen in it, or a score from 0 to 1."""
+"""A frame's byte in an object's lane: nothing is known, not seen, or a score from 0 to 1."""
 
 
 @dataclass(frozen=True)
@@ -137,7 +137,7 @@ class Records(Closing):
 
 def lane_byte(record: Record | None, object_id: int) -> int:
     """A frame's byte in an object's lane, see ``UNKNOWN``."""
-    if record is None:
+    if record is None or object_id not in record.scores.keys() | record.drawn:
         return UNKNOWN
     score = record.scores.get(object_id, 0.0)
     if object_id in record.drawn:

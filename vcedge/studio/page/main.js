@@ -112,7 +112,6 @@ function choose(id) {
   if (model.chosen === id) return;
   model.chosen = id;
   changed();
-  document.querySelector(`.object[data-id="${id}"]`)?.scrollIntoView({ block: "nearest", inline: "nearest" });
 }
 
 function stopPlaying() {

@@ -1,4 +1,4 @@
-// A mask as a picture: objects tinted and outlined, and the box that holds each.
+// A mask as a picture: objects tinted and outlined, and where the highest point of each is.
 
 const picture = document.createElement("canvas");
 const context = picture.getContext("2d");
@@ -9,18 +9,17 @@ function rgba(colour, alpha) {
   return ((alpha << 24) | ((value & 255) << 16) | (value & 0xff00) | (value >> 16)) >>> 0;
 }
 
-// `objects` are those to be shown. Gives the picture, and the boxes [left, top, right, bottom] by id.
+// `objects` are those to be shown. Gives the picture, and by id [left, right, top] of the highest run.
 export function drawOverlay(ids, width, height, objects) {
   picture.width = width;
   picture.height = height;
-  const boxes = new Map();
-  if (!ids.length || !objects.length) return { picture, boxes };
+  const tops = new Map();
+  if (!ids.length || !objects.length) return { picture, tops };
   const tints = new Uint32Array(256), lines = new Uint32Array(256), visible = new Uint8Array(256);
   for (const { id, line } of objects) {
     tints[id] = rgba(line, TINT);
     lines[id] = rgba(line, SOLID);
     visible[id] = id;
-    boxes.set(id, [width, height, -1, -1]);
   }
   const image = context.createImageData(width, height);
   const pixels = new Uint32Array(image.data.buffer);
@@ -36,17 +35,14 @@ export function drawOverlay(ids, width, height, objects) {
       const inside = left === own && right === own && up === own && down === own;
       if (own) {
         pixels[at] = inside ? tints[own] : lines[own];
-        const box = boxes.get(own);
-        if (x < box[0]) box[0] = x;
-        if (y < box[1]) box[1] = y;
-        if (x > box[2]) box[2] = x;
-        if (y > box[3]) box[3] = y;
+        const top = tops.get(own);
+        if (!top) tops.set(own, [x, x, y]);
+        else if (y === top[2] && x === top[1] + 1) top[1] = x;
       } else if (!inside) {
         pixels[at] = halo;
       }
     }
   }
   context.putImageData(image, 0, 0);
-  for (const [id, box] of boxes) if (box[2] < 0) boxes.delete(id);
-  return { picture, boxes };
+  return { picture, tops };
 }

@@ -6,6 +6,7 @@ import { isLoading } from "./viewing.js";
 export const byId = (id) => document.getElementById(id);
 
 const rows = new Map();
+let lastChosen = null;
 
 export function icon(name) {
   const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
@@ -80,6 +81,10 @@ export function showObjects(act) {
       : isDrawn() && score === 1 ? "drawn" : score.toFixed(2);
   }
   byId("empty").hidden = model.objects.length > 0;
+  if (model.chosen !== lastChosen) {
+    lastChosen = model.chosen;
+    rows.get(lastChosen)?.row.scrollIntoView({ block: "nearest", inline: "nearest" });
+  }
 }
 
 // Buttons and words

@@ -92,8 +92,8 @@ export class Stage {
     this.context.drawImage(this.overlay.picture, left, top, width * scale, height * scale);
     if (shown.frame !== model.frame) return;
     const step = width / viewWidth * scale;
-    for (const [id, box] of this.overlay.boxes) {
-      const at = [left + (box[0] + box[2] + 1) / 2 * step, top + box[1] * step - 5];
+    for (const [id, [from, to, y]] of this.overlay.tops) {
+      const at = [left + (from + to + 1) / 2 * step, top + y * step - 5];
       this.drawTag(at, object(id));
     }
   }
