@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from vcedge.studio.datasets import find_writers
 from vcedge.studio.session import Session
 from vcedge.studio.working import Stop
-from vcedge.studio.writing import write_masks, write_overlay
+from vcedge.studio.writing import write_coco, write_masks, write_overlay, write_yolo
 from vcedge_runtime.closing import Closing
 from vcedge_runtime.errors import OutputError
 
@@ -34,15 +33,13 @@ class ExportKind:
     about: str
 
 
-def list_kinds() -> Mapping[str, ExportKind]:
-    """What can be written here, by the word in its address."""
-    masks = ExportKind(".zip", write_masks, "Masks", "A palette PNG a frame, as DAVIS has them")
-    overlay = ExportKind(".mp4", write_overlay, "Overlay", "A video with the objects drawn in")
-    kinds = {"masks": masks, "overlay": overlay}
-    for name, (suffix, write) in find_writers().items():
-        about = "Labels for training, categories by your names"
-        kinds[name] = ExportKind(suffix, write, name.upper(), about)
-    return kinds
+EXPORTS = {
+    "masks": ExportKind(".zip", write_masks, "Masks", "A palette PNG a frame, as DAVIS has them"),
+    "overlay": ExportKind(".mp4", write_overlay, "Overlay", "A video with the objects drawn in"),
+    "coco": ExportKind(".json", write_coco, "COCO", "Instances, with categories by your names"),
+    "yolo": ExportKind(".zip", write_yolo, "YOLO", "Pictures and outlines, ready to train on"),
+}
+"""What can be written, by the word in its address."""
 
 
 class Exports(Closing):
@@ -60,14 +57,14 @@ class Exports(Closing):
         """Write a file in the session's worker, and tell the page when it is there.
 
         Args:
-            name: one of ``list_kinds``.
+            name: one of ``EXPORTS``.
 
         Raises:
             OutputError: there is no such kind.
         """
-        kind = list_kinds().get(name)
+        kind = EXPORTS.get(name)
         if kind is None:
-            raise OutputError(f"received {name!r}; expected one of {sorted(list_kinds())}")
+            raise OutputError(f"received {name!r}; expected one of {sorted(EXPORTS)}")
 
         def work(stop: Stop) -> None:
             path = self.path(name)
@@ -83,7 +80,7 @@ class Exports(Closing):
 
     def path(self, name: str) -> Path:
         """Where the file of a kind is, or will be."""
-        kind = list_kinds()[name]
+        kind = EXPORTS[name]
         return Path(self._folder.name) / f"{self._session.footage.name}-{name}{kind.suffix}"
 
     def close(self) -> None:

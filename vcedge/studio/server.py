@@ -16,7 +16,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from vcedge.studio.actions import ACTIONS, read_action
-from vcedge.studio.exports import Exports, list_kinds
+from vcedge.studio.exports import EXPORTS, Exports
 from vcedge.studio.gate import Gate, Keys
 from vcedge.studio.records import runs_of
 from vcedge.studio.session import Session
@@ -102,7 +102,7 @@ class _Studio:
         }
         model = {"name": tracker.bundle.name, "size": tracker.size, "backend": tracker.backend}
         lanes = {each.id: _lane(session, each.id) for each in session.objects}
-        kinds = list_kinds().items()
+        kinds = EXPORTS.items()
         exports = [{"kind": name, "title": k.title, "about": k.about} for name, k in kinds]
         told = {"video": video, "model": model, "lanes": lanes, "exports": exports}
         return JSONResponse({**told, "work": session.work, **self._tell_objects()})
@@ -154,7 +154,7 @@ class _Studio:
 
     def hand_out(self, request: Request) -> Response:
         kind = request.path_params["kind"]
-        path = self._exports.path(kind) if kind in list_kinds() else None
+        path = self._exports.path(kind) if kind in EXPORTS else None
         if path is None or not path.is_file():
             return Response(status_code=404)
         return FileResponse(path, filename=path.name, content_disposition_type="attachment")

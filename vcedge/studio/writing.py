@@ -1,7 +1,8 @@
-"""Masks and the overlay as files, from what is known of the frames."""
+"""Masks, the overlay and labels for training as files, from what is known of the frames."""
 
 from __future__ import annotations
 
+import tempfile
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,9 +12,11 @@ from vcedge.studio.session import Session
 from vcedge.studio.working import Stop
 from vcedge_runtime.errors import OutputError
 from vcedge_runtime.files import explaining
+from vcedge_runtime.video.coco import CocoFile
 from vcedge_runtime.video.frame import Frame
 from vcedge_runtime.video.palette import encode_label_png
 from vcedge_runtime.video.sinks import OverlayVideo, Sink
+from vcedge_runtime.video.yolo import YoloFolder
 
 
 def write_masks(session: Session, path: Path, stop: Stop) -> None:
@@ -35,6 +38,29 @@ def write_overlay(session: Session, path: Path, stop: Stop) -> None:
         OutputError: it cannot be written, or there is no mask.
     """
     fill_sink(OverlayVideo(path, session.footage.fps), session, stop)
+
+
+def write_coco(session: Session, path: Path, stop: Stop) -> None:
+    """Write COCO instances, categories by the objects' names.
+
+    Raises:
+        OutputError: it cannot be written, or there is no mask.
+    """
+    fill_sink(CocoFile(path, _name_objects(session)), session, stop)
+
+
+def write_yolo(session: Session, path: Path, stop: Stop) -> None:
+    """Write a zip of pictures and outlines, as YOLO trains on them.
+
+    Raises:
+        OutputError: it cannot be written, or there is no mask.
+    """
+    with tempfile.TemporaryDirectory(dir=path.parent) as name:
+        folder = Path(name)
+        fill_sink(YoloFolder(folder, _name_objects(session)), session, stop)
+        with explaining(path), zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
+            for file in sorted(folder.rglob("*")):
+                archive.write(file, file.relative_to(folder))
 
 
 def fill_sink(sink: Sink, session: Session, stop: Stop) -> None:
@@ -76,3 +102,7 @@ def each_frame(
             yield frame, session.records.labels_of(record), record
         if 100 * done // len(frames) != 100 * (done + 1) // len(frames):
             session.events.publish("export", done=done + 1, total=len(frames))
+
+
+def _name_objects(session: Session) -> dict[int, str]:
+    return {each.id: each.name for each in session.objects}
