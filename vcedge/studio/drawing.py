@@ -40,7 +40,8 @@ class Prompts:
     def draw(self, image: NDArray[np.uint8], segmenter: Segmenter) -> Labels:
         """The mask of the frame that they mean.
 
-        Where no box and no click says where the object is, its mask as it was does.
+        Where no box says where the object is, its mask as it was does: its box, grown so far that
+        it holds what was clicked (our choice).
 
         Args:
             image: (H, W, 3) uint8, BGR.
@@ -50,8 +51,8 @@ class Prompts:
             MaskError: nothing is found there.
         """
         box, before = self.box, self.base == self.object_id
-        if box is None and not any(positive for _, _, positive in self.clicks) and before.any():
-            box = _box_of(before)
+        if box is None and before.any():
+            box = _grow(_box_of(before), [(x, y) for x, y, positive in self.clicks if positive])
         boxes = {} if box is None else {self.object_id: box}
         clicks = {self.object_id: self.clicks} if self.clicks else {}
         known = self.base if self.base.any() else None
@@ -97,3 +98,11 @@ def paint(
 def _box_of(mask: NDArray[np.bool_]) -> Box:
     left, top, width, height = cv2.boundingRect(mask.view(np.uint8))
     return float(left), float(top), float(width), float(height)
+
+
+def _grow(box: Box, points: Sequence[Point]) -> Box:
+    """The smallest box that holds a box and the pixels of some points."""
+    left, top, width, height = box
+    xs = [left, left + width, *(edge for x, _ in points for edge in (x, x + 1))]
+    ys = [top, top + height, *(edge for _, y in points for edge in (y, y + 1))]
+    return min(xs), min(ys), max(xs) - min(xs), max(ys) - min(ys)

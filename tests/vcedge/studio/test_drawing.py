@@ -99,11 +99,11 @@ def test_where_nothing_is_found_it_is_said() -> None:
         )
 
 
-def test_what_is_known_is_told_and_stands_for_a_box_where_nothing_else_does() -> None:
+def test_what_is_known_is_told_and_its_box_holds_what_was_clicked() -> None:
     known, on, off = draw_truth(0), (90.0, 50.0, True), (2.0, 2.0, False)
     answer = Answer(known)
     Prompts(0, 1, known, clicks=(on, off)).draw(draw_frame(0), answer)
-    assert answer.asked[:2] == [{}, {1: (on, off)}]
+    assert answer.asked[:2] == [{1: (30.0, 20.0, 61.0, 31.0)}, {1: (on, off)}]
     assert answer.asked[2] is known
     Prompts(0, 1, known, clicks=(off,)).draw(draw_frame(0), answer)
     assert answer.asked[0] == {1: tuple(map(float, BOX))}
