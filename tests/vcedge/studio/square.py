@@ -7,15 +7,17 @@ import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from vcedge.studio.addresses import LOOPBACK
-from vcedge.studio.gate import COOKIE, Keys
 from vcedge.studio.session import Session
+
+if TYPE_CHECKING:
+    from vcedge.studio.gate import Keys
 
 FRAMES = 12
 HW = (64, 96)
@@ -119,6 +121,8 @@ class Address:
 
     def as_page(self, method: str, path: str, body: Any = None, **headers: str | None) -> Answer:
         """Ask as the page does; a body that is no bytes goes as JSON."""
+        from vcedge.studio.gate import COOKIE
+
         data = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
         own: dict[str, str | None] = {
             "Cookie": f"{COOKIE}={self.keys.session}",

@@ -6,6 +6,8 @@ import re
 
 import pytest
 
+pytest.importorskip("starlette", reason="Starlette serves the studio: vcedge[studio]")
+
 from tests.vcedge.studio.square import Address
 from vcedge.studio.gate import COOKIE, HEADERS, MOST_BODY, Keys
 

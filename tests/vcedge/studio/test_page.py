@@ -1,14 +1,10 @@
-"""The page in a real browser: what is drawn with the mouse, the keys, and on a phone."""
+"""The page in a real browser: what is drawn, tracked and exported, with the mouse and with keys."""
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
 import zipfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,168 +14,24 @@ import pytest
 from numpy.typing import NDArray
 
 from tests.vcedge.studio.square import Address, overlap, wait_for
-from tests.vcedge.studio.test_session import Camera
+from tests.vcedge.studio.window import (
+    BAD,
+    FISH,
+    FRAMES,
+    HW,
+    IN_BROWSER,
+    PHONE,
+    SUBMARINE,
+    Window,
+    import_playwright,
+)
 from vcedge.evaluation.davis import evaluate_folders, score_sequence
-from vcedge.studio.footage import Footage, LiveFootage, open_footage
-from vcedge.studio.prompting import open_segmenter
-from vcedge.studio.session import Session
-from vcedge_runtime.demo.clip import render_demo_clip
-from vcedge_runtime.tracker import Tracker
 from vcedge_runtime.video.palette import write_label_png
 
-if "chromium" in os.environ.get("VCEDGE_REQUIRE", "").split(","):
-    from playwright import sync_api
-else:
-    sync_api = pytest.importorskip(
-        "playwright.sync_api", reason="a browser is led by playwright: pip install playwright"
-    )
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Page
+    from playwright.sync_api import Browser
 
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(
-        CHROMIUM is None and "chromium" not in os.environ.get("VCEDGE_REQUIRE", "").split(","),
-        reason="no chromium: apt-get install chromium",
-    ),
-]
-
-FRAMES, HW = 30, (240, 426)
-SIZE = 144
-"""In which the shipped model loses a part of the demo's submarine, so that there is something to
-correct."""
-FISH, SUBMARINE = 1, 2
-BAD = 15
-"""A frame in which the submarine is not well any more."""
-PHONE = (390, 844)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_api.sync_playwright() as player:
-        # Whoever runs the tests as root has no sandbox to give.
-        yield player.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-
-
-@pytest.fixture(scope="module")
-def truth(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[NDArray[np.uint8]]]:
-    """The demo clip as a folder of frames, and its masks."""
-    folder, masks = tmp_path_factory.mktemp("clip") / "reef", []
-    folder.mkdir()
-    for index, (image, labels) in enumerate(render_demo_clip(frames=FRAMES, frame_hw=HW)):
-        cv2.imwrite(str(folder / f"{index:05d}.png"), image)
-        masks.append(labels)
-    return folder, masks
-
-
-def open_session(footage: Footage) -> Session:
-    return Session(footage, Tracker.open(size=SIZE, backend="cpu", threads=1), open_segmenter(1))
-
-
-@pytest.fixture
-def reef(
-    truth: tuple[Path, list[NDArray[np.uint8]]], serve: Callable[[Session], Address]
-) -> Iterator[Address]:
-    """A studio with the demo clip and the shipped model."""
-    with open_session(open_footage(str(truth[0]))) as session:
-        yield serve(session)
-
-
-@dataclass
-class Window:
-    """A page that is open.
-
-    Attributes:
-        page: playwright's.
-        studio: what it shows.
-        wrong: what its console complained of, and requests to other hosts.
-    """
-
-    page: Page
-    studio: Address
-    wrong: list[str] = field(default_factory=list)
-
-    def locate(self, selector: str) -> Any:
-        return self.page.locator(selector)
-
-    def press(self, *keys: str) -> None:
-        for key in keys:
-            self.page.keyboard.press(key)
-
-    def place(self, x: float, y: float) -> tuple[float, float]:
-        """Where a pixel of the frame is on the page."""
-        left, top, scale = self.page.evaluate(
-            """async () => {
-                const { stage } = await import('./main.js');
-                const box = document.getElementById('stage').getBoundingClientRect();
-                const { left, top, scale } = stage.place();
-                return [box.left + left, box.top + top, scale];
-            }"""
-        )
-        return left + x * scale, top + y * scale
-
-    def drag(self, *points: tuple[float, float]) -> None:
-        """Draw through places of the frame."""
-        mouse = self.page.mouse
-        mouse.move(*self.place(*points[0]))
-        mouse.down()
-        for point in points[1:]:
-            mouse.move(*self.place(*point), steps=5)
-        mouse.up()
-
-    def drag_box(self, mask: NDArray[np.bool_]) -> None:
-        """Draw a box that is a little wider than an object."""
-        left, top, width, height = cv2.boundingRect(mask.astype(np.uint8))
-        self.drag((left - 3, top - 3), (left + width + 3, top + height + 3))
-
-    def go_to(self, frame: int) -> None:
-        self.press("Home", *["Shift+ArrowRight"] * (frame // 10), *["ArrowRight"] * (frame % 10))
-        self.expect("#where b").to_have_text(str(frame))
-
-    def expect(self, selector: str) -> Any:
-        return sync_api.expect(self.locate(selector), selector)
-
-    def mask(self, frame: int) -> NDArray[np.uint8]:
-        records = self.studio.session.records
-        return records.labels_of(records.find(frame))
-
-    def wait_for_mask(self, frame: int, object_id: int) -> None:
-        wait_for(lambda: (self.mask(frame) == object_id).any())
-        self.expect(f'[data-id="{object_id}"] .score b').to_have_text("drawn")
-
-    def track(self, key: str = "t") -> None:
-        """Track, and wait for the end."""
-        self.press(key)
-        self.expect("#track span").to_have_text("Stop")
-        sync_api.expect(self.locate("#track span")).to_have_text("Track", timeout=90_000)
-
-
-@pytest.fixture
-def open_window(browser: Browser) -> Callable[..., Any]:
-    """Open a studio's page; at the end its console said nothing, and it asked no other host."""
-
-    @contextmanager
-    def open_it(
-        studio: Address, size: tuple[int, int] = (1280, 800), **facts: Any
-    ) -> Iterator[Window]:
-        context = browser.new_context(viewport={"width": size[0], "height": size[1]}, **facts)
-        page = context.new_page()
-        window = Window(page, studio)
-        page.on("console", lambda told: window.wrong.append(f"{told.type}: {told.text}"))
-        page.on("pageerror", lambda error: window.wrong.append(str(error)))
-        own = f"http://127.0.0.1:{studio.port}/"
-        page.on(
-            "request",
-            lambda asked: window.wrong.append(asked.url) if not asked.url.startswith(own) else None,
-        )
-        page.goto(studio.url)
-        window.expect("#where b").to_be_visible()
-        yield window
-        assert window.wrong == []
-        context.close()
-
-    return open_it
+pytestmark = IN_BROWSER
 
 
 def test_an_object_is_drawn_tracked_corrected_and_exported(
@@ -336,7 +188,9 @@ def test_the_keyboard_does_everything_and_the_sheet_says_so(
         window.expect("#where b").to_have_text("5")
         wait_for(lambda: reef.session.records.frames() == [4, 5, 20])
         window.press("Space")
-        sync_api.expect(window.locate("#where b")).to_have_text(str(FRAMES - 1), timeout=10_000)
+        import_playwright().expect(window.locate("#where b")).to_have_text(
+            str(FRAMES - 1), timeout=10_000
+        )
 
 
 def test_a_name_is_text_whatever_it_holds(reef: Address, open_window: Callable[..., Any]) -> None:
@@ -389,97 +243,6 @@ def test_without_the_token_the_browser_shows_nothing(reef: Address, browser: Bro
     page.goto(f"http://127.0.0.1:{reef.port}/{reef.keys.folder}/")
     assert "whole address" in page.inner_text("body")
     page.close()
-
-
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("size", [(1280, 800), PHONE, (360, 640), (844, 390)])
-def test_everything_can_be_reached_on_every_screen(
-    reef: Address,
-    truth: tuple[Path, list[NDArray[np.uint8]]],
-    open_window: Callable[..., Any],
-    size: tuple[int, int],
-    scheme: str,
-) -> None:
-    reef.session.load_mask(0, truth[1][0])
-    touch = size[0] < 1000
-    with open_window(reef, size, color_scheme=scheme, has_touch=touch) as window:
-        width, height = size
-        assert window.page.evaluate("document.documentElement.scrollWidth") <= width
-        for button in window.locate("button:visible, #timeline, #stage").all():
-            box = button.bounding_box()
-            if button.evaluate("node => Boolean(node.closest('.tools, .objects'))"):
-                continue  # these scroll
-            assert box["x"] >= 0
-            assert box["y"] >= 0
-            assert box["x"] + box["width"] <= width + 1
-            assert box["y"] + box["height"] <= height + 1
-        stage = window.locate("#stage").bounding_box()
-        assert stage["width"] * stage["height"] > 0.25 * width * height
-        luma = window.page.evaluate(
-            "getComputedStyle(document.body).backgroundColor.match(/\\d+/g).map(Number)"
-        )
-        assert (sum(luma) > 600) == (scheme == "light")
-
-
-def test_the_theme_that_was_chosen_stays(reef: Address, open_window: Callable[..., Any]) -> None:
-    with open_window(reef, color_scheme="light") as window:
-        window.locate("#theme").click()
-        window.page.reload()
-        window.expect("#where b").to_be_visible()
-        assert window.locate("html").get_attribute("data-theme") == "dark"
-
-
-def test_on_a_phone_a_finger_draws_and_two_zoom(
-    reef: Address, truth: tuple[Path, list[NDArray[np.uint8]]], open_window: Callable[..., Any]
-) -> None:
-    fish = truth[1][0] == FISH
-    ys, xs = np.nonzero(fish)
-    with open_window(reef, PHONE, has_touch=True, is_mobile=True) as window:
-        window.locate('[data-tool="click"]').tap()
-        window.page.touchscreen.tap(*window.place(float(xs.mean()), float(ys.mean())))
-        window.wait_for_mask(0, FISH)
-        assert window.mask(0)[int(ys.mean()), int(xs.mean())] == FISH
-        before = window.place(100, 0)[0] - window.place(0, 0)[0]
-        _pinch(window, window.place(213, 120), 40, 120)
-        assert window.place(100, 0)[0] - window.place(0, 0)[0] > 2 * before
-        assert reef.session.can_undo
-        wait_for(
-            lambda: (
-                not window.page.evaluate("Boolean(document.querySelector('#busy:not([hidden])'))")
-            )
-        )
-        window.press("0")
-        assert window.place(100, 0)[0] - window.place(0, 0)[0] == pytest.approx(before)
-
-
-def _pinch(window: Window, at: tuple[float, float], start: float, end: float) -> None:
-    """Two fingers that part."""
-    wire = window.page.context.new_cdp_session(window.page)
-    for step in range(9):
-        apart = start + (end - start) * step / 8
-        points = [{"x": at[0] + way * apart / 2, "y": at[1], "id": way} for way in (-1, 1)]
-        kind = "touchStart" if step == 0 else "touchMove"
-        wire.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
-    wire.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
-
-
-def test_a_camera_is_followed_on_a_phone(
-    serve: Callable[[Session], Address], open_window: Callable[..., Any]
-) -> None:
-    session = open_session(LiveFootage(Camera()))
-    with session, open_window(serve(session), PHONE) as window:
-        window.expect("#where b").not_to_have_text("0")
-        window.drag((20, 14), (85, 46))
-        window.expect(".object .score b").to_have_text("drawn")
-        assert session.work == {"kind": "watch"}
-        window.locate("#track").click()
-        wait_for(lambda: len(session.records.frames()) > 8)
-        window.locate("#track").click()
-        wait_for(lambda: not session.worker.busy)
-        last = session.records.frames()[-1]
-        window.expect("#where b").to_have_text(str(last))
-        window.locate("#play").click()
-        window.expect("#where b").not_to_have_text(str(last))
 
 
 def test_the_page_names_no_other_host() -> None:

@@ -15,6 +15,8 @@ import cv2
 import numpy as np
 import pytest
 
+pytest.importorskip("starlette", reason="Starlette serves the studio: vcedge[studio]")
+
 from tests.vcedge.studio.square import BOX, FRAMES, HW, Address, draw_truth, overlap, wait_for
 from tests.vcedge.studio.test_records import read_runs
 from vcedge.cli import main
