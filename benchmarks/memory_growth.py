@@ -19,13 +19,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vcedge.cli import main as track
+from vcedge.commands.health import STATUS, read_process_bytes
 from vcedge.commands.tables import make_table, open_console
 from vcedge_runtime.errors import VcedgeError
 from vcedge_runtime.model.bundle import DEFAULT_MODEL
 from vcedge_runtime.tracker import StepResult, Tracker
 from vcedge_runtime.video.sources import open_source
-
-STATUS = Path("/proc/self/status")
 
 
 @dataclass(frozen=True)
@@ -68,12 +67,6 @@ def write_loop(arguments: argparse.Namespace, path: Path) -> None:
     for frame in islice(cycle(frames), arguments.frames):
         loop.write(frame.image)
     loop.release()
-
-
-def read_process_bytes() -> int:
-    """Read the resident memory of this process from Linux."""
-    line = next(line for line in STATUS.read_text().splitlines() if line.startswith("VmRSS:"))
-    return 1024 * int(line.split()[1])
 
 
 def sample_memory(arguments: argparse.Namespace, folder: Path) -> list[Sample]:

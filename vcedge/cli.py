@@ -92,7 +92,7 @@ def main(arguments: list[str] | None = None) -> None:
             Path.cwd()  # libraries end the process where it is gone
             code = app.main(arguments, prog_name="vcedge", standalone_mode=False)
     except VcedgeError as exc:
-        _end(2, str(exc))
+        _end(exc.exit_code, str(exc))
     except click.ClickException as exc:
         shown = io.StringIO()
         exc.show(shown)

@@ -2,6 +2,7 @@
 
 VcedgeError
   SourceError       a video or folder of frames that cannot be read
+    StreamLostError a live stream that broke off and did not come back; exit code 3
   MaskError         a mask that is missing, empty, of another size, or not a mask
   OutputError       a folder or file that cannot be written
   BundleError       a bundle that is damaged, unknown or of another format
@@ -20,7 +21,12 @@ class VcedgeError(Exception):
     """Anything a user can mend; the command line prints it in one line and exits with 2.
 
     Whatever a message repeats, no password is in it, and nothing that moves a terminal.
+
+    Attributes:
+        exit_code: of the command line.
     """
+
+    exit_code = 2
 
     def __init__(self, *told: object) -> None:
         super().__init__(
@@ -30,6 +36,12 @@ class VcedgeError(Exception):
 
 class SourceError(VcedgeError):
     """A video or folder of frames that cannot be read."""
+
+
+class StreamLostError(SourceError):
+    """A live stream that broke off and did not come back; the command line exits with 3."""
+
+    exit_code = 3
 
 
 class MaskError(VcedgeError):

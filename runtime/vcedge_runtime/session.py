@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import numpy as np
@@ -36,6 +36,8 @@ class SessionReport:
     Attributes:
         frames: frames written, the first one included.
         held: those that keep the last mask, since the model gave numbers that are not finite.
+        ages_ms: of frames of a live source, how old each was when its mask was ready, of the last
+            ``KEPT_TIMINGS``.
         seconds: wall time from the first frame on.
         timings_ms: milliseconds of each stage, decode, the tracker's and write, of the last
             ``KEPT_TIMINGS`` frames.
@@ -45,11 +47,20 @@ class SessionReport:
     held: int = 0
     seconds: float = 0.0
     timings_ms: dict[str, deque[float]] = field(default_factory=dict)
+    ages_ms: deque[float] = field(default_factory=lambda: deque(maxlen=KEPT_TIMINGS))
 
     @property
     def frames_per_second(self) -> float:
         """Frames a second, everything included."""
         return self.frames / self.seconds if self.seconds else 0.0
+
+    def age(self, frame: Frame) -> Frame:
+        """Note how old a frame is, now that its mask is ready, and give the frame that says so."""
+        if frame.arrived_s is None:
+            return frame
+        age_ms = 1000 * (time.monotonic() - frame.arrived_s)
+        self.ages_ms.append(age_ms)
+        return replace(frame, age_ms=age_ms)
 
     def add(self, stages: Mapping[str, float]) -> None:
         """Count a frame."""
@@ -143,11 +154,14 @@ def _follow(
     began = last = time.perf_counter()
     for frame in frames:
         decoded = time.perf_counter()
-        result = begin(frame) if report.frames == 0 else tracker.step(frame.image)
+        # The first frame has its mask from elsewhere, and waited for the model to be loaded.
+        first = report.frames == 0
+        result = begin(frame) if first else tracker.step(frame.image)
         tracked = time.perf_counter()
+        known = frame if first else report.age(frame)
         # What stops a run comes between two frames: each stands in every sink, or in none.
         with finish_first():
-            write(frame, result)
+            write(known, result)
         stages = {"decode": 1000 * (decoded - last), **result.timings_ms}
         last = time.perf_counter()
         stages["write"] = 1000 * (last - tracked)

@@ -6,17 +6,24 @@ import os
 import signal
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from itertools import islice
+from types import SimpleNamespace
+from typing import ClassVar, cast
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from tests.runtime.video.cameras import Clock, ListSource
+from vcedge_runtime import session
 from vcedge_runtime.errors import EngineError, MaskError, OutputError, SourceError, TrackerError
 from vcedge_runtime.model.bundle import Bundle
 from vcedge_runtime.propagation.points import PointEstimate
 from vcedge_runtime.session import SessionReport, track_frames, track_points
 from vcedge_runtime.timing import STAGES
 from vcedge_runtime.tracker import StepResult, Tracker
+from vcedge_runtime.video import live
+from vcedge_runtime.video.live import LiveSource
 from vcedge_runtime.video.sinks import NO_STATES, Sink
 from vcedge_runtime.video.sources import Frame
 
@@ -282,3 +289,52 @@ def test_what_stops_a_run_waits_until_every_sink_has_the_frame(
     finally:
         signal.signal(signal.SIGINT, former)
     assert [len(sink.results) for sink in sinks] == [3, 3, 3]
+
+
+STEP_S, FPS = 0.24, 30.0
+
+
+class SlowTracker:
+    """Takes its time by a clock of the test's own, and finds nothing."""
+
+    object_ids: ClassVar = [1]
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+
+    def start(self, frame: Image, mask: Image) -> None:
+        self._clock.advance(2.0)
+
+    def step(self, frame: Image) -> StepResult:
+        self._clock.advance(STEP_S)
+        return StepResult(np.zeros(HW, np.uint8), {1: 0.0}, {})
+
+
+def test_behind_a_camera_that_is_faster_a_mask_is_one_frame_and_one_step_old_at_most(
+    mask: Image, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock, sink, report = Clock(FPS), ListSink(), SessionReport()
+    times = SimpleNamespace(monotonic=clock, perf_counter=clock)
+    monkeypatch.setattr(session, "time", times)
+    monkeypatch.setattr(live, "monotonic", clock)
+    with LiveSource(ListSource(clock.make_frames())) as camera:
+        tracker = cast("Tracker", SlowTracker(clock))
+        track_frames(tracker, islice(camera, 200), mask, [sink], report)
+    frames = [frame for frame, _, _ in sink.results]
+    ages_ms = np.array([frame.age_ms for frame in frames[1:]])
+    assert list(report.ages_ms) == ages_ms.tolist()
+    assert len(ages_ms) == 199
+    rounding = 1e-6
+    assert ages_ms.min() >= 1000 * STEP_S - rounding
+    assert ages_ms.max() <= 1000 / FPS + 1000 * STEP_S + rounding
+    # Of every frame up to the last one that was tracked, it is known what became of it.
+    assert frames[0].age_ms is None
+    assert frames[-1].index + 1 == len(frames) + camera.dropped
+    assert camera.dropped == sum(frame.dropped for frame in frames)
+
+
+def test_frames_of_a_file_have_no_age(tracker: Tracker, frames: list[Frame], mask: Image) -> None:
+    sink, report = ListSink(), SessionReport()
+    track_frames(tracker, frames, mask, [sink], report)
+    assert {frame.age_ms for frame, _, _ in sink.results} == {None}
+    assert not report.ages_ms

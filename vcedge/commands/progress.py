@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from threading import Event, Thread
 from time import monotonic
 
@@ -96,7 +96,7 @@ def progress_bar(console: Console, speed_unit: str) -> Iterator[Progress]:
         def describe() -> list[str]:
             return [_describe_task(task, speed_unit) for task in progress.tasks]
 
-        with _spoken(console, describe):
+        with nullcontext() if console.is_terminal else spoken(console, describe):
             yield progress
         if not console.is_terminal:
             _print_lines(console, describe())
@@ -141,22 +141,22 @@ class Stages:
         with ExitStack() as stack:
             if self._status is not None:
                 stack.enter_context(self._status)
-            stack.enter_context(_spoken(self._console, lambda: [self.describe()]))
+            if not self._console.is_terminal:
+                stack.enter_context(spoken(self._console, lambda: [self.describe()]))
             yield self
 
 
 @contextmanager
-def _spoken(console: Console, describe: Callable[[], list[str]]) -> Iterator[None]:
-    """Where there is no terminal, print every few seconds what is done, whatever else runs."""
-    if console.is_terminal:
-        yield
-        return
+def spoken(
+    console: Console, describe: Callable[[], list[str]], every_s: float | None = None
+) -> Iterator[None]:
+    """Print every ``LINE_EVERY_S``, or as often as is said, what is done, whatever else runs."""
     done = Event()
 
     def speak() -> None:
         # What cannot be written is told where the command itself writes.
         with suppress(OutputError):
-            while not done.wait(LINE_EVERY_S):
+            while not done.wait(every_s or LINE_EVERY_S):
                 _print_lines(console, describe())
 
     speaker = Thread(target=speak, daemon=True)

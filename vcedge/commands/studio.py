@@ -14,7 +14,7 @@ from vcedge.commands.grouped import RESEARCH, GroupedCommand
 from vcedge.commands.options import MODEL, composed, open_tracker, opened, sized
 from vcedge.commands.options import OVERRIDES as SWITCHES
 from vcedge.commands.tables import open_console
-from vcedge.studio.addresses import LOOPBACK, is_private, list_names, open_socket, show_host
+from vcedge.studio.addresses import is_private, open_socket, show_host
 from vcedge.studio.exports import Exports
 from vcedge.studio.footage import Footage, RecordedFootage, open_footage
 from vcedge.studio.prompting import open_segmenter
@@ -22,6 +22,7 @@ from vcedge.studio.session import Session
 from vcedge_runtime.demo.clip import render_demo_clip
 from vcedge_runtime.video.encoding import VideoEncoder
 from vcedge_runtime.video.sources import open_source
+from vcedge_runtime.video.view import LOOPBACK
 
 DEMO_FPS = 24.0
 GROUPS = {
@@ -67,7 +68,7 @@ def command(source: str | None, host: str, port: int | None, **chosen: Any) -> N
         session = stack.enter_context(Session(footage, open_tracker(**chosen), segmenter))
         exports = stack.enter_context(Exports(session))
         keys = Keys()
-        app = build_app(session, exports, keys, list_names(host))
+        app = build_app(session, exports, keys, host)
         address = f"http://{show_host(host)}:{listening.getsockname()[1]}/?token={keys.token}"
         console.out(f"open {address}", highlight=False)
         if not is_private(host):

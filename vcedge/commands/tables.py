@@ -43,9 +43,15 @@ class _Table(Table):
         yield from super().__rich_console__(console, wide)
 
 
-def open_console(*, markdown: bool = False, quiet: bool = False) -> Console:
-    """Open the terminal; for Markdown, a pipe or a file it is as wide as the widest table."""
-    console = _Page(highlight=False, quiet=quiet)
+def open_console(*, markdown: bool = False, quiet: bool = False, errors: bool = False) -> Console:
+    """Open the terminal; for Markdown, a pipe or a file it is as wide as the widest table.
+
+    Args:
+        markdown: tables are for a page.
+        quiet: print nothing.
+        errors: print to standard error, where standard output belongs to something else.
+    """
+    console = _Page(highlight=False, quiet=quiet, stderr=errors)
     if markdown or not console.is_terminal:
         console.width = PAGE_WIDTH
     return console

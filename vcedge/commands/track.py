@@ -24,10 +24,11 @@ from vcedge.commands.options import (
     opened,
     sized,
 )
-from vcedge.commands.progress import session_bar
 from vcedge.commands.sightings import PointSightings, Sightings, find_small_objects
 from vcedge.commands.tables import open_console
 from vcedge.commands.track_exports import HEADING, OPTIONS, Exports, exported
+from vcedge.commands.track_live import GROUP as LIVE_GROUP
+from vcedge.commands.track_live import LiveRun, describe_live, lived
 from vcedge_runtime.errors import MaskError, SourceError
 from vcedge_runtime.model.bundle import DEFAULT_LABEL_MODEL, DEFAULT_MODEL, Bundle
 from vcedge_runtime.predictors.opening import require_points
@@ -36,13 +37,13 @@ from vcedge_runtime.telling import hide_secrets
 from vcedge_runtime.tracker import Tracker
 from vcedge_runtime.video.masks import read_mask
 from vcedge_runtime.video.outputs import MASKS_NAME, OutputFolder, require_free
+from vcedge_runtime.video.pacing import pace
 from vcedge_runtime.video.point_overlay import PointOverlay
 from vcedge_runtime.video.points import POINTS_NAME, PointLog, read_points
 from vcedge_runtime.video.prefetch import prefetch
 from vcedge_runtime.video.sinks import (
     OBJECTS_NAME,
     OVERLAY_NAME,
-    MaskFolder,
     ObjectLog,
     OverlayVideo,
     Sink,
@@ -59,6 +60,7 @@ GROUPS = {
         *("binarize", "resize_mask", "depth_range", "frames", "overwrite"),
         *("masks", "overlay", "log"),
     ),
+    **LIVE_GROUP,
     HEADING: OPTIONS,
     "Engines": ("threads", "cuda_graphs"),
     RESEARCH: tuple(name for name in reversed(OVERRIDES) if name != "window"),
@@ -112,6 +114,7 @@ class DepthRangeType(click.ParamType):  # type: ignore[type-arg]
 @click.option("--masks/--no-masks", default=True, help="A palette PNG per frame.")
 @click.option("--overlay/--no-overlay", default=True, help="An MP4 with the objects drawn in.")
 @click.option("--log/--no-log", default=True, help="NDJSON: a line per frame, with COCO RLE.")
+@lived
 @exported
 def command(
     source: str,
@@ -127,16 +130,17 @@ def command(
     masks: bool,
     overlay: bool,
     log: bool,
+    live: LiveRun,
     exports: Exports,
     **chosen: Any,
 ) -> None:
     """Follow the objects of a mask, or named points, through SOURCE.
 
-    SOURCE is a video file, a folder or glob of images, a camera number, rtsp://... or
-    gst:"pipeline". Ctrl-C, SIGTERM or SIGHUP stops it; what was tracked so far is kept and
-    finished.
+    SOURCE is a video file, a folder or glob of images, a camera number, rtsp://..., gst:"pipeline"
+    or - for standard input. Ctrl-C, SIGTERM or SIGHUP stops it; what was tracked so far is kept
+    and finished. Exit code 3: a live source broke off and did not come back.
     """
-    console = open_console()
+    console = open_console(errors=live.ndjson)
     if (mask is None) == (points is None):
         raise MaskError("pass either --mask or --points, for the first frame")
     bundle = Bundle.open(model or (DEFAULT_LABEL_MODEL if points else DEFAULT_MODEL))
@@ -146,7 +150,9 @@ def command(
     require_free(folder, overwrite=overwrite, inputs=inputs)
     exports.require(folder, overwrite=overwrite, inputs=inputs, points=points is not None)
     with ExitStack() as opened_inputs:
-        video = opened_inputs.enter_context(open_source(source, depth_range=depth_range))
+        warn = partial(_warn, console)
+        opened_source = open_source(source, depth_range=depth_range, live=live.source, tell=warn)
+        video = opened_inputs.enter_context(opened_source)
         _warn_of_pictures(console, video)
         read_first = partial(read_mask, binarize=binarize, resize=resize_mask)
         first = read_points(points, frame_hw=video.frame_hw) if points else None
@@ -162,22 +168,24 @@ def command(
             OutputFolder(folder, overwrite=overwrite, inputs=inputs)
         )
         report = SessionReport()
-        sightings = Sightings("point" if points else "object", partial(_warn, console))
+        sightings = Sightings("point" if points else "object", warn)
         try:
             with ExitStack() as stack:
-                stream = islice(prefetch(video), frames)
-                bar = session_bar(console, video.length, frames)
+                stream = islice(pace(prefetch(video), live.most_fps), frames)
+                views = live.open_views(stack, console, warn)
+                watched = live.watched(console, video, report, video.length, frames)
                 if first is not None:
                     drawers = open_point_sinks(stack, output, video, overlay=overlay, log=log)
-                    drawers.append(PointSightings(sightings))
-                    on_frame = stack.enter_context(bar)
+                    drawers += [*map(PointOverlay, views), PointSightings(sightings)]
+                    on_frame = stack.enter_context(watched)
                     track_points(tracker, stream, first, drawers, report, on_frame)
                 elif drawn is not None:
                     _warn_small(console, tracker, drawn)
-                    sinks = open_sinks(stack, output, video, masks=masks, overlay=overlay, log=log)
+                    wanted_sinks = {"masks": masks, "overlay": overlay, "log": log}
+                    sinks = open_sinks(stack, output, video, live, **wanted_sinks)
                     sinks += exports.open_sinks(stack, video, overwrite=overwrite, inputs=inputs)
-                    sinks.append(sightings)
-                    on_frame = exports.heard_by(stack.enter_context(bar))
+                    sinks += [*views, sightings]
+                    on_frame = exports.heard_by(stack.enter_context(watched))
                     track_frames(tracker, stream, drawn, sinks, report, on_frame)
         finally:
             if report.frames:
@@ -215,16 +223,23 @@ def default_output(source: str) -> Path:
 
 
 def open_sinks(
-    stack: ExitStack, output: OutputFolder, video: Source, *, masks: bool, overlay: bool, log: bool
+    stack: ExitStack,
+    output: OutputFolder,
+    video: Source,
+    live: LiveRun,
+    *,
+    masks: bool,
+    overlay: bool,
+    log: bool,
 ) -> list[Sink]:
     """Open the wanted sinks; the stack finishes them, whatever happens."""
     folder = output.path
     wanted: list[tuple[bool, Callable[[], Sink]]] = [
-        (masks, lambda: MaskFolder(folder / MASKS_NAME, output)),
+        (masks, lambda: live.mask_sink(folder / MASKS_NAME, output)),
         (overlay, lambda: OverlayVideo(folder / OVERLAY_NAME, video.fps, output)),
-        (log, lambda: ObjectLog(folder / OBJECTS_NAME, output)),
+        (log, lambda: ObjectLog(folder / OBJECTS_NAME, output, live.rotation)),
     ]
-    return [stack.enter_context(make()) for wish, make in wanted if wish]
+    return [stack.enter_context(make()) for wish, make in wanted if wish] + live.open_lines()
 
 
 def open_point_sinks(
@@ -269,7 +284,7 @@ def summarise(
             " are not finite",
             highlight=False,
         )
-    for line in sightings.describe():
+    for line in (*describe_live(video, report), *sightings.describe()):
         console.out(line, highlight=False)
     for name in (MASKS_NAME, OVERLAY_NAME, OBJECTS_NAME, POINTS_NAME):
         files, size = output.written.get(name, (0, 0))

@@ -1,4 +1,4 @@
-"""Where the studio can be reached, and under which names it may be called."""
+"""Where the studio can be reached."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import ipaddress
 import socket
 
 from vcedge_runtime.errors import OutputError
+from vcedge_runtime.video.view import LOOPBACK
 
-LOOPBACK = "127.0.0.1"
 PORT = 8765
 """Taken where it is free and none is named (our choice)."""
 
@@ -32,18 +32,6 @@ def open_socket(host: str, port: int | None) -> socket.socket:
         f"received {host} and port {port}, where no page can be served ({reason}); name an address "
         "of this machine, and a port that is free"
     )
-
-
-def list_names(host: str) -> set[str]:
-    """Host names under which the studio may be called when it serves an address.
-
-    Args:
-        host: as the user named it.
-    """
-    if is_private(host):
-        return {"localhost"}
-    name = socket.gethostname().lower()
-    return {"localhost", host.lower(), name, f"{name.partition('.')[0]}.local"}
 
 
 def is_private(host: str) -> bool:

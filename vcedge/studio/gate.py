@@ -8,15 +8,15 @@ page's request (CSRF), a body that is too large.
 
 from __future__ import annotations
 
-import ipaddress
 import secrets
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from http.cookies import CookieError, SimpleCookie
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs
 
 from starlette.responses import HTMLResponse, PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from vcedge_runtime.video.view import answers_to
 
 COOKIE = "vcedge_studio"
 _MOST_DIGITS = 12
@@ -67,14 +67,13 @@ class Gate:
     Args:
         app: the application, which sees paths without the folder.
         keys: what opens it.
-        names: host names under which the studio may be called, besides addresses in figures, which
-            no DNS can turn elsewhere.
+        host: which is served on, as the user named it.
     """
 
-    def __init__(self, app: ASGIApp, keys: Keys, names: Iterable[str]) -> None:
+    def __init__(self, app: ASGIApp, keys: Keys, host: str) -> None:
         self._app = app
         self._keys = keys
-        self._names = frozenset(name.lower() for name in names)
+        self._host = host
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request, or hand it on."""
@@ -104,7 +103,7 @@ class Gate:
     def _refuse(self, scope: Scope, headers: dict[str, str]) -> Response | None:
         """What is wrong with a request wherever it goes; None where nothing is."""
         host = headers.get("host", "")
-        if not self._knows_host(host):
+        if not answers_to(self._host, host):
             return _say(421, "This studio has another address.")
         origin = headers.get("origin")
         own = {f"{scheme}://{host.lower()}" for scheme in ("http", "https")}
@@ -135,14 +134,6 @@ class Gate:
             samesite="strict",
         )
         return response
-
-    def _knows_host(self, host: str) -> bool:
-        """Whether it is one of the names, or an address in figures, which no DNS can turn."""
-        try:
-            name = (urlsplit(f"//{host}").hostname or "").lower()
-            return name in self._names or ipaddress.ip_address(name) is not None
-        except ValueError:
-            return False
 
     def _knows_cookie(self, headers: dict[str, str]) -> bool:
         try:

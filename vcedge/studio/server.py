@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from importlib.resources import files
 from itertools import count
@@ -36,14 +36,14 @@ CACHED = {"cache-control": "private, max-age=3600"}
 """Of frames of a recorded video, which never change."""
 
 
-def build_app(session: Session, exports: Exports, keys: Keys, names: Iterable[str]) -> ASGIApp:
+def build_app(session: Session, exports: Exports, keys: Keys, host: str) -> ASGIApp:
     """Build the studio's application.
 
     Args:
         session: what the page works on.
         exports: what it hands out.
         keys: what opens it.
-        names: host names under which it may be called, see ``Gate``.
+        host: which is served on, as the user named it.
     """
     studio = _Studio(session, exports)
     routes = [
@@ -60,7 +60,7 @@ def build_app(session: Session, exports: Exports, keys: Keys, names: Iterable[st
     ]
     handlers = {VcedgeError: _refuse, ClientDisconnect: _give_up}
     app = Starlette(routes=routes, exception_handlers=handlers)
-    return Gate(app, keys, names)
+    return Gate(app, keys, host)
 
 
 class _Studio:

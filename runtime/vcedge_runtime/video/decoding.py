@@ -36,10 +36,12 @@ class Decoded(NamedTuple):
         number: its place in the video, from 0; frames that cannot be decoded keep theirs.
         image: (H, W, 3) uint8, BGR, 0-255, upright as the container says, by the video's own colour
             matrix and range; the receiver's own.
+        time_s: when it is shown, in seconds by the container; None where it does not say.
     """
 
     number: int
     image: NDArray[np.uint8]
+    time_s: float | None
 
 
 class VideoDecoder:
@@ -106,7 +108,7 @@ class VideoDecoder:
         """Open a stream, or a file by a name that FFmpeg takes for a file's whatever is in it."""
         name: Any = self._target
         streamed = isinstance(name, str)
-        options = {"rtsp_transport": "tcp"} if streamed and name.lower().startswith("rtsp") else {}
+        options = _options_of(name) if streamed else {}
         try:
             if not streamed:
                 name = f"file:{self._target}"
@@ -125,7 +127,9 @@ class VideoDecoder:
         cover = self._av.stream.Disposition.attached_pic
         for stream in self._container.streams.video:
             if not stream.disposition & cover and stream.codec_context is not None:
-                stream.thread_type = "AUTO"
+                # Threads that take a frame each give it as many frames later as they are.
+                endless = isinstance(self._target, str) and self._container.duration is None
+                stream.thread_type = "SLICE" if endless else "AUTO"
                 chosen: VideoStream = stream
                 return chosen
         self.close()
@@ -187,17 +191,20 @@ class VideoDecoder:
             time, placeholder = heapq.heappop(self._sent)
             if placeholder and self._shown is not None:
                 missing = self._count_missing(missing)
-                yield self._show(self._shown.copy())
+                yield self._show(self._shown.copy(), time)
             else:
                 missing += time < frame.pts
         self._count_missing(missing)
         self._shown = self._image_of(frame)
         # A placeholder may need it again, and the receiver may draw in it.
-        yield self._show(self._shown.copy() if self._has_placeholders else self._shown)
+        image = self._shown.copy() if self._has_placeholders else self._shown
+        yield self._show(image, frame.pts)
 
-    def _show(self, image: NDArray[np.uint8]) -> Decoded:
+    def _show(self, image: NDArray[np.uint8], time: int | None) -> Decoded:
+        base = self._stream.time_base
+        seconds = None if time is None or base is None else float(time * base)
         self._number += 1
-        return Decoded(self._number - 1, image)
+        return Decoded(self._number - 1, image, seconds)
 
     def _count_missing(self, missing: int) -> int:
         """Number packets of which no picture came, as far as the decoder complained of some.
@@ -215,6 +222,14 @@ class VideoDecoder:
         image = np.asarray(converted.to_ndarray(), np.uint8)
         turns = round(frame.rotation / 90)
         return np.ascontiguousarray(np.rot90(image, turns)) if turns else image
+
+
+def _options_of(address: str) -> dict[str, str]:
+    """What FFmpeg is told of a stream: RTSP through firewalls, UDP that outlives a full buffer."""
+    scheme = address.partition(":")[0].lower()
+    if scheme in ("rtsp", "rtsps"):
+        return {"rtsp_transport": "tcp", "fflags": "nobuffer"}
+    return {"overrun_nonfatal": "1"} if scheme == "udp" else {}
 
 
 def _fps_of(stream: VideoStream) -> float | None:

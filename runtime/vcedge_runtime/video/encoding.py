@@ -24,6 +24,8 @@ play); builds without GPL parts have MPEG-4 alone."""
 FRAGMENTS = {"movflags": "empty_moov+default_base_moof", "frag_duration": "500000"}
 """An index every half second: one of the whole is held to the end, 70 bytes a frame, and a camera
 may run for weeks. What is written of a run that is killed then plays, too."""
+TICKS = 1000
+"""In a second, where every frame has its time."""
 _MOST_TICKS = 65_535
 """MPEG-4 has no more ticks in a second."""
 
@@ -35,6 +37,7 @@ class VideoEncoder:
         place: the file; ends in ``.mp4``.
         fps: frames a second.
         frame_hw: height and width of every frame, even.
+        timed: every frame comes with its time; else they are as far apart as ``fps`` says.
 
     Raises:
         OSError: the file cannot be written.
@@ -42,10 +45,13 @@ class VideoEncoder:
         MissingExtraError: PyAV is not installed.
     """
 
-    def __init__(self, place: Path, fps: float, frame_hw: tuple[int, int]) -> None:
+    def __init__(
+        self, place: Path, fps: float, frame_hw: tuple[int, int], *, timed: bool = False
+    ) -> None:
         self._av = import_av()
         codec = next(name for name in CODECS if name in self._av.codecs_available)
         self._file = _Output(place)
+        self._last_tick = -1
         try:
             self._container = self._av.open(self._file, "w", format="mp4", options=FRAGMENTS)
             self._stream = self._container.add_stream(
@@ -53,6 +59,8 @@ class VideoEncoder:
             )
             self._stream.height, self._stream.width = frame_hw
             self._stream.pix_fmt = "yuv420p"
+            if timed:
+                self._stream.codec_context.time_base = Fraction(1, TICKS)
             # A thread of its own encodes no faster than frames are tracked.
             self._stream.codec_context.thread_count = 1
             self._stream.codec_context.open()
@@ -60,16 +68,22 @@ class VideoEncoder:
             self.discard()
             raise OutputError(tell_reason(exc)) from exc
 
-    def write(self, image: NDArray[np.uint8]) -> None:
+    def write(self, image: NDArray[np.uint8], time_s: float | None = None) -> None:
         """Encode a frame.
 
         Args:
             image: (H, W, 3) uint8, BGR, 0-255.
+            time_s: seconds after the first frame's, where it is ``timed``; one that is not later
+                than the last is shown right after it.
 
         Raises:
             OSError: it cannot be written.
         """
-        self._mux(self._av.VideoFrame.from_ndarray(image, format="bgr24"))
+        frame = self._av.VideoFrame.from_ndarray(image, format="bgr24")
+        if time_s is not None:
+            self._last_tick = max(self._last_tick + 1, round(TICKS * time_s))
+            frame.pts, frame.time_base = self._last_tick, Fraction(1, TICKS)
+        self._mux(frame)
 
     def close(self) -> None:
         """Finish the file.

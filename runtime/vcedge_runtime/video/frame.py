@@ -23,6 +23,11 @@ class Frame:
         image: (H, W, 3) uint8, BGR, 0-255; the receiver's own.
         lost: how many frames right before it could not be decoded.
         file: name of the picture that it is; empty for a frame of a video.
+        time_s: seconds since the source's first frame, by the source's own clock where it has one;
+            None where nothing says.
+        arrived_s: when it was there, by ``time.monotonic``; None for one that waited to be read.
+        dropped: how many frames of a live source right before it came too late to be handed on.
+        age_ms: milliseconds from when it was there to its result; None before that.
     """
 
     index: int
@@ -30,6 +35,10 @@ class Frame:
     image: NDArray[np.uint8]
     lost: int = 0
     file: str = ""
+    time_s: float | None = None
+    arrived_s: float | None = None
+    dropped: int = 0
+    age_ms: float | None = None
 
 
 class Source(Closing):
@@ -42,6 +51,9 @@ class Source(Closing):
         length: the announced number of frames, an estimate; None where nothing says, or for a live
             source.
         live: whether frames are lost that are not read in time.
+        dropped: frames that were lost so.
+        reopened: how many times it stopped and was opened again.
+        connected: whether it is open, and does not wait to be opened again.
         lost: frames that could not be decoded so far.
         left_out: names of files in a folder that are no frames of it.
         narrow: lowest and highest value of the first image of 16 bits, where they are so close that
@@ -54,6 +66,9 @@ class Source(Closing):
     frame_hw: tuple[int, int]
     length: int | None = None
     live: bool = False
+    dropped: int = 0
+    reopened: int = 0
+    connected: bool = True
     lost: int = 0
     left_out: tuple[str, ...] = ()
     narrow: tuple[int, int] | None = None

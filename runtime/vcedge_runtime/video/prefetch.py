@@ -7,6 +7,8 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar, cast
 
+from vcedge_runtime.video.frame import Source
+
 Item = TypeVar("Item")
 _END = object()
 
@@ -16,7 +18,8 @@ def prefetch(items: Iterable[Item], depth: int = 2) -> Iterator[Item]:
 
     OpenCV decodes without the interpreter's lock, so that decoding and tracking overlap. An error
     of the iterable is raised where its item would have come. Leaving the loop early waits for the
-    item under way, at most, and ends the thread.
+    item under way, at most, and ends the thread. A live source, which reads by itself, is handed
+    on as it is: frames that lie ready grow old.
 
     Args:
         items: usually a ``Source``.
@@ -25,6 +28,9 @@ def prefetch(items: Iterable[Item], depth: int = 2) -> Iterator[Item]:
     Yields:
         The items in their order.
     """
+    if isinstance(items, Source) and items.live:
+        yield from items
+        return
     iterator = iter(items)
     with ThreadPoolExecutor(1, thread_name_prefix="vcedge-decode") as pool:
         ahead = deque(pool.submit(next, iterator, _END) for _ in range(depth))

@@ -27,16 +27,16 @@ from vcedge_runtime.stopping import finish_first
 from vcedge_runtime.video.encoding import VideoEncoder
 from vcedge_runtime.video.outputs import (
     MASKS_NAME,
-    GrowingFile,
     Output,
     OutputFolder,
     prepare_output,
     write_noted,
 )
-from vcedge_runtime.video.overlay import draw_overlay
 from vcedge_runtime.video.palette import encode_label_png
 from vcedge_runtime.video.regions import measure_regions
+from vcedge_runtime.video.result_picture import draw_result
 from vcedge_runtime.video.rle import Rle, encode_rle
+from vcedge_runtime.video.rotating import Lines, Rotation, open_lines
 from vcedge_runtime.video.sources import Frame
 
 __all__ = [
@@ -163,6 +163,29 @@ def open_masks(folder: Path, *, overwrite: bool = False) -> Iterator[MaskFolder]
         yield MaskFolder(output.path, output)
 
 
+class ChangedMasks(Sink):
+    """A palette PNG of each frame whose mask is another than the last one that was written.
+
+    Args:
+        masks: writes them, and is closed by whoever opened it.
+    """
+
+    def __init__(self, masks: MaskFolder) -> None:
+        self._masks = masks
+        self._last: Labels | None = None
+
+    def write(
+        self, frame: Frame, labels: Labels, scores: Scores, states: States = NO_STATES
+    ) -> None:
+        """Write the mask if any pixel of it has changed."""
+        if self._last is None or not np.array_equal(labels, self._last):
+            self._masks.write(frame, labels, scores)
+            self._last = labels
+
+    def close(self) -> None:
+        """Do nothing."""
+
+
 class MaskList(Sink):
     """Keeps the masks in memory, for scoring.
 
@@ -186,7 +209,8 @@ class MaskList(Sink):
 class OverlayVideo(Sink):
     """The frames with their objects drawn in, as MP4: H.264, which browsers play, else MPEG-4.
 
-    Its sides are even, so that a last odd row or column is repeated.
+    Its sides are even, so that a last odd row or column is repeated. Frames of a live source are
+    shown at the source's own times, which are drawn in; others as far apart as ``fps`` says.
 
     Args:
         path: the video, ending in ``.mp4``; it stands there once the sink is closed.
@@ -212,7 +236,8 @@ class OverlayVideo(Sink):
         self, frame: Frame, labels: Labels, scores: Scores, states: States = NO_STATES
     ) -> None:
         """Draw the objects and write the frame; a full disk is told at once, and no video left."""
-        picture = draw_overlay(frame.image, labels, scores)
+        picture = draw_result(frame, labels, scores)
+        time_s = None if frame.arrived_s is None else frame.time_s
         height, width = labels.shape
         if height % 2 or width % 2:
             edge = cv2.BORDER_REPLICATE
@@ -221,10 +246,11 @@ class OverlayVideo(Sink):
             )
         try:
             if self._encoder is None:
-                self._encoder = self._open_encoder(picture.shape[0], picture.shape[1])
+                timed = time_s is not None
+                self._encoder = self._open_encoder(picture.shape[0], picture.shape[1], timed)
             # FFmpeg crashes where an interruption comes out of what it calls.
             with finish_first():
-                self._encoder.write(picture)
+                self._encoder.write(picture, time_s)
         except OSError as exc:
             self._discard()
             raise unwritable(self.path, exc) from exc
@@ -250,9 +276,9 @@ class OverlayVideo(Sink):
             self._encoder = None
         self._draft.discard()
 
-    def _open_encoder(self, height: int, width: int) -> VideoEncoder:
+    def _open_encoder(self, height: int, width: int, timed: bool) -> VideoEncoder:
         try:
-            return VideoEncoder(self._draft.place, self.fps, (height, width))
+            return VideoEncoder(self._draft.place, self.fps, (height, width), timed=timed)
         except OutputError as exc:
             self._draft.discard()
             raise OutputError(
@@ -268,6 +294,9 @@ class ObjectLog(Sink):
     Those that are followed and not seen stand under ``missing``, each with its state: ``lost``
     where only a window of the frame was looked at, ``absent`` where all of it was.
 
+    Of a live source, a line says the source's time in seconds, how old the frame was when its mask
+    was ready, and how many frames before it were dropped.
+
     A frame that could not be decoded has a line that says so, before that of the next one; one that
     keeps the last mask says so in its own. The log stands there from the beginning, and a line is
     whole once the line's end stands: it can be followed.
@@ -275,13 +304,19 @@ class ObjectLog(Sink):
     Args:
         path: the log.
         output: the run's place, which records it; None to replace what has its name.
+        rotation: of what size it may become; None of any.
 
     Raises:
         OutputError: it cannot be opened, or something has its name that no run wrote.
     """
 
-    def __init__(self, path: str | Path, output: Output | None = None) -> None:
-        self._text = GrowingFile(Path(path), output)
+    def __init__(
+        self,
+        path: str | Path,
+        output: Output | None = None,
+        rotation: Rotation | None = None,
+    ) -> None:
+        self._text: Lines = open_lines(Path(path), output, rotation)
 
     def write(
         self, frame: Frame, labels: Labels, scores: Scores, states: States = NO_STATES
@@ -310,9 +345,19 @@ class ObjectLog(Sink):
             for lost in range(frame.index - frame.lost, frame.index)
         ]
         objects = describe_objects(labels, scores)
+        facts = {**_describe_times(frame), **facts}
         lines.append({"frame": frame.index, "name": frame.name, **facts, "objects": objects})
         text = [json.dumps(line, separators=(",", ":")) + "\n" for line in lines]
         self._text.write("".join(text))
+
+
+def _describe_times(frame: Frame) -> dict[str, float]:
+    """What the log says of a live source's frame beside its objects."""
+    if frame.arrived_s is None:
+        return {}
+    told = {"time": frame.time_s, "age_ms": frame.age_ms}
+    known = {name: round(value, 3) for name, value in told.items() if value is not None}
+    return {**known, "dropped": frame.dropped}
 
 
 def describe_objects(labels: NDArray[np.uint8], scores: Mapping[int, float]) -> list[ObjectRecord]:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -10,6 +13,7 @@ import cv2
 from vcedge_runtime.errors import SourceError
 from vcedge_runtime.telling import hide_secrets
 from vcedge_runtime.video.frame import Frame, Source
+from vcedge_runtime.video.live import LiveOptions, LiveSource
 from vcedge_runtime.video.pictures import (
     IMAGE_SUFFIXES,
     DepthRange,
@@ -19,27 +23,40 @@ from vcedge_runtime.video.pictures import (
     match_files,
     open_pictures,
 )
+from vcedge_runtime.video.raw import RawSource
 from vcedge_runtime.video.videos import CameraSource, VideoSource
 
-__all__ = ["Frame", "Source", "open_source"]
+__all__ = ["STANDARD_INPUT", "Frame", "LiveOptions", "Source", "open_source"]
 
+STANDARD_INPUT = "-"
 _EXPECTED = (
     "expected a video file, a folder or glob of images, a camera number, "
-    'rtsp://... or gst:"pipeline"'
+    'rtsp://..., gst:"pipeline" or - for standard input'
 )
+_DEVICE = re.compile(r"/dev/video(\d+)")
 _STREAM = re.compile(r"(rtsps?|rtmps?|rtp|udp|tcp|srt|https?)://", re.IGNORECASE)
 
 
-def open_source(spec: str | Path | int, *, depth_range: DepthRange | str | None = None) -> Source:
+def open_source(
+    spec: str | Path | int,
+    *,
+    depth_range: DepthRange | str | None = None,
+    live: LiveOptions | None = None,
+    tell: Callable[[str], None] = lambda text: None,
+) -> Source:
     """Open whatever a user may name.
 
     Args:
         spec: a video file, a picture of several pages, a folder of images (sorted as people count:
             2 before 10), a glob of images, a camera number (digits count as one; a folder of that
-            name is ``./0``), a stream (``rtsp://...``), or ``gst:"pipeline"`` for an OpenCV that
-            has GStreamer.
+            name is ``./0``) or its device, a stream (``rtsp://...``), ``gst:"pipeline"`` for an
+            OpenCV that has GStreamer, or ``-`` for standard input.
         depth_range: of images of 16 bits, the values that become black and white; ``auto`` takes
             them from the first image (all but 0.1 % at either end); None divides by 256.
+        live: how what gives its frames when they come is read: cameras, pipelines, streams (an
+            HTTP address that announces a length is a file elsewhere), and standard input. By
+            default, the newest frame is handed on, and nothing is opened again.
+        tell: told when such a source stops and is opened again, by another thread.
 
     Returns:
         The source, its first frame already read; to be closed by the caller.
@@ -49,14 +66,35 @@ def open_source(spec: str | Path | int, *, depth_range: DepthRange | str | None 
             neither ``auto`` nor two values that rise from 0 to 65535.
     """
     _require_range(depth_range)
+    options = live or LiveOptions()
+    if spec == STANDARD_INPUT:
+        return LiveSource(_open_standard_input(options), None, options, tell)
+    reopen = _find_live(spec)
+    if reopen is None:
+        return _open_path(Path(str(spec)), depth_range)
+    source = reopen()
+    return LiveSource(source, reopen, options, tell) if source.live else source
+
+
+def _find_live(spec: str | Path | int) -> Callable[[], Source] | None:
+    """What opens a camera, a pipeline or an address; None where it is a path."""
     if isinstance(spec, int) or (isinstance(spec, str) and spec.isdecimal()):
-        return CameraSource(int(spec), f"camera {int(spec)}")
-    text, path = str(spec), Path(spec)
+        return partial(CameraSource, int(spec), f"camera {int(spec)}")
+    text = str(spec)
     if text.startswith("gst:"):
-        return _open_pipeline(text[len("gst:") :].strip("\"' "))
+        return partial(_open_pipeline, text[len("gst:") :].strip("\"' "))
     if isinstance(spec, str) and _STREAM.match(text):
-        return VideoSource(text, hide_secrets(text), live=not text.lower().startswith("http"))
-    return _open_path(path, depth_range)
+        live = None if text.lower().startswith("http") else True
+        return partial(VideoSource, text, hide_secrets(text), live=live)
+    # A device has a name that lasts, /dev/v4l/by-id/..., which leads to one with a number.
+    device = _DEVICE.fullmatch(os.path.realpath(text)) if text.startswith("/dev/") else None
+    return partial(CameraSource, int(device[1]), text) if device else None
+
+
+def _open_standard_input(options: LiveOptions) -> Source:
+    if options.raw is not None:
+        return RawSource(options.raw)
+    return VideoSource("pipe:0", "standard input", live=True)
 
 
 def _require_range(depth_range: DepthRange | str | None) -> None:

@@ -17,6 +17,8 @@ from vcedge_runtime.video.frame import Frame, Source
 from vcedge_runtime.video.opencv import quiet_opencv
 
 _MOST_FPS = 1000
+NO_MORE = "it gives no more frames"
+"""A camera or a pipeline says no more than that."""
 
 
 class VideoSource(Source):
@@ -28,7 +30,8 @@ class VideoSource(Source):
     Args:
         target: a file, or a stream's address.
         label: what the terminal and errors call it.
-        live: whether frames are lost that are not read in time.
+        live: whether frames are lost that are not read in time; None to take an address that
+            announces no length for such a stream.
 
     Attributes:
         target: as given.
@@ -38,9 +41,9 @@ class VideoSource(Source):
         MissingExtraError: PyAV is not installed.
     """
 
-    def __init__(self, target: Path | str, label: str, *, live: bool = False) -> None:
+    def __init__(self, target: Path | str, label: str, *, live: bool | None = False) -> None:
         self.label = label
-        self.live = live
+        self._announced_live = live
         self.target = target
         self._lock = threading.Lock()  # a container that is closed while it decodes crashes
         self._decoder: VideoDecoder | None = None
@@ -51,13 +54,16 @@ class VideoSource(Source):
     def __iter__(self) -> Iterator[Frame]:
         """Yield the frames; a file begins anew each time, a live source goes on."""
         decoded, expected = self._take_first(), 0
+        began_s = None if decoded is None else decoded.time_s
         while decoded is not None:
             name = f"{decoded.number:05d}"
             self._require_size(decoded.image, name)
-            yield Frame(decoded.number, name, decoded.image, decoded.number - expected)
+            lost = decoded.number - expected
+            time_s = _seconds_since(began_s, decoded.time_s)
+            yield Frame(decoded.number, name, decoded.image, lost, time_s=time_s)
             expected = decoded.number + 1
             decoded = self._read()
-        self.ended_early = self._tell_end()
+        self.ended_early = None if self._decoder is None else self._decoder.damage
 
     def close(self) -> None:
         """Give the file or stream back; closing twice does no harm."""
@@ -74,6 +80,8 @@ class VideoSource(Source):
             raise self._refuse("cannot be opened", str(exc)) from exc
         self._frames = iter(self._decoder)
         self.fps = self._decoder.fps
+        given = self._announced_live
+        self.live = self._decoder.length is None if given is None else given
         self.length = None if self.live else self._decoder.length
         first = self._read()
         if first is None:
@@ -103,11 +111,6 @@ class VideoSource(Source):
                 raise self._refuse("cannot be decoded on", str(exc)) from exc
             finally:
                 self.lost = len(self._decoder.lost)
-
-    def _tell_end(self) -> str | None:
-        if self._decoder is None or (self._decoder.damage is None and not self.live):
-            return None
-        return self._decoder.damage or "the stream ended"
 
     def _refuse(self, what: str, reason: str) -> SourceError:
         advice = (
@@ -160,7 +163,7 @@ class CameraSource(Source):
             self._index += 1
             yield Frame(self._index - 1, name, image)
             image = self._read()
-        self.ended_early = None if self._capture is None else "it gives no more frames"
+        self.ended_early = None if self._capture is None else NO_MORE
 
     def close(self) -> None:
         """Give the device back; closing twice does no harm."""
@@ -184,6 +187,10 @@ class CameraSource(Source):
             else "check the pipeline with gst-launch-1.0"
         )
         return SourceError(f"received {self.label}, which {what}; {advice}")
+
+
+def _seconds_since(began_s: float | None, time_s: float | None) -> float | None:
+    return None if began_s is None or time_s is None else time_s - began_s
 
 
 def _bgr_from_image(image: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from vcedge_runtime.video import live
+
 
 @pytest.fixture
 def limited_files() -> Iterator[None]:
@@ -15,3 +17,9 @@ def limited_files() -> Iterator[None]:
     resource.setrlimit(resource.RLIMIT_FSIZE, (150_000, former[1]))
     yield
     resource.setrlimit(resource.RLIMIT_FSIZE, former)
+
+
+@pytest.fixture
+def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Streams are opened again at once."""
+    monkeypatch.setattr(live, "growing_pauses", lambda: iter(lambda: 0.0, 1.0))

@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Callable
 from dataclasses import replace
+from io import StringIO
 from pathlib import Path
 
 import cv2
@@ -17,9 +18,11 @@ from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
 from vcedge_runtime.errors import OutputError
+from vcedge_runtime.video.object_lines import ObjectLines
 from vcedge_runtime.video.palette import read_label_png
 from vcedge_runtime.video.rle import decode_rle
 from vcedge_runtime.video.sinks import (
+    ChangedMasks,
     MaskFolder,
     ObjectLog,
     OverlayVideo,
@@ -233,6 +236,66 @@ def test_the_log_says_what_became_of_objects_that_are_not_seen(tmp_path: Path) -
     first, second = map(json.loads, (tmp_path / "objects.ndjson").read_text().splitlines())
     assert "missing" not in first
     assert second["missing"] == {"3": "lost", "5": "absent"}
+
+
+def make_live_frame(index: int, time_s: float) -> Frame:
+    frame = make_frame(index)
+    return replace(frame, time_s=time_s, arrived_s=100.0, dropped=index % 3, age_ms=250.0625)
+
+
+def test_the_log_says_of_a_live_source_when_how_old_and_what_was_dropped(tmp_path: Path) -> None:
+    with ObjectLog(tmp_path / "objects.ndjson") as sink:
+        sink.write(replace(make_live_frame(0, 0.0), age_ms=None), make_labels(), SCORES)
+        sink.write(make_live_frame(5, 0.16667), make_labels(), SCORES)
+        sink.write(replace(make_frame(6), time_s=0.2), make_labels(), SCORES)
+    lines = [json.loads(line) for line in (tmp_path / "objects.ndjson").read_text().splitlines()]
+    names = ("frame", "time", "age_ms", "dropped")
+    assert [{name: line[name] for name in names if name in line} for line in lines] == [
+        {"frame": 0, "time": 0.0, "dropped": 0},
+        {"frame": 5, "time": 0.167, "age_ms": 250.062, "dropped": 2},
+        {"frame": 6},
+    ]
+
+
+class Pipe(StringIO):
+    """Keeps what was handed on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[str] = []
+
+    def flush(self) -> None:
+        self.seen.append(self.getvalue())
+
+
+def test_lines_on_a_stream_are_those_of_the_log_and_handed_on_at_once(tmp_path: Path) -> None:
+    pipe = Pipe()
+    with ObjectLines(pipe) as lines, ObjectLog(tmp_path / "objects.ndjson") as log:
+        for index in range(3):
+            for sink in (lines, log):
+                sink.write(make_frame(index), make_labels(), SCORES)
+    assert [text.count("\n") for text in pipe.seen] == [1, 2, 3]
+    assert pipe.getvalue() == (tmp_path / "objects.ndjson").read_text()
+
+
+def test_masks_that_are_the_last_one_again_become_no_file(tmp_path: Path) -> None:
+    other = make_labels()
+    other[0, 0] = 3
+    with MaskFolder(tmp_path) as masks, ChangedMasks(masks) as sink:
+        for index, labels in enumerate([make_labels(), make_labels(), other, other, make_labels()]):
+            sink.write(make_frame(index), labels, SCORES)
+    assert sorted(path.stem for path in tmp_path.iterdir()) == ["00000", "00002", "00004"]
+
+
+def test_an_overlay_of_a_live_source_is_shown_at_the_sources_times(tmp_path: Path) -> None:
+    av = pytest.importorskip("av")
+    times_s = [0.0, 0.04, 1.5, 1.4, 7.25]  # a clock may go back
+    with OverlayVideo(tmp_path / "overlay.mp4", 25) as sink:
+        for index, time_s in enumerate(times_s):
+            sink.write(make_live_frame(index, time_s), make_labels(), SCORES)
+    with av.open(str(tmp_path / "overlay.mp4")) as video:
+        found = [frame.time for frame in video.decode(video=0)]
+    assert found == pytest.approx([0.0, 0.04, 1.5, 1.501, 7.25], abs=1e-3)
 
 
 @given(hnp.arrays(np.uint8, st.tuples(st.integers(1, 20), st.integers(1, 20))))

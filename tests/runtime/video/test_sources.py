@@ -393,3 +393,15 @@ def test_a_pipeline_is_handed_to_gstreamer_without_its_quotes(
         assert source.live
         assert source.length is None
     assert opened == [("videotestsrc ! appsink", cv2.CAP_GSTREAMER)]
+
+
+def test_frames_of_a_video_say_when_they_are_shown(tmp_path: Path) -> None:
+    with open_source(write_avi(tmp_path / "clip.avi", 5)) as source:
+        for _ in range(2):
+            times = [frame.time_s for frame in source]
+            assert times == pytest.approx([0, 0.05, 0.1, 0.15, 0.2])
+
+
+def test_images_have_no_time(tmp_path: Path) -> None:
+    with open_source(write_images(tmp_path / "in", ["1.png", "2.png"])) as source:
+        assert {frame.time_s for frame in source} == {None}

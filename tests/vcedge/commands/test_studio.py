@@ -85,7 +85,8 @@ def test_what_is_wrong_with_the_source_is_told_in_a_line(refuse: Callable[..., s
 
 
 def test_a_port_that_is_taken_is_told_in_a_line(refuse: Callable[..., str], clip: Path) -> None:
-    from vcedge.studio.addresses import LOOPBACK, open_socket
+    from vcedge.studio.addresses import open_socket
+    from vcedge_runtime.video.view import LOOPBACK
 
     with open_socket(LOOPBACK, 0) as taken:
         line = refuse("studio", clip, "--port", taken.getsockname()[1])

@@ -17,7 +17,7 @@ from tests.vcedge.studio.square import FRAMES, Address, draw_frame, wait_for
 from tests.vcedge.studio.window import CHROMIUM, Window, import_playwright, open_session
 from tests.vcedge.studio.window import FRAMES as REEF_FRAMES
 from tests.vcedge.studio.window import HW as REEF_HW
-from vcedge.studio.addresses import LOOPBACK, open_socket
+from vcedge.studio.addresses import open_socket
 from vcedge.studio.exports import Exports
 from vcedge.studio.footage import Footage, open_footage
 from vcedge.studio.prompting import GrabCut
@@ -25,6 +25,7 @@ from vcedge.studio.session import Session
 from vcedge_runtime.demo.clip import render_demo_clip
 from vcedge_runtime.model.bundle import Bundle
 from vcedge_runtime.tracker import Tracker
+from vcedge_runtime.video.view import LOOPBACK
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -68,7 +69,7 @@ def serve() -> Iterator[Callable[[Session], Address]]:
             keys = Keys()
             exports = stack.enter_context(Exports(session))
             listening = stack.enter_context(open_socket(LOOPBACK, 0))
-            app = build_app(session, exports, keys, {"localhost"})
+            app = build_app(session, exports, keys, LOOPBACK)
             config = uvicorn.Config(app, log_level="error", lifespan="off", ws="none")
             server = _Server(config, session.events.close)
             thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})

@@ -13,8 +13,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from vcedge.studio.addresses import LOOPBACK
 from vcedge.studio.session import Session
+from vcedge_runtime.video.view import LOOPBACK
 
 if TYPE_CHECKING:
     from vcedge.studio.gate import Keys

@@ -21,10 +21,10 @@ from tests.vcedge.studio.square import BOX, FRAMES, HW, Address, draw_truth, ove
 from tests.vcedge.studio.test_records import read_runs
 from vcedge.cli import main
 from vcedge.studio.actions import ACTIONS
-from vcedge.studio.addresses import LOOPBACK
 from vcedge.studio.gate import COOKIE
 from vcedge.studio.uploads import MOST_BYTES
 from vcedge_runtime.video.palette import encode_label_png, write_label_png
+from vcedge_runtime.video.view import LOOPBACK
 
 WIDE = [BOX[0] - 5, BOX[1] - 5, BOX[2] + 10, BOX[3] + 10]
 
