@@ -69,6 +69,8 @@ def find_readers() -> dict[str, Reader]:
         "annotations": Reader(_read_annotations, _make_annotations()),
         "record": Reader(_read_record, (_make_record(),)),
         "pages": Reader(_read_pages, _make_pages()),
+        "uploads": Reader(_read_upload, _make_images()),
+        "requests": Reader(_read_request, _make_requests()),
     }
     try:
         found["weights"] = Reader(_read_weights, (_make_weights(),))
@@ -242,6 +244,23 @@ def _read_pages(data: bytes, folder: Path) -> None:
             assert frame.image.shape == (*source.frame_hw, 3)
 
 
+def _read_upload(data: bytes, folder: Path) -> None:
+    from vcedge.studio.uploads import mask_from_upload
+
+    repaired = _repair_png(data) if data[:1] == b"\x89" and len(data) % 2 else data
+    mask = mask_from_upload(repaired, FRAME_HW)
+    assert mask.shape == FRAME_HW
+    assert mask.any()
+
+
+def _read_request(data: bytes, folder: Path) -> None:
+    """What a page of others might send: its first byte says to which action."""
+    from vcedge.studio.actions import ACTIONS, read_action
+
+    name = sorted(ACTIONS)[data[0] % len(ACTIONS)] if data else "add"
+    read_action(name, data[1:])
+
+
 def _read_weights(data: bytes, folder: Path) -> None:
     from vcedge.models.weights import load_weights
 
@@ -315,6 +334,21 @@ def _make_pages() -> tuple[bytes, ...]:
         pages[0].save(file, form, save_all=True, append_images=pages[1:])
         found.append(file.getvalue())
     return tuple(found)
+
+
+def _make_requests() -> tuple[bytes, ...]:
+    from vcedge.studio.actions import ACTIONS
+
+    points = [[1, 2.5], [-3, 4]]
+    given = {
+        "add": {"name": "cat"},
+        "box": {"frame": 3, "object": 1, "box": [1, 2, 30.5, 40]},
+        "click": {"frame": 3, "object": 1, "at": [5, 6], "positive": False},
+        "stroke": {"frame": 3, "object": 1, "points": points, "radius": 4, "erase": True},
+        "track": {"frame": 3, "backward": True, "steps": 7},
+    }
+    places = {name: bytes([place]) for place, name in enumerate(sorted(ACTIONS))}
+    return tuple(places[name] + json.dumps(each).encode() for name, each in given.items())
 
 
 def _make_weights() -> bytes:

@@ -31,6 +31,7 @@ FLOORS: dict[str, set[str]] = {
     "vcedge.models": {"vcedge_runtime"},
     "vcedge.doctor": {"vcedge_runtime"},
     "vcedge.bench": {"vcedge_runtime", "vcedge.doctor"},
+    "vcedge.studio": {"vcedge_runtime"},
     # The proof of an export is a score: evaluation is beside it, and knows nobody but the runtime.
     "vcedge_export": LOWER | {"vcedge.evaluation", "vcedge.doctor"},
     "vcedge.training": LOWER,

@@ -22,6 +22,7 @@ from vcedge_runtime.telling import hide_secrets, make_printable
 
 COMMANDS = {
     "track": ("track", "Follow objects through a video from the mask of its first frame."),
+    "studio": ("studio", "Draw, follow, correct and export objects, on a page in the browser."),
     "demo": ("demo", "Render a clip, track it and score the result: the first minute."),
     "models": ("models", "List the models that came with vcedge."),
     "inspect": ("inspect_bundle", "Show what a bundle holds."),
@@ -42,6 +43,8 @@ EXTRAS = {
     "onnxscript": "export",
     "onnxruntime": "cpu",
     "polygraphy": "export",
+    "starlette": "studio",
+    "uvicorn": "studio",
 }
 """What to install when a package is missing."""
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)

@@ -49,7 +49,7 @@ def draw_overlay(
     cv2.copyTo(cv2.addWeighted(part, 1 - alpha, tint, alpha, 0), ids, part)
     border = _find_borders(ids, thickness)
     part[(border > 0) & (ids == 0)] = _DARK
-    cv2.copyTo(cv2.applyColorMap(ids, _line_colours()), cv2.min(border, ids), part)
+    cv2.copyTo(cv2.applyColorMap(ids, line_colours()), cv2.min(border, ids), part)
     for object_id, score in (scores or {}).items():
         left, top, width, _ = cv2.boundingRect((ids == object_id).view(np.uint8))
         if width:
@@ -77,7 +77,7 @@ def write_text(
     x = max(edge, min(round(at_xy[0] - across / 2), width - across - edge))
     y = max(up + edge, min(round(at_xy[1]) - down, height - down))
     cv2.rectangle(picture, (x - edge, y - up - edge), (x + across + edge, y + down - 1), _DARK, -1)
-    colour = _line_colours()[object_id, 0].tolist()
+    colour = line_colours()[object_id, 0].tolist()
     cv2.putText(picture, text, (x, y), font, scale, colour, stroke, cv2.LINE_AA)
 
 
@@ -103,8 +103,12 @@ def _fill_colours() -> NDArray[np.uint8]:
 
 
 @lru_cache(maxsize=1)
-def _line_colours() -> NDArray[np.uint8]:
-    """Give each id a light tone of its palette colour: (256, 1, 3) uint8, BGR, 127-255."""
+def line_colours() -> NDArray[np.uint8]:
+    """Give each id a light tone of its palette colour, for lines and texts.
+
+    Returns:
+        (256, 1, 3) uint8, BGR, 127-255; shared by all callers.
+    """
     fill = _fill_colours().astype(np.float32)
     brightest = np.maximum(fill.max(axis=2, keepdims=True), 1)
     return np.asarray(127 + 128 * fill / brightest, np.uint8)

@@ -58,15 +58,28 @@ class ImageSource(Source):
 
     def __iter__(self) -> Iterator[Frame]:
         """Yield the images, from the first each time."""
-        for index, path in enumerate(self._paths):
-            if count_pages(path) > 1:
-                raise SourceError(
-                    f"received image {path} of {count_pages(path)} pages among others; expected "
-                    "pictures of one page; name that file alone, or take it out"
-                )
-            image = read_picture(path, self._range)
-            self._require_size(image, path.name)
-            yield Frame(index, path.stem, image, file=path.name)
+        for index in range(len(self._paths)):
+            yield self.read(index)
+
+    def name_frame(self, index: int) -> str:
+        """What the outputs of an image are called: its stem."""
+        return self._paths[index].stem
+
+    def read(self, index: int) -> Frame:
+        """Read an image by its place.
+
+        Raises:
+            SourceError: it cannot be read, has several pages, or another size than the first.
+        """
+        path = self._paths[index]
+        if count_pages(path) > 1:
+            raise SourceError(
+                f"received image {path} of {count_pages(path)} pages among others; expected "
+                "pictures of one page; name that file alone, or take it out"
+            )
+        image = read_picture(path, self._range)
+        self._require_size(image, path.name)
+        return Frame(index, self.name_frame(index), image, file=path.name)
 
     def close(self) -> None:
         """Do nothing: no file stays open between two images."""

@@ -33,6 +33,9 @@ class VideoSource(Source):
         live: whether frames are lost that are not read in time; None to take an address that
             announces no length for such a stream.
 
+    Attributes:
+        target: as given.
+
     Raises:
         SourceError: it cannot be opened, or gives no frame.
         MissingExtraError: PyAV is not installed.
@@ -41,7 +44,7 @@ class VideoSource(Source):
     def __init__(self, target: Path | str, label: str, *, live: bool | None = False) -> None:
         self.label = label
         self._announced_live = live
-        self._target = target
+        self.target = target
         self._lock = threading.Lock()  # a container that is closed while it decodes crashes
         self._decoder: VideoDecoder | None = None
         self._frames: Iterator[Decoded] = iter(())
@@ -72,7 +75,7 @@ class VideoSource(Source):
     def _open(self) -> Decoded:
         """Open the decoder, learn what the container says of itself, and read the first frame."""
         try:
-            self._decoder = VideoDecoder(self._target)
+            self._decoder = VideoDecoder(self.target)
         except SourceError as exc:
             raise self._refuse("cannot be opened", str(exc)) from exc
         self._frames = iter(self._decoder)
@@ -112,7 +115,7 @@ class VideoSource(Source):
     def _refuse(self, what: str, reason: str) -> SourceError:
         advice = (
             "check the address with another player"
-            if isinstance(self._target, str)
+            if isinstance(self.target, str)
             else "expected a video that FFmpeg can decode"
         )
         return SourceError(f"received {self.label}, which {what} ({reason}); {advice}")

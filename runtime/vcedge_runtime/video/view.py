@@ -117,7 +117,7 @@ class HttpView(Sink):
         health: Callable[[], Mapping[str, object]] = dict,
     ) -> None:
         self._results: Newest[_Result] = Newest()
-        handler = partial(_Handler, _Pictures(self._results), partial(_answers_to, host), health)
+        handler = partial(_Handler, _Pictures(self._results), partial(answers_to, host), health)
         try:
             self._server = _Server((host, port), handler)
         except (OSError, OverflowError) as exc:
@@ -261,11 +261,15 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
 
 
-def _answers_to(own: str, host: str) -> bool:
+def answers_to(own: str, host: str) -> bool:
     """Whether a client's ``Host`` is this machine, so that no foreign name was led here.
 
     A page of another site can give its own name the address of this machine, but not take an
     address, ``localhost`` or the machine's name for its own.
+
+    Args:
+        own: the host that is served on, as the user named it.
+        host: the header, with a port or without.
     """
     name = host.rpartition(":")[0] if host.rpartition(":")[2].isdecimal() else host
     name = name.lower().removeprefix("[").removesuffix("]")

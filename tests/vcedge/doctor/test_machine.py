@@ -134,17 +134,18 @@ def test_a_part_that_is_missing_comes_with_the_line_that_installs_it(
     _import_onnxruntime_as(monkeypatch, ModuleNotFoundError("no", name="onnxruntime"))
     _install_only(monkeypatch, None)
     report = describe_machine(root=tmp_path)
-    assert [part.works for part in report.parts] == [False] * 6
+    assert [part.works for part in report.parts] == [False] * 7
     assert [part.install for part in report.parts] == [
         how_to_install("cpu"),
         how_to_install("gpu"),
         how_to_install("tensorrt"),
+        how_to_install("studio"),
         how_to_install("rewrite"),
         how_to_install("export"),
         how_to_install("train"),
     ]
     assert report.parts[1].missing[0] == "an NVIDIA GPU with its driver"
-    assert report.parts[5].missing == ("torch", "safetensors")
+    assert report.parts[6].missing == ("torch", "safetensors")
     rows = dict(report.rows)
     assert [rows[name] for name in ("ONNX Runtime", "TensorRT", "CUDA")] == ["not installed"] * 3
 

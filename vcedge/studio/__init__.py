@@ -1,0 +1,1 @@
+"""The studio: a page on which objects are drawn, followed, corrected and exported."""

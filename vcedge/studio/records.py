@@ -1,0 +1,172 @@
+"""What is known of each frame: its mask, scores, and what of it the user drew himself."""
+
+from __future__ import annotations
+
+import struct
+import tempfile
+import threading
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vcedge_runtime.closing import Closing
+from vcedge_runtime.files import explaining
+from vcedge_runtime.video.palette import decode_labels, encode_label_png
+
+Labels = NDArray[np.uint8]
+UNKNOWN, UNSEEN, LEAST_SEEN, MOST_SEEN = 0, 1, 2, 202
+"""A frame's byte in an object's lane: nothing is known, not seen, or a score from 0 to 1."""
+
+
+@dataclass(frozen=True)
+class Record:
+    """What is known of one frame; a value, so that to undo is to put the former one back.
+
+    Attributes:
+        place: where its mask stands in the file: offset and bytes.
+        scores: how sure the tracker is of each object, 0 to 1; 1 for what was drawn.
+        drawn: the objects whose mask here is the user's own, empty where he says so.
+    """
+
+    place: tuple[int, int]
+    scores: Mapping[int, float] = field(default_factory=dict)
+    drawn: frozenset[int] = frozenset()
+
+
+class Records(Closing):
+    """Records by frame; the masks lie in a file without a name, which nobody else sees or keeps.
+
+    Threads may share it.
+
+    Args:
+        frame_hw: height and width of every mask.
+    """
+
+    def __init__(self, frame_hw: tuple[int, int]) -> None:
+        self.frame_hw = frame_hw
+        self._file = tempfile.TemporaryFile(prefix="vcedge-studio-")  # noqa: SIM115
+        self._end = 0
+        self._found: dict[int, Record] = {}
+        self._gone: frozenset[int] = frozenset()
+        self._lock = threading.Lock()
+
+    def find(self, index: int) -> Record | None:
+        """What is known of a frame."""
+        return self._found.get(index)
+
+    def put(self, index: int, record: Record | None) -> None:
+        """Know something of a frame from now on, or nothing."""
+        with self._lock:
+            if record is None:
+                self._found.pop(index, None)
+            else:
+                self._found[index] = record
+
+    def make(
+        self, labels: Labels, scores: Mapping[int, float], drawn: Iterable[int] = ()
+    ) -> Record:
+        """Write a mask; it belongs to no frame yet.
+
+        Raises:
+            OutputError: the disk is full.
+        """
+        data = encode_label_png(labels)
+        with self._lock, explaining(Path(tempfile.gettempdir())):
+            place = (self._end, len(data))
+            self._file.seek(self._end)
+            self._file.write(data)
+            self._file.flush()
+            self._end += len(data)
+        return Record(place, dict(scores), frozenset(drawn))
+
+    def labels_of(self, record: Record | None) -> Labels:
+        """A record's mask, without the objects that are gone; nothing where there is no record.
+
+        Returns:
+            (H, W) uint8 object ids; the caller's own.
+        """
+        if record is None:
+            return np.zeros(self.frame_hw, np.uint8)
+        offset, size = record.place
+        with self._lock:
+            self._file.seek(offset)
+            data = self._file.read(size)
+        labels = decode_labels(data, "a mask of the studio")
+        for object_id in self._gone:
+            labels[labels == object_id] = 0
+        return labels
+
+    def hide(self, objects: Iterable[int]) -> None:
+        """Leave objects out of every mask, these and no others."""
+        self._gone = frozenset(objects)
+
+    def forget_before(self, index: int) -> None:
+        """Give up the records of frames that are no longer there."""
+        with self._lock:
+            for known in [known for known in self._found if known < index]:
+                del self._found[known]
+
+    def frames(self) -> list[int]:
+        """Frames of which something is known, in their order."""
+        with self._lock:
+            return sorted(self._found)
+
+    def drawn_frames(self) -> list[int]:
+        """Frames in which the user drew, in their order."""
+        with self._lock:
+            return sorted(
+                index for index, record in self._found.items() if record.drawn - self._gone
+            )
+
+    def lane(self, object_id: int, span: range) -> bytes:
+        """An object's bytes over the frames of a span, see ``UNKNOWN``."""
+        lane = np.zeros(len(span), np.uint8)
+        with self._lock:
+            for index, record in self._found.items():
+                if index in span:
+                    lane[index - span.start] = lane_byte(record, object_id)
+        return lane.tobytes()
+
+    def close(self) -> None:
+        """Give up everything."""
+        self._file.close()
+
+
+def lane_byte(record: Record | None, object_id: int) -> int:
+    """A frame's byte in an object's lane, see ``UNKNOWN``."""
+    if record is None or object_id not in record.scores.keys() | record.drawn:
+        return UNKNOWN
+    score = record.scores.get(object_id, 0.0)
+    if object_id in record.drawn:
+        return MOST_SEEN if score else UNSEEN
+    return LEAST_SEEN + round((MOST_SEEN - LEAST_SEEN) * min(1.0, score)) if score > 0 else UNSEEN
+
+
+def with_drawn(record: Record, object_id: int, seen: bool) -> Record:
+    """The record in which an object is the user's own."""
+    scores = {**record.scores, object_id: 1.0 if seen else 0.0}
+    return replace(record, scores=scores, drawn=record.drawn | {object_id})
+
+
+def runs_of(labels: Labels, to_hw: tuple[int, int]) -> bytes:
+    """Write a mask as runs of ids, row after row, as the page reads them.
+
+    Args:
+        labels: (H, W) uint8 object ids.
+        to_hw: size in which the page shows it; nearest pixels.
+
+    Returns:
+        The number of runs and their lengths, uint32, little-endian, then their ids, uint8.
+    """
+    (height, width), (rows, columns) = labels.shape, to_hw
+    if labels.shape != to_hw:
+        down = ((np.arange(rows) + 0.5) * height / rows).astype(np.intp)
+        across = ((np.arange(columns) + 0.5) * width / columns).astype(np.intp)
+        labels = labels[down[:, None], across]
+    flat = np.ascontiguousarray(labels).ravel()
+    starts = np.concatenate(([0], np.flatnonzero(flat[1:] != flat[:-1]) + 1))
+    lengths = np.diff(starts, append=flat.size).astype("<u4")
+    return b"".join((struct.pack("<I", len(starts)), lengths.tobytes(), flat[starts].tobytes()))
