@@ -242,6 +242,22 @@ def srnet_bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 
 
 @pytest.fixture(scope="session")
+def xmem_bundle(
+    tiny_clip: TruthClip, traced_once: TracedOnce, tmp_path_factory: pytest.TempPathFactory
+) -> Bundle:
+    """XMem's parts, not trained, for small frames; tests must not change its folder."""
+    from tests.published import make_small
+    from vcedge_export.bundle import export_bundle
+    from vcedge_export.plan import ExportOptions
+
+    folder: Path = tmp_path_factory.mktemp("bundles") / "xmem"
+    # Frames are consolidated, and cells forgotten, within a few frames.
+    parts = {"memory": "long_term:every=1,least=2,batch=2,prototypes=9,cells=30"}
+    options = ExportOptions(size=64, top_k=6, overrides=parts)
+    return export_bundle(make_small("xmem"), folder, tiny_clip, options)
+
+
+@pytest.fixture(scope="session")
 def exported_srnet_bundle(
     traced_once: TracedOnce, tmp_path_factory: pytest.TempPathFactory
 ) -> Bundle:

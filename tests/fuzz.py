@@ -74,6 +74,7 @@ def find_readers() -> dict[str, Reader]:
     }
     try:
         found["weights"] = Reader(_read_weights, (_make_weights(),))
+        found["published"] = Reader(_read_published, _make_published())
     except ImportError:
         print("PyTorch is not installed, so weights are left out", file=sys.stderr)
     return found
@@ -267,6 +268,13 @@ def _read_weights(data: bytes, folder: Path) -> None:
     load_weights(folder / "any.safetensors")
 
 
+def _read_published(data: bytes, folder: Path) -> None:
+    from vcedge.models.published import load_published
+
+    (folder / "any.pth").write_bytes(data)
+    load_published("stcn", folder / "any.pth")
+
+
 def _make_images() -> tuple[bytes, ...]:
     import cv2
     import numpy as np
@@ -351,6 +359,21 @@ def _make_weights() -> bytes:
     facts = json.dumps({"profile": "edge", "motion": False, "value_extraction": False, "steps": 3})
     parts = json.dumps({"memory": {"kind": "dynamic", "short": 3}})
     return save({"a": torch.zeros(2, 3)}, {"facts": facts, "composition": parts})
+
+
+def _make_published() -> tuple[bytes, ...]:
+    """A few tensors in both formats of PyTorch's files."""
+    import io
+
+    import torch
+
+    held = {"key_comp.bias": torch.zeros(512), "key_comp.weight": torch.zeros(2, 3)}
+    files = []
+    for newer in (True, False):
+        file = io.BytesIO()
+        torch.save({"network": held}, file, _use_new_zipfile_serialization=newer)
+        files.append(file.getvalue())
+    return tuple(files)
 
 
 def _run_with_atheris(name: str, folder: Path, seconds: int) -> None:

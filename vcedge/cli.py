@@ -30,6 +30,7 @@ COMMANDS = {
     "bench": ("bench", "Measure the speed of every stage."),
     "eval": ("evaluate", "Score masks by a standard protocol."),
     "export": ("export", "Write a bundle: ONNX graphs that are proven to be the model."),
+    "import": ("import_weights", "Make a bundle of weights that others published."),
     "verify": ("verify", "Compare a bundle with the model that it came from."),
     "calibrate": ("calibrate", "Record what an INT8 export needs, while video is tracked."),
     "train": ("train_methods", "Train a model, on unlabelled video or on masks."),
@@ -153,7 +154,7 @@ def _missing_extra(command: str, error: ImportError) -> Exception:
         lacks = _explain_opencv()
         return MissingExtraError(lacks) if lacks else error
     extra = EXTRAS[package]
-    if command in ("export", "verify") and (extra == "train" or find_spec("torch")):
+    if command in ("export", "import", "verify") and (extra == "train" or find_spec("torch")):
         extra = "export"
     return MissingExtraError(
         f"`vcedge {command}` needs {package}, which is not installed; run: {how_to_install(extra)}"

@@ -1,4 +1,4 @@
-"""What is exported of a model that segments each object on its own: SRNet."""
+"""What is exported of a model that segments each object on its own: SRNet, STCN, XMem."""
 
 from __future__ import annotations
 
@@ -6,12 +6,16 @@ from collections.abc import Mapping
 from typing import Any
 
 from vcedge.models.srnet import SRNet
-from vcedge.models.srnet_graphs import AlignmentGraph, srnet_graphs
+from vcedge.models.srnet_graphs import AlignmentGraph, srnet_graphs, stcn_graphs
+from vcedge.models.stcn import STCN
+from vcedge.models.xmem import XMem
+from vcedge.models.xmem_graphs import xmem_graphs
 from vcedge_export.plan import ExportedModel, ExportOptions
 from vcedge_runtime.errors import ExportError
 from vcedge_runtime.frames.following import FollowingWindow, FullWindow
 from vcedge_runtime.model.object_composition import ObjectComposition
 
+ObjectNetwork = SRNet | STCN | XMem
 SIZE = 480
 """Default working size."""
 CELLS = 7 * 9
@@ -25,12 +29,10 @@ COUNTED = (
     "mask_decoder",
 )
 """Graphs whose work grows as the image does, or as image and objects do, whatever the memory."""
-TOP_K = 20
-"""Cells of memory that take part in a readout (STCN)."""
 
 
 def compose_object_model(
-    network: SRNet, own: Mapping[str, Any], options: ExportOptions
+    network: ObjectNetwork, own: Mapping[str, Any], options: ExportOptions
 ) -> ObjectComposition:
     """Choose the run-time part.
 
@@ -45,8 +47,8 @@ def compose_object_model(
     """
     if options.radius is not None or options.temperature is not None:
         raise ExportError(
-            "received a radius or a temperature for SRNet, which reads all of memory and was "
-            "trained with its own scale; leave it out"
+            f"received a radius or a temperature for {type(network).__name__}, which reads all of "
+            "memory and was trained with its own scale; leave it out"
         )
     profile = network.profile
     plain = ObjectComposition(
@@ -54,11 +56,12 @@ def compose_object_model(
         key_dim=profile.key_dim,
         value_dim=profile.value_dim,
         size=options.size or SIZE,
-        top_k=options.top_k or TOP_K,
+        top_k=options.top_k or network.top_k,
         local=network.local,
         prototypes=network.uses_prototypes,
         colour=profile.colour,
         window=FollowingWindow() if profile.follows else FullWindow(),
+        **network.composition,
     )
     composition = plain.exchange(**own).exchange(**options.overrides)
     for part, asked in (("local", composition.local), ("prototypes", composition.prototypes)):
@@ -72,7 +75,7 @@ def compose_object_model(
 
 
 def plan_object_model(
-    network: SRNet, composition: ObjectComposition, options: ExportOptions
+    network: ObjectNetwork, composition: ObjectComposition, options: ExportOptions
 ) -> ExportedModel:
     """Choose the graphs of a network, for a run-time part that ``compose_object_model`` made."""
     stride = composition.stride
@@ -84,11 +87,22 @@ def plan_object_model(
         at8, at4 = cells * stride // 8, cells * stride // 4
         lengths |= {axis: cells, f"{axis}8": at8, f"{axis}4": at4, axis.upper(): cells * stride}
     whole = composition.exchange(local=network.local, prototypes=network.uses_prototypes)
-    modules = dict(srnet_graphs(network, composition.top_k))
     written = {}
-    if options.deform_conv:
-        native = AlignmentGraph(network, native=True)
-        written = {native.spec.name: native}
+    if not isinstance(network, SRNet):
+        if options.deform_conv:
+            raise ExportError(
+                "received deform_conv for a model without one; SRNet has; leave it out"
+            )
+        modules = (
+            xmem_graphs(network, composition.top_k)
+            if isinstance(network, XMem)
+            else stcn_graphs(network, composition.top_k)
+        )
+    else:
+        modules = srnet_graphs(network, composition.top_k)
+        if options.deform_conv:
+            native = AlignmentGraph(network, native=True)
+            written = {native.spec.name: native}
     return ExportedModel(
         network.profile.name, composition, whole, modules, lengths, COUNTED, written
     )

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 
 from vcedge.models.network import KeyNetwork
-from vcedge.models.srnet import SRNet
 from vcedge.models.weights import Weights
 from vcedge_export.label_model import compose_label_model, plan_label_model
 from vcedge_export.object_model import compose_object_model, plan_object_model
@@ -41,7 +40,7 @@ def plan_export(weights: Weights, options: ExportOptions) -> ExportedModel:
     if isinstance(composition, Composition):
         assert isinstance(network, KeyNetwork)
         return plan_label_model(network, composition, options)
-    assert isinstance(network, SRNet)
+    assert not isinstance(network, KeyNetwork)
     return plan_object_model(network, composition, options)
 
 

@@ -20,8 +20,9 @@ from vcedge_runtime.engines.base import Engine
 from vcedge_runtime.engines.opening import AUTO, open_engines
 from vcedge_runtime.engines.plans import BuildProgress, ignore_progress
 from vcedge_runtime.errors import TrackerError
+from vcedge_runtime.frames.fitting import Fit, fit_frame
 from vcedge_runtime.frames.following import State, Windows
-from vcedge_runtime.frames.resizing import LARGEST_SIZE, check_frame, prepare_frame, working_size
+from vcedge_runtime.frames.resizing import LARGEST_SIZE, check_frame
 from vcedge_runtime.model.bundle import DEFAULT_MODEL, Bundle
 from vcedge_runtime.predictors.finite import NotFiniteError
 from vcedge_runtime.predictors.opening import open_point_predictor, open_predictor
@@ -73,7 +74,7 @@ class Video:
 
     Attributes:
         frame_hw: height and width of its frames.
-        work_hw: those in which they are encoded.
+        fit: how they lie in what is encoded.
         predictor: its state; the tracker leads it, others may look at its facts.
         shown: what stays where the model gives nothing.
         windows: where each frame is looked at.
@@ -82,11 +83,16 @@ class Video:
     """
 
     frame_hw: tuple[int, int]
-    work_hw: tuple[int, int]
+    fit: Fit
     predictor: Predictor
     shown: Shown
     windows: Windows
     frame: NDArray[np.uint8]
+
+    @property
+    def work_hw(self) -> tuple[int, int]:
+        """Height and width in which they are encoded."""
+        return self.fit.work_hw
 
 
 def _alone(
@@ -272,19 +278,21 @@ class Tracker(Closing):
         check_frame(frame)
         ids = check_mask(mask, frame.shape[:2])
         objects = np.unique(ids[ids > 0]).tolist()
-        frame_hw, work_hw = self._sizes(frame)
-        predictor = open_predictor(self.bundle, self.engines, work_hw, len(objects), self.device)
+        frame_hw, fit = self._sizes(frame)
+        predictor = open_predictor(
+            self.bundle, self.engines, fit.work_hw, len(objects), self.device, fit
+        )
         parts = self.bundle.composition
         windows = parts.window.begin(frame_hw, predictor.grid_hw, parts.stride)
         window = windows.begin(ids, objects)
         predictor.look(windows.whole)
-        predictor.start(self._prepare(frame, work_hw), ids, objects)
+        predictor.start(self._prepare(frame, fit), ids, objects)
         if window != windows.whole:
             predictor.look(window)
-            seen = self._prepare(frame[window.slices], work_hw)
+            seen = self._prepare(frame[window.slices], fit)
             predictor.show(seen, ids[window.slices])
         kept = frame.copy() if windows.moves else frame[:0, :0].copy()
-        self._video = Video(frame_hw, work_hw, predictor, Shown(ids), windows, kept)
+        self._video = Video(frame_hw, fit, predictor, Shown(ids), windows, kept)
 
     @_alone
     def start_points(
@@ -303,14 +311,14 @@ class Tracker(Closing):
         self._require_open()
         check_frame(frame)
         known = check_points(points, MAX_OBJECTS, frame.shape[:2])
-        frame_hw, work_hw = self._sizes(frame)
+        frame_hw, fit = self._sizes(frame)
         predictor = open_point_predictor(
-            self.bundle, self.engines, work_hw, tuple(known), self.device
+            self.bundle, self.engines, fit.work_hw, tuple(known), self.device
         )
-        predictor.start_points(self._prepare(frame, work_hw), known, frame_hw)
+        predictor.start_points(self._prepare(frame, fit), known, frame_hw)
         shown = Shown(np.zeros(frame_hw, np.uint8), known)
         windows = Windows(frame_hw, predictor.grid_hw)
-        self._video = Video(frame_hw, work_hw, predictor, shown, windows, frame[:0, :0].copy())
+        self._video = Video(frame_hw, fit, predictor, shown, windows, frame[:0, :0].copy())
 
     @_alone
     def step(self, frame: NDArray[np.uint8]) -> StepResult:
@@ -339,7 +347,7 @@ class Tracker(Closing):
         video.predictor.look(window)
         seen = frame[window.slices]
         with timed(timings, "resize"):
-            image = self._prepare(seen, video.work_hw)
+            image = self._prepare(seen, video.fit)
         try:
             video.predictor.step(image, timings)
         except NotFiniteError:
@@ -382,7 +390,7 @@ class Tracker(Closing):
         windows = deepcopy(video.windows)
         window = windows.include(known, binary)
         if window != video.windows.last:
-            seen = self._prepare(video.frame[window.slices], video.work_hw)
+            seen = self._prepare(video.frame[window.slices], video.fit)
             video.predictor.look_again(seen, window)
             video.windows.last = window
         video.predictor.draw(known, binary[window.slices])
@@ -408,14 +416,16 @@ class Tracker(Closing):
         if not self.engines:
             raise TrackerError("the tracker is closed; open another")
 
-    def _prepare(self, frame: NDArray[np.uint8], work_hw: tuple[int, int]) -> NDArray[np.float32]:
+    def _prepare(self, frame: NDArray[np.uint8], fit: Fit) -> NDArray[np.float32]:
         """The frame as its encoder takes it, (h, w, 3) float32."""
-        return prepare_frame(frame, work_hw, self.bundle.composition.colour)
+        return fit.prepare(frame, self.bundle.composition.colour)
 
-    def _sizes(self, frame: NDArray[np.uint8]) -> tuple[tuple[int, int], tuple[int, int]]:
-        """The frame's own size, and that in which it is encoded."""
-        frame_hw = (frame.shape[0], frame.shape[1])
-        return frame_hw, working_size(frame_hw, self.size, self.bundle.composition.stride)
+    def _sizes(self, frame: NDArray[np.uint8]) -> tuple[tuple[int, int], Fit]:
+        """The frame's own size, and how it lies in what is encoded."""
+        frame_hw, parts = (frame.shape[0], frame.shape[1]), self.bundle.composition
+        # A window that moves lies in whole key cells, as the whole frame then does.
+        pads = parts.fit == "pad" and not parts.window.moves
+        return frame_hw, fit_frame(frame_hw, self.size, parts.stride, pads=pads)
 
 
 def _check_size(bundle: Bundle, size: int | None) -> int:

@@ -113,7 +113,7 @@ def command(
     """
     given = _find_bundle(source, rewritten=fp16 or int8)
     if given is None:
-        _require_exporter()
+        require_exporter()
     builds = _builds_engines(engines)
     if calibration is not None and not int8:
         raise ExportError("received --calibration without --int8; pass both, or neither")
@@ -205,7 +205,7 @@ def _builds_engines(wanted: bool | None) -> bool:
     return True
 
 
-def _require_exporter() -> None:
+def require_exporter() -> None:
     """Look for what PyTorch's exporter imports when it is called, before minutes are spent."""
     for package in ("torch", "onnx", "onnxscript"):
         if find_spec(package) is None:

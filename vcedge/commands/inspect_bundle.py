@@ -105,12 +105,18 @@ def _object_facts(parts: ObjectComposition) -> list[tuple[str, str]]:
         "raw": "read as it is",
         "off": "not read on its own",
     }
+    before = f"the frame {parts.interval} before, {local[parts.local]}"
     return [
         ("value", f"{parts.value_dim} channels"),
         ("memory", _describe_part("memory", parts.memory)),
         ("window", _describe_part("window", parts.window)),
-        ("local memory", f"the frame {parts.interval} before, {local[parts.local]}"),
-        ("prototypes", "yes" if parts.prototypes else "can be switched on"),
+        (
+            "frames",
+            "in a border of whole cells" if parts.fit == "pad" else "resized to whole cells",
+        ),
+        ("local memory", before if parts.mixes else "none"),
+        ("prototypes", _describe_switch(parts.prototypes, parts.mixes)),
+        ("state", f"{parts.hidden_dim} channels of each object" if parts.hidden_dim else "none"),
     ]
 
 

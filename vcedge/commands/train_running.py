@@ -13,6 +13,7 @@ from rich.console import Console
 from vcedge.commands.progress import progress_bar
 from vcedge.commands.train_options import Request, write_sizes
 from vcedge.models.efficientnet_lite import LITE_VARIANTS, load_imagenet
+from vcedge.models.published import load_published
 from vcedge.models.srnet import SRNET_PROFILES
 from vcedge.models.weights import load_weights, save_weights
 from vcedge.training.objective import Objective
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 
 IMAGENET = "imagenet"
 """What ``--from`` calls the published weights of a query encoder's trunk."""
+PYTORCHS = (".pth", ".pt")
+"""Of files that PyTorch saved: STCN's weights are published so."""
 Method = TypeVar("Method", bound=Objective)
 
 
@@ -40,6 +43,8 @@ def load_start(request: Request) -> nn.Module | None:
         MissingExtraError: the package with the published weights is not installed.
         TrainingError: the profile's encoder has no published weights.
     """
+    if request.start and Path(request.start).suffix in PYTORCHS:
+        return load_published("stcn", Path(request.start)).network
     if request.start != IMAGENET:
         return load_weights(request.start).network if request.start else None
     profile = SRNET_PROFILES.get(request.run.profile)

@@ -13,6 +13,7 @@ from vcedge.commands.train_options import Request, parse_lengths, takes_request
 from vcedge.commands.train_running import load_start, train_network
 from vcedge.models.efficientnet_lite import EfficientNetLite
 from vcedge.models.srnet import SRNet
+from vcedge.models.stcn import STCN
 from vcedge.training.object_sources import load_masked_videos, load_stills
 from vcedge.training.objective import Objective
 from vcedge.training.srnet import SRNetObjective
@@ -38,7 +39,7 @@ def read_names(path: Path) -> list[str]:
 
 
 @click.command()
-@takes_request(["srnet-edge", "srnet-lite", "srnet"], learning_rate=4e-4)
+@takes_request(["srnet-edge", "srnet-lite", "srnet", "srnet-stcn"], learning_rate=4e-4)
 @click.option(
     "--stills",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
@@ -151,7 +152,8 @@ def srnet(
     """Train SRNet on masks; one stage a run, to OUT/weights.safetensors.
 
     Begin with `--stage stills --from mer-edge`, go on with `--stage video --from` what came out;
-    `srnet-lite` begins with `--stage video --from imagenet`.
+    `srnet-lite` begins with `--stage video --from imagenet`, and `srnet-stcn` with STCN's published
+    weights, `--from stcn.pth`.
     Stop it with Ctrl-C and go on with --resume: the curve is the same.
     """
     on_videos = method["stage"] == "video"
@@ -159,9 +161,11 @@ def srnet(
         raise TrainingError("received --masked for the stage stills; pass --stage video with it")
     spans = SRNetSettings.lengths if lengths is None else parse_lengths(lengths)
     # Statistics stay as they are where there are some that belong to the whole network; where
-    # values are made of features, the trunk alone has any.
-    begun = isinstance(load_start(request), (SRNet, EfficientNetLite))
-    settings = SRNetSettings(**method, lengths=spans, frozen=on_videos and begun)
+    # values are made of features, the trunk alone has any. STCN never trained with others.
+    start = load_start(request)
+    begun = isinstance(start, (SRNet, EfficientNetLite))
+    frozen = isinstance(start, STCN) or (on_videos and begun)
+    settings = SRNetSettings(**method, lengths=spans, frozen=frozen)
 
     held = [] if hold_out is None else read_names(hold_out)
 

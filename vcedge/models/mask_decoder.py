@@ -9,7 +9,7 @@ from torch.nn import functional
 from vcedge.models.srnet_blocks import PreActivationBlock
 
 
-class _Finer(nn.Module):
+class Finer(nn.Module):
     """Doubles the resolution and adds the frame's own features there.
 
     The frame's part is computed once for all objects: it is added after its convolution.
@@ -52,8 +52,8 @@ class MaskDecoder(nn.Module):
     ) -> None:
         super().__init__()
         self.compress = PreActivationBlock(value_dim + content_dim, widths[0], kernel)
-        self.up8 = _Finer(skips[0], widths[0], widths[1], kernel)
-        self.up4 = _Finer(skips[1], widths[1], widths[2], kernel)
+        self.up8 = Finer(skips[0], widths[0], widths[1], kernel)
+        self.up4 = Finer(skips[1], widths[1], widths[2], kernel)
         self.predict = nn.Conv2d(widths[2], 1, 3, 1, 1)
 
     def forward(self, x: Tensor, content: Tensor, f8: Tensor, f4: Tensor) -> Tensor:

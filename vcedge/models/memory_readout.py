@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -63,15 +64,41 @@ def read_nearest(
     keys, values = (functional.pad(cells, (0, 0, 0, SPARE)) for cells in (keys, values))
     bias = keys.new_zeros(len(keys) - SPARE) if bias is None else bias
     logits = _compare(query, keys, functional.pad(bias, (0, SPARE), value=_NOWHERE))
-    largest, cells = torch.topk(logits, top_k + SPARE, dim=-1, sorted=True)
+    return read_logits(logits, values, top_k, SPARE).found
+
+
+class Nearest(NamedTuple):
+    """What was read, and of which cells.
+
+    Attributes:
+        found: (n, V).
+        weights: (n, k + spare), the largest first; those that are not kept are 0.
+        cells: (n, k + spare) int64, which cell each is of.
+    """
+
+    found: Tensor
+    weights: Tensor
+    cells: Tensor
+
+
+def read_logits(logits: Tensor, values: Tensor, top_k: int, spare: int = 0) -> Nearest:
+    """Read by logits, of the ``top_k`` nearest cells, and of as many more as ``spare`` if as near.
+
+    Args:
+        logits: (n, m), m at least k and what is to spare.
+        values: (m, V).
+        top_k: k.
+        spare: most cells more.
+    """
+    largest, cells = torch.topk(logits, top_k + spare, dim=-1, sorted=True)
     kept = (largest >= largest[:, top_k - 1 : top_k]).float()
     weights = _normalise(torch.exp(largest - largest[:, :1]) * kept)
-    width = -(-(top_k + SPARE) // PARTS)
+    width = -(-(top_k + spare) // PARTS)
     first, *others = zip(weights.split(width, 1), cells.split(width, 1), strict=True)
     found = _gather(*first, values)
     for part in others:
         found = found + _gather(*part, values)
-    return found
+    return Nearest(found, weights, cells)
 
 
 def _compare(query: Tensor, keys: Tensor, bias: Tensor | None) -> Tensor:

@@ -147,12 +147,16 @@ class PrototypeTransformer(nn.Module):
         channels: Cv, of a value.
         rounds: iterations.
         heads: of each attention.
+        gated: whether what it changes of a channel is weighed by a gate, which begins at 0 (our
+            choice): so it can be put into a trained network, whose masks stay as they are at first.
 
     Raises:
         TrainingError: the heads do not divide the channels.
     """
 
-    def __init__(self, channels: int = 256, rounds: int = 3, heads: int = 8) -> None:
+    def __init__(
+        self, channels: int = 256, rounds: int = 3, heads: int = 8, *, gated: bool = False
+    ) -> None:
         super().__init__()
         if heads < 1 or channels % heads or channels % 4 or rounds < 1:
             raise TrainingError(
@@ -162,6 +166,7 @@ class PrototypeTransformer(nn.Module):
         self.sides = nn.Parameter(torch.zeros(SIDES, channels))
         nn.init.normal_(self.sides, std=0.02)
         self.rounds = nn.ModuleList([_Round(channels, heads) for _ in range(rounds)])
+        self.gate = nn.Parameter(torch.zeros(channels)) if gated else None
 
     def forward(self, x: Tensor, prototypes: Tensor, positions: Tensor) -> Tensor:
         """Let an object's features follow its prototypes.
@@ -179,5 +184,8 @@ class PrototypeTransformer(nn.Module):
         sides = self.sides[: prototypes.shape[1]]
         for each in self.rounds:
             pixels, prototypes = each(pixels, prototypes, places, sides)
+        if self.gate is not None:
+            before = x.flatten(2).transpose(1, 2)
+            pixels = before + self.gate * (pixels - before)
         found: Tensor = pixels.transpose(1, 2).unflatten(2, (height, width))
         return found

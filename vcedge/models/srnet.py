@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +18,7 @@ from vcedge.models.pyramid import Pyramid
 from vcedge.models.trunk import Trunk
 from vcedge.models.value_encoders import FeatureValueEncoder, PictureValueEncoder, ValueEncoder
 from vcedge_runtime.errors import TrainingError
-from vcedge_runtime.frames.colour import IMAGENET_LITE, LAB, InputColour
+from vcedge_runtime.frames.colour import IMAGENET, IMAGENET_LITE, LAB, InputColour
 
 RESNETS = {"resnet18": (2, 2, 2), "resnet50": (3, 4, 6)}
 """Blocks of the ResNets' stages."""
@@ -32,7 +33,7 @@ class SRNetProfile:
 
     Attributes:
         name: ``srnet`` is the paper's, ``srnet-edge`` a small one, ``srnet-lite`` a smaller one on
-            a pretrained encoder.
+            a pretrained encoder, ``srnet-stcn`` one that can begin with STCN's weights, whole.
         encoder: of queries, one of ``RESNETS`` or of ``LITE_VARIANTS``.
         value_width: channels of the value encoder's finest stage.
         value_dim: Cv.
@@ -40,6 +41,8 @@ class SRNetProfile:
         kernel: side of the kernels of shortcuts and skips; 3 in STCN.
         joins: whether values are made of the query's features instead of the picture.
         colour: what the query encoder takes.
+        shaped: whether values get the mask's shape straight, see ``ValueEncoder``.
+        gated: whether the prototype transformer begins as nothing, see ``PrototypeTransformer``.
         follows: whether a window follows the objects, where nothing else is chosen; the paper's
             network looks at whole frames.
         key_dim: Ck.
@@ -54,6 +57,8 @@ class SRNetProfile:
     kernel: int
     joins: bool = False
     colour: InputColour = LAB
+    shaped: bool = True
+    gated: bool = False
     follows: bool = False
     key_dim: int = 64
     stride: int = STRIDE
@@ -72,6 +77,9 @@ SRNET_PROFILES = {
         joins=True,
         colour=IMAGENET_LITE,
         follows=True,
+    ),
+    "srnet-stcn": SRNetProfile(
+        "srnet-stcn", "resnet50", 64, 512, (512, 256, 256), 3, colour=IMAGENET, gated=True
     ),
 }
 
@@ -123,7 +131,13 @@ def make_value_encoder(profile: SRNetProfile, features: tuple[int, int, int]) ->
     width, dim, kernel = profile.value_width, profile.value_dim, profile.kernel
     if profile.joins:
         return FeatureValueEncoder(width, features, dim, kernel)
-    return PictureValueEncoder(width, features[2], dim, kernel)
+    return PictureValueEncoder(width, features[2], dim, kernel, shaped=profile.shaped)
+
+
+def make_mask_decoder(profile: SRNetProfile, features: tuple[int, int, int]) -> MaskDecoder:
+    """A profile's decoder, for the query encoder's channels at strides 4, 8 and 16."""
+    dim, skips = profile.value_dim, (features[1], features[0])
+    return MaskDecoder(dim, dim, skips, profile.decoder_widths, profile.kernel)
 
 
 class ReadoutMix(nn.Conv2d):
@@ -160,7 +174,12 @@ class SRNet(nn.Module):
     Attributes:
         local: as it is trained: another can be run, but for alignment that was not.
         uses_prototypes: likewise.
+        top_k: cells of memory that take part in a readout (STCN).
+        composition: what its run-time part has that is not any such model's: nothing.
     """
+
+    top_k = 20
+    composition: ClassVar[Mapping[str, Any]] = {}
 
     def __init__(
         self, profile: SRNetProfile, *, local: str = "fam", prototypes: bool = True
@@ -174,14 +193,8 @@ class SRNet(nn.Module):
         self.value = make_value_encoder(profile, widths)
         self.alignment = FeatureAlignment(profile.key_dim, profile.value_dim)
         self.mix = ReadoutMix(profile.value_dim)
-        self.prototypes = PrototypeTransformer(profile.value_dim)
-        self.decoder = MaskDecoder(
-            profile.value_dim,
-            profile.value_dim,
-            (widths[1], widths[0]),
-            profile.decoder_widths,
-            profile.kernel,
-        )
+        self.prototypes = PrototypeTransformer(profile.value_dim, gated=profile.gated)
+        self.decoder = make_mask_decoder(profile, widths)
 
     @property
     def parts(self) -> dict[str, str | bool]:
@@ -196,13 +209,16 @@ class SRNet(nn.Module):
         """Copy every tensor that fits: of an SRNet, or of a trunk.
 
         Args:
-            other: an ``SRNet``; a ``KeyNetwork``, whose trunk and head become the query encoder's;
+            other: an ``SRNet``; a network without what that adds, which is then as if it were not
+                there (``STCN``); a ``KeyNetwork``, whose trunk and head become the query encoder's;
                 or an ``EfficientNetLite``, which becomes its trunk.
 
         Raises:
-            TrainingError: a trunk of another kind than the query encoder's.
+            TrainingError: a trunk of another kind than the query encoder's, or one that learned
+                other colours.
         """
         known = other.state_dict()
+        self._require_colour(other)
         trunk = "resnet18" if isinstance(other, KeyNetwork) else None
         if isinstance(other, EfficientNetLite):
             trunk = other.variant
@@ -218,6 +234,36 @@ class SRNet(nn.Module):
         own = self.state_dict()
         shared = {k: v for k, v in known.items() if k in own and own[k].shape == v.shape}
         self.load_state_dict({**own, **shared})
+        if "decoder.predict.weight" in known and "mix.weight" not in known:
+            self._quieten()
+
+    def _require_colour(self, other: nn.Module) -> None:
+        profile = getattr(other, "profile", None)
+        if not isinstance(profile, SRNetProfile) or profile.encoder != self.profile.encoder:
+            return
+        if profile.colour != self.profile.colour:
+            known = [
+                each.name
+                for each in SRNET_PROFILES.values()
+                if (each.encoder, each.colour) == (profile.encoder, profile.colour)
+            ]
+            raise TrainingError(
+                f"received weights of {profile.name}, whose encoder takes other colours than "
+                f"{self.profile.name}'s; pass --profile {' or '.join(known)}"
+            )
+
+    @torch.no_grad()
+    def _quieten(self) -> None:
+        """Let what SRNet adds begin as if it were not there (our choice).
+
+        What was read from global memory goes on to the decoder as it is. Alignment begins as the
+        identity of itself, and so do gated prototypes.
+        """
+        dim = self.profile.value_dim
+        nn.init.zeros_(self.mix.weight)
+        self.mix.weight[:, :dim, 0, 0] = torch.eye(dim)
+        if self.value.shape is not None:
+            nn.init.zeros_(self.value.shape.weight)
 
 
 def _own_name(name: str) -> str:

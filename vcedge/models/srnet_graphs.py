@@ -1,4 +1,4 @@
-"""SRNet's graphs as they are exported: one frame, K objects, cells as rows in memory."""
+"""The graphs of SRNet and STCN as they are exported: a frame, K objects, cells as memory rows."""
 
 from __future__ import annotations
 
@@ -14,15 +14,19 @@ from vcedge.models.graph import GraphModule
 from vcedge.models.memory_readout import read_memory, read_nearest
 from vcedge.models.prototypes import cover_cells, prototypes_from_sums, sum_features
 from vcedge.models.srnet import SRNet
+from vcedge.models.stcn import STCN
 from vcedge_runtime.memory.objects import SIDES
 from vcedge_runtime.model.spec import GraphSpec, TensorSpec
 from vcedge_runtime.sampling.windows import MASKED_LOGIT
+
+Skeleton = SRNet | STCN
+"""A network whose frames and objects are encoded and decoded as STCN's are."""
 
 
 class QueryGraph(GraphModule):
     """``query_encoder``: what a frame gives before any object is known."""
 
-    def __init__(self, network: SRNet) -> None:
+    def __init__(self, network: Skeleton) -> None:
         super().__init__()
         self._encoder = fold_batch_norm(network.query)
         self._profile = network.profile
@@ -53,7 +57,7 @@ class QueryGraph(GraphModule):
 class ValueGraph(GraphModule):
     """``value_encoder``: what memory keeps of a frame's objects, encoded with the picture."""
 
-    def __init__(self, network: SRNet) -> None:
+    def __init__(self, network: Skeleton) -> None:
         super().__init__()
         self._encoder = fold_batch_norm(network.value)
         self._widths = network.query.trunk.widths
@@ -265,7 +269,7 @@ class PrototypeGraph(GraphModule):
 class DecoderGraph(GraphModule):
     """``mask_decoder``: each object's own mask."""
 
-    def __init__(self, network: SRNet) -> None:
+    def __init__(self, network: Skeleton) -> None:
         super().__init__()
         self._decoder = network.decoder
         self._widths = network.query.trunk.widths
@@ -323,6 +327,18 @@ def srnet_graphs(network: SRNet, top_k: int | None) -> Mapping[str, GraphModule]
         MemoryReadGraph(network.profile.key_dim, top_k),
         MixGraph(network),
         PrototypeGraph(network),
+        DecoderGraph(network),
+        AggregationGraph(),
+    )
+    return {graph.spec.name: graph.eval() for graph in graphs}
+
+
+def stcn_graphs(network: STCN, top_k: int | None) -> Mapping[str, GraphModule]:
+    """Every graph of STCN; see ``srnet_graphs``."""
+    graphs: tuple[GraphModule, ...] = (
+        QueryGraph(network),
+        ValueGraph(network),
+        MemoryReadGraph(network.profile.key_dim, top_k),
         DecoderGraph(network),
         AggregationGraph(),
     )

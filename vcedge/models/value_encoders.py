@@ -26,6 +26,7 @@ class ValueEncoder(nn.Module):
 
     Args:
         value_dim: Cv.
+        shaped: whether it is; STCN's is not.
 
     Attributes:
         takes: names of what is taken of the frame: ``image``, or the query encoder's features.
@@ -33,9 +34,9 @@ class ValueEncoder(nn.Module):
 
     takes: tuple[str, ...]
 
-    def __init__(self, value_dim: int) -> None:
+    def __init__(self, value_dim: int, *, shaped: bool = True) -> None:
         super().__init__()
-        self.shape = BlockConv(2, value_dim, STRIDE // FINEST, bias=False)
+        self.shape = BlockConv(2, value_dim, STRIDE // FINEST, bias=False) if shaped else None
 
     def forward(self, frame: Mapping[str, Tensor], masks: Tensor, others: Tensor) -> Tensor:
         """Encode.
@@ -50,9 +51,9 @@ class ValueEncoder(nn.Module):
             (B, K, Cv, h, w).
         """
         seen = torch.stack([masks, others], 2)
-        found = self.encode(frame, seen)
-        fine = functional.avg_pool2d(seen.flatten(0, 1), FINEST)
-        value = found + self.shape(fine)
+        value = self.encode(frame, seen)
+        if self.shape is not None:
+            value = value + self.shape(functional.avg_pool2d(seen.flatten(0, 1), FINEST))
         values: Tensor = value.unflatten(0, masks.shape[:2])
         return values
 
@@ -77,12 +78,15 @@ class PictureValueEncoder(ValueEncoder):
         deep: channels of the query encoder's ``f16``.
         value_dim: Cv.
         kernel: side of the kernels of the fuser's shortcuts.
+        shaped: see ``ValueEncoder``.
     """
 
     takes = ("image", "f16")
 
-    def __init__(self, width: int, deep: int, value_dim: int, kernel: int) -> None:
-        super().__init__(value_dim)
+    def __init__(
+        self, width: int, deep: int, value_dim: int, kernel: int, *, shaped: bool = True
+    ) -> None:
+        super().__init__(value_dim, shaped=shaped)
         self.trunk = Trunk(5, (2, 2, 2), width, bottleneck=False)
         self.fuser = Fuser(deep + self.trunk.widths[2], value_dim, kernel)
 

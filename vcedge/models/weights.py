@@ -1,4 +1,4 @@
-"""Weights as safetensors in FP16; the file's own metadata says what is known of them."""
+"""Weights as safetensors; the file's own metadata says what is known of them."""
 
 from __future__ import annotations
 
@@ -14,13 +14,15 @@ from safetensors.torch import save
 
 from vcedge.models.network import KeyNetwork
 from vcedge.models.srnet import SRNET_PROFILES, SRNet
+from vcedge.models.stcn import STCN
+from vcedge.models.xmem import XMem
 from vcedge_runtime.errors import BundleError
 from vcedge_runtime.files import write_whole
 from vcedge_runtime.model.composition import KINDS, kind_of, part_from_json
 from vcedge_runtime.settings import check_plain
 from vcedge_runtime.telling import tell_cause
 
-Network = KeyNetwork | SRNet
+Network = KeyNetwork | SRNet | STCN | XMem
 """What weights are of."""
 SHIPPED = Path(__file__).parent.parent / "weights"
 NOT_INSTALLED = (
@@ -51,6 +53,8 @@ def save_weights(
     path: Path,
     facts: Mapping[str, Any],
     composition: Mapping[str, Any] | None = None,
+    *,
+    exact: bool = False,
 ) -> None:
     """Write a network in FP16 (our choice: half the size, less rounding than training's noise).
 
@@ -59,9 +63,10 @@ def save_weights(
         path: the file; replaced as a whole.
         facts: plain JSON values; what the network is made of is added.
         composition: as ``Weights`` has it.
+        exact: write it as it is instead, for weights that others trained.
     """
     tensors = {
-        name: (value.half() if value.is_floating_point() else value).contiguous()
+        name: (value.half() if value.is_floating_point() and not exact else value).contiguous()
         for name, value in network.state_dict().items()
     }
     known = {**facts, **network.parts}
@@ -88,9 +93,12 @@ def load_weights(source: str | Path) -> Weights:
         with safe_open(path, "pt") as file:
             facts, composition = _read_metadata(file.metadata())
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        network = _make_network(facts)
+        # Weights to begin with would be made in vain, which may take longer than all else.
+        with torch.device("meta"):
+            network = _make_network(facts)
         network.load_state_dict(
-            {k: v.float() if v.dtype == torch.float16 else v for k, v in tensors.items()}
+            {k: v.float() if v.dtype == torch.float16 else v for k, v in tensors.items()},
+            assign=True,
         )
     except (
         *(SafetensorError, OSError, KeyError, TypeError, ValueError, AttributeError),
@@ -121,6 +129,9 @@ def _read_metadata(metadata: Mapping[str, str]) -> tuple[dict[str, Any], dict[st
 
 
 def _make_network(facts: Mapping[str, Any]) -> Network:
+    for published in (STCN, XMem):
+        if facts["profile"] == published.profile.name:
+            return published()
     if facts["profile"] in SRNET_PROFILES:
         return SRNet(
             SRNET_PROFILES[facts["profile"]], local=facts["local"], prototypes=facts["prototypes"]

@@ -61,6 +61,8 @@ class InputColour:
 
 LAB = InputColour()
 """Normalised Lab (MAST's input), in which colour can be hidden and found again."""
+IMAGENET = InputColour("rgb", (123.675, 116.28, 103.53), (58.395, 57.12, 57.375))
+"""What the published weights of ResNets expect, and of all that began with them."""
 IMAGENET_LITE = InputColour("rgb", (127.0, 127.0, 127.0), (128.0, 128.0, 128.0))
 """What the published weights of EfficientNet-Lite expect."""
 

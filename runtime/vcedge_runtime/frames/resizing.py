@@ -36,11 +36,31 @@ def working_size(frame_hw: tuple[int, int], size: int, stride: int) -> tuple[int
     Raises:
         TrackerError: the size is out of bounds, or the frame would have over ``MOST_PIXELS``.
     """
+    scale = scale_for(frame_hw, size)
+    height, width = (max(2, round(side * scale / stride)) * stride for side in frame_hw)
+    check_size((height, width), size, frame_hw)
+    return height, width
+
+
+def scale_for(frame_hw: tuple[int, int], size: int) -> float:
+    """Pixels of the working size to one of a frame, see ``working_size``.
+
+    Raises:
+        TrackerError: the size is out of bounds.
+    """
     if not 1 <= size <= LARGEST_SIZE:
         raise TrackerError(f"received a working size of {size}; expected 1 to {LARGEST_SIZE}")
     short, long = sorted(frame_hw)
-    scale = size / short * min(1.0, math.sqrt(LONGEST * short / long))
-    height, width = (max(2, round(side * scale / stride)) * stride for side in frame_hw)
+    return size / short * min(1.0, math.sqrt(LONGEST * short / long))
+
+
+def check_size(work_hw: tuple[int, int], size: int, frame_hw: tuple[int, int]) -> None:
+    """Refuse over ``MOST_PIXELS`` pixels of a frame as it is encoded.
+
+    Raises:
+        TrackerError: there are more.
+    """
+    height, width = work_hw
     if height * width > MOST_PIXELS:
         most = int(size * math.sqrt(MOST_PIXELS / (height * width)))
         raise TrackerError(
@@ -48,7 +68,6 @@ def working_size(frame_hw: tuple[int, int], size: int, stride: int) -> tuple[int
             f"would be encoded at {width}x{height}; expected at most {MOST_PIXELS / 1e6:.0f} "
             f"million pixels; choose a working size of about {most}"
         )
-    return height, width
 
 
 def prepare_frame(

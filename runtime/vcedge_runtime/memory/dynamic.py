@@ -196,6 +196,10 @@ class DynamicMemory:
         short = self._short if self.policy.memories != "long" else []
         return sorted({*short, *self._long})
 
+    def wants(self, frame: int) -> bool:
+        """Whether the current frame may be read later: each may."""
+        return True
+
     def store(self, frame: int, key: NDArray[np.float32], labels: NDArray[np.float32]) -> None:
         """Keep a frame that is done; once more if its labels were corrected.
 

@@ -27,6 +27,12 @@ class FrameMemory(Protocol):
             Frames in order of time, at most as many as the policy's ``references``.
         """
 
+    def wants(self, frame: int) -> bool:
+        """Whether the current frame may be read later, unless a mask is drawn in it.
+
+        Of others nothing but the key need be known.
+        """
+
     def store(self, frame: int, key: NDArray[np.float32], labels: NDArray[np.float32]) -> None:
         """Keep a frame that is done; once more if its labels were corrected.
 

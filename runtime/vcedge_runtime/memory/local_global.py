@@ -1,4 +1,4 @@
-"""SRNet's global memory: frame 0 and every fifth frame, of which the latest stay."""
+"""The global memory of SRNet and STCN: frame 0 and every fifth, of which the latest stay."""
 
 from __future__ import annotations
 
@@ -20,10 +20,13 @@ class LocalGlobalPolicy:
         every: distance between global frames, counted from frame 0, 1 to 1,000 (STCN has 5).
         capacity: most global frames, 2 to 128: frame 0 and others; when there are more, the oldest
             but frame 0 are given up (our choice: STCN keeps them all).
+        include_last: whether the frame before is read besides, whatever its number (an option of
+            STCN, which encodes every frame's objects for it).
     """
 
     every: Annotated[int, Bounds(1, 1000)] = 5
     capacity: Annotated[int, Bounds(2, 128)] = 5
+    include_last: bool = False
 
     def __post_init__(self) -> None:
         check_settings(self)
@@ -31,7 +34,7 @@ class LocalGlobalPolicy:
     @property
     def references(self) -> int:
         """Most frames that are read at once."""
-        return self.capacity
+        return self.capacity + self.include_last
 
     @property
     def slots(self) -> int:
@@ -57,18 +60,26 @@ class LocalGlobalMemory:
 
     Args:
         policy: which frames are read.
+        lag: how long before the current one they end, in frames: 2 where the one before is the
+            local memory's, 1 where there is none (STCN).
     """
 
-    def __init__(self, policy: LocalGlobalPolicy) -> None:
+    def __init__(self, policy: LocalGlobalPolicy, lag: int = 2) -> None:
         self.policy = policy
+        self._lag = lag
         self._next = 0
         self._annotated = 0
 
     def select(self, frame: int, key: NDArray[np.float32], read: LabelRead) -> list[int]:
         """Frames to read for ``frame``, in order of time; neither key nor labels matter."""
         pinned = sorted({0, self._annotated})
-        latest = self._latest(frame - 2, self.policy.capacity - len(pinned))
-        return sorted({*pinned, *latest})
+        latest = self._latest(frame - self._lag, self.policy.capacity - len(pinned))
+        last = {frame - 1} if self.policy.include_last else set()
+        return sorted({*pinned, *latest, *last})
+
+    def wants(self, frame: int) -> bool:
+        """Whether a frame is read at any later one: every fifth, or each as the last."""
+        return self.policy.include_last or frame % self.policy.every == 0
 
     def store(self, frame: int, key: NDArray[np.float32], labels: NDArray[np.float32]) -> None:
         """Note that a frame is done."""
@@ -77,7 +88,7 @@ class LocalGlobalMemory:
     def keeps(self, stored: int) -> bool:
         """Whether a stored frame may still be read at the next frame or later."""
         pinned = {0, self._annotated}
-        latest = self._latest(self._next - 2, self.policy.capacity - len(pinned))
+        latest = self._latest(self._next - self._lag, self.policy.capacity - len(pinned))
         # The last frame is not global yet, but may become so, and is what the user may draw in.
         return stored in pinned or stored == self._next - 1 or stored in latest
 

@@ -94,6 +94,10 @@ class ReferenceMemory:
         """Frames to read for ``frame``, in order of time; neither key nor labels matter."""
         return self.policy.read(frame, self._annotated)
 
+    def wants(self, frame: int) -> bool:
+        """Whether the current frame may be read later: each may."""
+        return True
+
     def store(self, frame: int, key: NDArray[np.float32], labels: NDArray[np.float32]) -> None:
         """Note that a frame is done."""
         self._next = max(self._next, frame + 1)

@@ -13,6 +13,7 @@ from vcedge_runtime.frames.following import FollowingWindow, FullWindow
 from vcedge_runtime.frames.resizing import LARGEST_SIZE
 from vcedge_runtime.memory.dynamic import DynamicPolicy
 from vcedge_runtime.memory.local_global import LocalGlobalPolicy
+from vcedge_runtime.memory.long_term import LongTermPolicy
 from vcedge_runtime.memory.references import ReferencePolicy
 from vcedge_runtime.propagation.fusion import (
     BidirectionalFusion,
@@ -35,7 +36,7 @@ from vcedge_runtime.settings import (
     show,
 )
 
-Memory = ReferencePolicy | DynamicPolicy | LocalGlobalPolicy
+Memory = ReferencePolicy | DynamicPolicy | LocalGlobalPolicy | LongTermPolicy
 Alignment = NoAlignment | AlignmentSettings
 Window = FullWindow | FollowingWindow
 Part = Memory | SamplerSettings | Fusion | Alignment | Window
@@ -45,6 +46,7 @@ KINDS: Mapping[str, Mapping[str, type[Any]]] = {
         "references": ReferencePolicy,
         "dynamic": DynamicPolicy,
         "local_global": LocalGlobalPolicy,
+        "long_term": LongTermPolicy,
     },
     "sampler": {"window": WindowSettings, "clusters": ClusterSettings, "regions": RegionSettings},
     "fusion": {
@@ -118,6 +120,11 @@ class Composition:
     def colour(self) -> InputColour:
         """What the encoder takes: Lab, of which a channel can be hidden."""
         return LAB
+
+    @property
+    def fit(self) -> str:
+        """How a frame takes whole key cells: each side is brought to them."""
+        return "resize"
 
     @property
     def window(self) -> FullWindow:

@@ -1,4 +1,4 @@
-"""The run-time part of SRNet, as data."""
+"""The run-time part of SRNet, STCN and XMem, as data."""
 
 from __future__ import annotations
 
@@ -6,9 +6,13 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Annotated, Any
 
+from vcedge_runtime.errors import BundleError
 from vcedge_runtime.frames.colour import LAB, InputColour
+from vcedge_runtime.frames.fitting import FITS
 from vcedge_runtime.frames.following import FullWindow
-from vcedge_runtime.memory.local_global import LocalGlobalPolicy
+from vcedge_runtime.memory.frames import FrameMemory
+from vcedge_runtime.memory.local_global import LocalGlobalMemory, LocalGlobalPolicy
+from vcedge_runtime.memory.long_term import LongTermPolicy
 from vcedge_runtime.model.composition import (
     CHANNELS,
     SIZES,
@@ -47,6 +51,11 @@ class ObjectComposition:
         prototypes: whether what was read follows the objects' prototypes.
         colour: what the query encoder takes.
         window: what is looked at of each frame.
+        fit: how a frame takes whole key cells, one of ``FITS``; a window that moves lies in them.
+        mixes: whether what was read is joined with the local memory (SRNet); where not, there is
+            none, and no prototypes (STCN).
+        hidden_dim: channels of a state that each object has, 0 to 1,024; with one (XMem), keys hold
+            what weighs them, and readouts tell which cells were read.
     """
 
     stride: Annotated[int, STRIDES]
@@ -61,15 +70,29 @@ class ObjectComposition:
     prototypes: bool = True
     colour: InputColour = LAB
     window: Window = field(default_factory=FullWindow)
+    fit: Annotated[str, FITS] = "resize"
+    mixes: bool = True
+    hidden_dim: Annotated[int, Bounds(0, 1024)] = 0
 
     def __post_init__(self) -> None:
         check_settings(self)
         check_strides(self.size, self.stride)
+        if not self.mixes and (self.local != "off" or self.prototypes):
+            raise BundleError(
+                f"received local={self.local}, prototypes={self.prototypes} for a model that has "
+                "no local memory and no prototypes; leave them out, or use an SRNet"
+            )
 
     @property
     def slots(self) -> int:
         """Frames that memory must hold; the policy's own count has the last and the current one."""
         return self.memory.slots + self.interval - 1
+
+    def reserved(self, cells: int) -> int:
+        """Slots behind those that are for long-term memory, for so many cells of a frame."""
+        if not isinstance(self.memory, LongTermPolicy) or not self.hidden_dim:
+            return 0
+        return self.memory.count_slots(cells)
 
     @property
     def spare(self) -> int:
@@ -79,10 +102,21 @@ class ObjectComposition:
     @property
     def graphs(self) -> set[str]:
         """Names of the graphs that it runs."""
-        own = {"query_encoder", "value_encoder", "memory_read", "readout_mix", "mask_decoder"}
-        own |= {"soft_aggregation"}
+        own = {"query_encoder", "value_encoder", "memory_read", "mask_decoder", "soft_aggregation"}
+        own |= {"readout_mix"} if self.mixes else set()
         aligned = {"feature_alignment"} if self.local == "fam" else set()
         return own | aligned | ({"prototype_transformer"} if self.prototypes else set())
+
+    def begin_memory(self) -> FrameMemory:
+        """Make the memory of one video; the frame before is global where there is no local one."""
+        if isinstance(self.memory, LocalGlobalPolicy) and not self.mixes:
+            return LocalGlobalMemory(self.memory, lag=1)
+        return self.memory.begin()
+
+    @property
+    def reads_last(self) -> bool:
+        """Whether the frame before is read, whatever its number."""
+        return self.local != "off" or self.prototypes
 
     def count_readout(self, cells: int, frames: int, objects: int) -> int:
         """Multiply-accumulates of one readout: likeness of all cells, values of those summed up.
@@ -100,13 +134,13 @@ class ObjectComposition:
         """Return this composition with other parts; None leaves what is.
 
         Args:
-            parts: ``memory``, ``window``, ``edges``, ``prototypes``, ``local``, ``interval``; see
-                ``exchange_parts``.
+            parts: ``memory``, ``window``, ``fit``, ``edges``, ``prototypes``, ``local``,
+                ``interval``; see ``exchange_parts``.
 
         Raises:
             BundleError: a part that such a model does not have, or a value that cannot be.
         """
-        own = ("memory", "window", "edges", "prototypes", "local", "interval")
+        own = ("memory", "window", "fit", "edges", "prototypes", "local", "interval")
         lacks = "a model that segments each object on its own (SRNet), which has none"
         return exchange_parts(self, parts, own, lacks)
 
@@ -123,7 +157,8 @@ class ObjectComposition:
             BundleError: it is something else, or settings that cannot be.
         """
         if isinstance(value, Mapping):
-            # Manifests of before did not name colour and window, which there were one of each.
+            # Manifests of before did not name these, which there were one of each.
             colour = settings_from_mapping(InputColour, value.get("colour", {}))
-            value = {"window": {"kind": "full"}, **value, "colour": colour}
+            before = {"window": {"kind": "full"}, "fit": "resize", "mixes": True, "hidden_dim": 0}
+            value = {**before, **value, "colour": colour}
         return composition_from_json(cls, value)

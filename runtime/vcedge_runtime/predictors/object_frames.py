@@ -74,12 +74,14 @@ class FoundObjects:
         value_dim: Cv.
         together: most objects that are encoded in one run.
         device: of the engines; None where they run on the host.
+        mixes: whether anything is done with what was read before it is decoded.
 
     Attributes:
         read: (K, Cv, h, w), from global memory.
         near: (K, Cv, h, w), from local memory.
         mixed: (K, Cv, h, w), both.
-        features: (K, Cv, h, w), as they follow the prototypes.
+        features: (K, Cv, h, w), as they follow the prototypes; this and the two before are what
+            was read where nothing is done with it.
         aligned: (1, h, w, K, Cv), the local memory's value where the frame has it.
         logits: (K, H, W), of each object's own mask.
         parts: (h, w, k, Cv) for values of k objects that are encoded together, where that is not
@@ -94,12 +96,15 @@ class FoundObjects:
         value_dim: int,
         together: int,
         device: Device | None,
+        *,
+        mixes: bool = True,
     ) -> None:
         planes = (objects, value_dim, *grid_hw)
-        self.read, self.near, self.mixed, self.features = (
-            zeros_for(planes, device) for _ in range(4)
+        self.read = zeros_for(planes, device)
+        self.near, self.mixed, self.features = (
+            zeros_for(planes, device) if mixes else self.read for _ in range(3)
         )
-        self.aligned = zeros_for((1, *grid_hw, objects, value_dim), device)
+        self.aligned = zeros_for((1, *grid_hw, objects, value_dim if mixes else 0), device)
         self.logits = zeros_for((objects, *work_hw), device)
         sizes = {min(together, objects - first) for first in range(0, objects, together)}
         self.parts = {
@@ -109,7 +114,8 @@ class FoundObjects:
     @property
     def nbytes(self) -> int:
         """Bytes of all arrays."""
-        alone = (self.read, self.near, self.mixed, self.features, self.aligned, self.logits)
+        planes = {id(each): each for each in (self.read, self.near, self.mixed, self.features)}
+        alone = (*planes.values(), self.aligned, self.logits)
         return sum(array.nbytes for array in (*alone, *self.parts.values()))
 
     def require_finite_logits(self, frame: int, scratch: NDArray[np.float32]) -> None:

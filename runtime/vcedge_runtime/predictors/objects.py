@@ -19,13 +19,19 @@ from vcedge_runtime.buffers import (
 )
 from vcedge_runtime.engines.base import Engine
 from vcedge_runtime.errors import TrackerError
+from vcedge_runtime.frames.fitting import Fit
 from vcedge_runtime.frames.windows import Window, bring_over
 from vcedge_runtime.memory.bank import MemoryBank
+from vcedge_runtime.memory.long_term import LongTermMemory, LongTermPolicy
 from vcedge_runtime.memory.objects import ObjectBank
 from vcedge_runtime.model.object_composition import ObjectComposition
 from vcedge_runtime.predictors.finite import require_finite
+from vcedge_runtime.predictors.hidden import HiddenStates
+from vcedge_runtime.predictors.long_term import LongTerm
+from vcedge_runtime.predictors.memory_read import run_memory_read
 from vcedge_runtime.predictors.object_frames import EncodedFrame, FoundObjects, cover_pixels
 from vcedge_runtime.predictors.protocol import everything_or_nothing
+from vcedge_runtime.predictors.reading_back import read_object_back
 from vcedge_runtime.propagation.labels import Decision, assign_share, mask_from_labels
 from vcedge_runtime.propagation.prototypes import sine_positions
 from vcedge_runtime.propagation.upsample import open_upsampler
@@ -45,6 +51,7 @@ class ObjectPredictor:
         work_hw: height and width in which frames are encoded, whole key cells.
         objects: how many are followed to begin with.
         device: of the engines; None where they run on the host.
+        fit: where the frame lies in the working size; all of it when None.
 
     Attributes:
         bank: keys, and shares at the key grid.
@@ -63,6 +70,7 @@ class ObjectPredictor:
         work_hw: tuple[int, int],
         objects: int,
         device: Device | None = None,
+        fit: Fit | None = None,
     ) -> None:
         grid_hw = (work_hw[0] // parts.stride, work_hw[1] // parts.stride)
         if parts.top_k is not None and grid_hw[0] * grid_hw[1] < parts.top_k:
@@ -76,14 +84,22 @@ class ObjectPredictor:
         self.point_names: Sequence[str] = ()
         self._engines = engines
         self._device = device
+        self._fit = fit or Fit(work_hw, work_hw)
         self._place_of: dict[int, int] = {}
         self._drawn_in: dict[int, int] = {}
-        slots, spare = parts.slots + parts.spare, parts.spare
-        self.memory = parts.memory.begin()
+        reserved = parts.reserved(grid_hw[0] * grid_hw[1])
+        spare = parts.spare + reserved
+        slots = parts.slots + spare
+        self.memory = parts.begin_memory()
         self.bank = MemoryBank(
             slots, grid_hw, parts.key_dim, objects + 1, spare=spare, device=device
         )
         self.values = ObjectBank(slots, grid_hw, parts.value_dim, objects, device)
+        states = (objects, parts.hidden_dim, *grid_hw)
+        self._hidden = HiddenStates(states, device, moves=parts.window.moves)
+        self._long_term: LongTerm | None = None
+        if reserved and isinstance(parts.memory, LongTermPolicy):
+            self._long_term = LongTerm(parts.memory, self.bank, self.values, reserved)
         # The last frame and the next: where the next one fails, the last can still be drawn in.
         self._last, self._next = (
             EncodedFrame(engines["query_encoder"], parts.stride, work_hw, objects, device)
@@ -114,9 +130,10 @@ class ObjectPredictor:
     @property
     def memory_bytes(self) -> int:
         """Bytes of all arrays that outlive a frame; only ``draw`` and ``forget`` change it."""
-        held = (self.bank, self.values, self._last, self._next, self._found)
+        held = (self.bank, self.values, self._last, self._next, self._found, self._hidden)
         arrays = (self._positions, self._aligned_key)
         kept = self.parts.memory.count_bytes(self.parts.key_dim)
+        kept += self._long_term.nbytes if self._long_term else 0
         return kept + sum(each.nbytes for each in (*held, *arrays))
 
     def look(self, window: Window) -> None:
@@ -146,7 +163,9 @@ class ObjectPredictor:
                 bring_over(plane, before, after, moved)
             shares.host[0] = 1 - shares.host[1:].sum(axis=0)
             shares.push()
+            self._hidden.begin_again(former, window)
             self._remember(self.frame, slot, self._next)
+            self._hidden.finish()
         self._window = self._windows[slot] = window
         self._last, self._next = self._next, self._last
 
@@ -164,22 +183,21 @@ class ObjectPredictor:
     def _take(self, frame: int, image: Planes, mask: NDArray[np.uint8]) -> None:
         slot = self.bank.claim(frame, self._keeps if frame else lambda stored: True)
         self._windows[slot] = self._window
+        self._hidden.begin(self._windows[self.bank.slot_of(self.frame)], self._window)
         self._encode(slot, image, {})
         shares = self._next.shares
-        shares.host[1:] = [
-            cover_pixels(mask == object_id, image.shape[:2]) for object_id in self._place_of
-        ]
+        shares.host[1:] = [self._cover(mask == object_id) for object_id in self._place_of]
         shares.host[0] = 1 - shares.host[1:].sum(axis=0)
         shares.push()
         self._remember(frame, slot, self._next)
-        self.frame = frame
-        self._last, self._next = self._next, self._last
+        self._finish(frame)
 
     def step(self, image: Planes, timings: Timings) -> None:
         """Take the next frame; where anything fails, the last one stays the last."""
         frame = self.frame + 1
         slot = self.bank.claim(frame, self._keeps)
         self._windows[slot] = self._window
+        self._hidden.begin(self._windows[self.bank.slot_of(self.frame)], self._window)
         self._encode(slot, image, timings)
         with timed(timings, "memory"):
             chosen = self.memory.select(frame, self.bank.keys[slot], self._coarse_read(slot))
@@ -197,15 +215,25 @@ class ObjectPredictor:
         else:
             shares.host[...] = 1
         with timed(timings, "remember"):
-            self._remember(frame, slot, self._next)
+            if self.parts.reads_last or self.memory.wants(frame):
+                self._remember(frame, slot, self._next)
+            else:
+                self.memory.store(frame, self.bank.keys[slot], self.bank.labels[slot])
+            self._finish(frame)
+
+    def _finish(self, frame: int) -> None:
+        """Make the next frame the last."""
+        if self._long_term and isinstance(self.memory, LongTermMemory):
+            self._long_term.finish(frame, self.memory)
+        self._hidden.finish()
         self.frame = frame
         self._last, self._next = self._next, self._last
 
     def decide(self, frame: NDArray[np.uint8]) -> Decision:
         """Find the winning object of every pixel of the last frame."""
-        labels = np.moveaxis(self._last.shares.host, 0, -1)
+        labels = np.moveaxis(self._last.shares.host, 0, -1)[self._fit.slices]
         channel_of = {object_id: 1 + place for object_id, place in self._place_of.items()}
-        upsampler = open_upsampler(frame, self.label_hw, edges=self.parts.edges)
+        upsampler = open_upsampler(frame, self._fit.content_hw, edges=self.parts.edges)
         return mask_from_labels(labels, channel_of, upsampler)
 
     def draw(self, object_id: int, mask: NDArray[np.uint8]) -> None:
@@ -214,7 +242,7 @@ class ObjectPredictor:
         Earlier frames in memory learn of it too, but for those in which it was drawn before: its
         values are read back into them from the last frame (our choice).
         """
-        covered = cover_pixels(mask > 0, self.label_hw)
+        covered = self._cover(mask > 0)
         slot = self.bank.slot_of(self.frame)
         with everything_or_nothing(self._save(slot)):
             if object_id not in self._place_of:
@@ -222,7 +250,9 @@ class ObjectPredictor:
             place, drawn = self._place_of[object_id], self._last.shares
             assign_share(np.moveaxis(drawn.host, 0, -1), 1 + place, covered)
             drawn.push()
+            self._hidden.begin_again(self._windows[slot], self._windows[slot])
             self._remember(self.frame, slot, self._last)
+            self._hidden.finish()
             self._read_back(place, self._drawn_in.get(object_id, -1))
             self._drawn_in[object_id] = self.frame
             self.memory.annotate(self.frame)
@@ -234,6 +264,7 @@ class ObjectPredictor:
             del self._drawn_in[object_id]
             self._place_of = {other: at - (at > place) for other, at in self._place_of.items()}
             self.values.remove(place)
+            self._hidden.remove(place)
             self.bank.drop(1 + place)
             shares = self._last.shares.host
             shares[0] += shares[1 + place]
@@ -250,6 +281,7 @@ class ObjectPredictor:
         places, drawn, found = self._place_of.copy(), self._drawn_in.copy(), self._found
         blocks, held = (self._last.shares, self._next.shares), self._last.shares.host.copy()
         values, labels = self.values.save(slot), self.bank.save_values()
+        hidden = self._hidden.save()
         memory = deepcopy(self.memory)
 
         def restore() -> None:
@@ -260,12 +292,14 @@ class ObjectPredictor:
             blocks[0].push()
             values()
             labels()
+            hidden()
 
         return restore
 
     def _add(self, object_id: int) -> None:
         self._place_of[object_id] = len(self._place_of)
         self.values.add()
+        self._hidden.add()
         self.bank.widen(self.bank.channels + 1)
         shares = self._last.shares.host
         self._exchange_shares(np.concatenate([shares, np.zeros_like(shares[:1])]))
@@ -280,7 +314,12 @@ class ObjectPredictor:
         objects, *work_hw = self._last.shares.host.shape
         height, width = work_hw
         grid_hw, dim = self.grid_hw, self.parts.value_dim
-        return FoundObjects(objects - 1, (height, width), grid_hw, dim, TOGETHER, self._device)
+        shape = (objects - 1, (height, width), grid_hw, dim)
+        return FoundObjects(*shape, TOGETHER, self._device, mixes=self.parts.mixes)
+
+    def _cover(self, mask: NDArray[np.bool_]) -> Planes:
+        """Share of each pixel of the working size that a mask of the frame covers."""
+        return self._fit.pad(cover_pixels(mask, self._fit.content_hw))
 
     def _done(self) -> list[tuple[int, int]]:
         """Frames that may still be read, each with its slot."""
@@ -312,7 +351,12 @@ class ObjectPredictor:
         query, near = keys[slot], found.read
         local = self.bank.slot_of(max(0, frame - parts.interval))
         with timed(timings, "readout"):
-            self._attend(query, keys, self.values.values, slots, found.read)
+            slots = [*slots, *(self._long_term.slots if self._long_term else ())]
+            usage = self._attend(query, keys, self.values.values, slots, found.read)
+        if self._long_term and usage is not None:
+            self._long_term.note(slots, usage)
+        if not parts.mixes:
+            return local
         shown = local
         if self._windows[local] != self._window:
             with timed(timings, "align"):
@@ -348,18 +392,18 @@ class ObjectPredictor:
 
     def _attend(
         self, query: Buffer, keys: Buffer, values: Buffer, slots: Sequence[int], out: Buffer
-    ) -> None:
-        """Read (S, h, w, K, C) values of some slots into ``out``, (K, C, h, w)."""
-        inputs: dict[str, Buffer] = {
-            "query": query,
-            "keys": keys,
-            "values": values,
-            "slot_index": np.array(slots, np.int64),
-            "slot_valid": np.ones(len(slots), np.float32),
-        }
-        self._engines["memory_read"].run(inputs, {"readout": out})
+    ) -> NDArray[np.float32] | None:
+        """Read (S, h, w, K, C) values of some slots into ``out``, (K, C, h, w).
+
+        Returns:
+            (R, h, w) how much was read of each cell, where the model tells.
+        """
+        valid = self._long_term.find_valid(slots) if self._long_term else None
+        reader = self._engines["memory_read"]
+        usage = run_memory_read(reader, query, keys, values, slots, out, valid)
         cells, objects = query.shape[0] * query.shape[1], len(self._place_of)
         self.readout_macs += self.parts.count_readout(cells, len(slots), objects)
+        return usage
 
     def _follow_prototypes(self, slots: Sequence[int]) -> Buffer:
         found = self._found
@@ -375,10 +419,14 @@ class ObjectPredictor:
     def _decode(self, features: Buffer) -> None:
         """Decode (K, Cv, h, w) features of the next frame to its shares."""
         logits, shares = self._found.logits, self._next.shares.shared
-        frame = {name: self._next.features[name] for name in ("content", "f8", "f4")}
+        decoder, held = self._engines["mask_decoder"], self._next.features
+        frame = {t.name: held[t.name] for t in decoder.spec.inputs if t.name in held}
         for some in _in_groups(len(features)):
-            inputs = {"features": features[some], **frame}
-            self._engines["mask_decoder"].run(inputs, {"logits": logits[some]})
+            inputs, out = {"features": features[some], **frame}, {"logits": logits[some]}
+            if self.parts.hidden_dim:
+                inputs["hidden"] = self._hidden.now[some]
+                out["next_hidden"] = self._hidden.next[some]
+            decoder.run(inputs, out)
         self._engines["soft_aggregation"].run({"logits": logits}, {"shares": shares})
 
     def _remember(self, frame: int, slot: int, encoded: EncodedFrame) -> None:
@@ -391,10 +439,13 @@ class ObjectPredictor:
             coverage = np.empty((count, *self.grid_hw), np.float32)
             held = {"image": encoded.image.shared, **encoded.features}
             held |= {"masks": masks[some], "background": shares[:1]}
+            held["hidden"] = self._hidden.now[some]
             # A value is made of the picture or of its features.
             inputs = {tensor.name: held[tensor.name] for tensor in encoder.spec.inputs}
             sums = {"sums": bank.sums[slot, some], "weights": bank.weights[slot, some]}
             out = {"value": value, **sums, "coverage": coverage}
+            if self.parts.hidden_dim:
+                out["next_hidden"] = self._hidden.next[some]
             encoder.run(inputs, out)
             if count < len(masks):
                 bank.put(slot, some, value)
@@ -417,32 +468,19 @@ class ObjectPredictor:
 
     def _read_back(self, place: int, drawn_in: int) -> None:
         """Give the frames since ``drawn_in`` an object's values, read from the last frame."""
-        last, keys = self.bank.slot_of(self.frame), self.bank.key_block.shared
+        last = self.bank.slot_of(self.frame)
         past = [(f, slot) for f, slot in self._done() if drawn_in < f < self.frame]
-        if past:
-            self.values.change(lambda values: self._read_past(values, keys, last, place, past))
-
-    def _read_past(
-        self,
-        values: Planes,
-        keys: Buffer,
-        last: int,
-        place: int,
-        past: Sequence[tuple[int, int]],
-    ) -> Planes:
-        labels = self.bank.labels
-        both = np.concatenate([values[last, ..., place, :], labels[last, ..., 1 + place, None]], -1)
-        found = np.empty((1, both.shape[-1], *self.grid_hw), np.float32)
+        slots = [slot for _, slot in past]
+        if self._long_term and drawn_in < 0:
+            slots += self._long_term.slots
+        if slots:
+            self.values.change(
+                lambda values: read_object_back(
+                    values, self.bank, self.values, place, last, slots, self._attend
+                )
+            )
         for frame, slot in past:
-            self._attend(keys[slot], keys[last][None], both[None, ..., None, :], [0], found)
-            value, share = found[0, :-1], found[0, -1]
-            values[slot, ..., place, :] = np.moveaxis(value, 0, -1)
-            assign_share(labels[slot], 1 + place, share)
-            shares = np.stack([share, 1 - share])
-            self.values.weights[slot, place] = shares.sum(axis=(1, 2))
-            self.values.sums[slot, place] = np.tensordot(shares, value, axes=((1, 2), (1, 2)))
-            self.memory.store(frame, self.bank.keys[slot], labels[slot])
-        return values
+            self.memory.store(frame, self.bank.keys[slot], self.bank.labels[slot])
 
 
 def _in_groups(objects: int) -> list[slice]:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from vcedge_runtime.buffers import Device
 from vcedge_runtime.engines.base import Engine
 from vcedge_runtime.errors import TrackerError
+from vcedge_runtime.frames.fitting import Fit
 from vcedge_runtime.model.bundle import Bundle
 from vcedge_runtime.model.composition import Composition
 from vcedge_runtime.model.object_composition import ObjectComposition
@@ -21,6 +22,7 @@ def open_predictor(
     work_hw: tuple[int, int],
     objects: int,
     device: Device | None = None,
+    fit: Fit | None = None,
 ) -> Predictor:
     """Make the predictor of a video that begins with a mask.
 
@@ -30,6 +32,7 @@ def open_predictor(
         work_hw: height and width in which frames are encoded, whole key cells.
         objects: how many are followed to begin with.
         device: of the engines; None where they run on the host.
+        fit: where the frame lies in that size; all of it when None.
 
     Raises:
         TrackerError: the key grid has fewer cells than a readout takes.
@@ -37,7 +40,7 @@ def open_predictor(
     """
     parts = bundle.composition
     if isinstance(parts, ObjectComposition):
-        return ObjectPredictor(parts, engines, work_hw, objects, device)
+        return ObjectPredictor(parts, engines, work_hw, objects, device, fit)
     return LabelPredictor(parts, engines, work_hw, objects, device=device)
 
 

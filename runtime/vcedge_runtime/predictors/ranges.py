@@ -32,7 +32,10 @@ def find_spans(
     if isinstance(parts, ObjectComposition):
         # Global memory is read whole, local memory alone; labels are read as values are, and
         # together with them where an object is drawn in mid-video.
-        mosts |= {"slots": parts.slots + parts.spare, "channels": parts.value_dim + 1}
+        reserved = parts.reserved(lengths["h"] * lengths["w"]) if "slots" in lengths else 0
+        mosts["references"] += reserved
+        slots = parts.slots + parts.spare + reserved
+        mosts |= {"slots": slots, "channels": parts.value_dim + 1}
         # What is read for all objects at once is encoded and decoded in groups of them.
         grouped = "H" in lengths and "labels" not in lengths
         mosts["objects"] = TOGETHER if grouped else OBJECTS

@@ -63,6 +63,9 @@ COMPOSITIONS: dict[str, tuple[str, dict[str, Any]]] = {
     "SRNet": ("srnet_bundle", {}),
     "SRNet and dynamic memory": ("srnet_bundle", {"memory": "dynamic"}),
     "SRNet without local memory": ("srnet_bundle", {"local": "off"}),
+    "XMem": ("xmem_bundle", {}),
+    "XMem without long-term memory": ("xmem_bundle", {"memory": "local_global"}),
+    "XMem and a window": ("xmem_bundle", {"window": "follow"}),
 }
 
 
@@ -306,6 +309,7 @@ def test_python_and_the_engines_see_the_memory_of_the_cpu(
             held["engines' keys"] = to_host(bank.key_block.shared)
             held["kept"] = np.array([memory.keeps(frame) for frame in range(8)])
             if hasattr(predictor, "values"):
+                held["states"] = to_host(predictor._hidden.last)
                 held["values"] = to_host(predictor.values.values)
                 held["sums"] = predictor.values.sums
             else:

@@ -158,3 +158,36 @@ def test_what_cannot_be_trained_on_is_refused_in_one_line(
     refuse: Refuse, options: tuple[str, ...], message: str
 ) -> None:
     assert message in refuse(*SMALL, "--steps", 1, "--cache", "frames", *options)
+
+
+@pytest.mark.usefixtures("data", "_in_process")
+def test_stcns_published_weights_are_what_it_may_begin_with(
+    run: Run, refuse: Refuse, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from dataclasses import replace
+
+    from tests.published import make_small
+    from vcedge.models.published import Published
+    from vcedge.models.srnet import SRNET_PROFILES
+
+    given = make_small("stcn").network
+    names = ("encoder", "value_width", "value_dim", "decoder_widths")
+    size = {name: getattr(given.profile, name) for name in names}
+    small = replace(SRNET_PROFILES["srnet-stcn"], **size)
+    monkeypatch.setitem(SRNET_PROFILES, "srnet-stcn", small)
+    monkeypatch.setattr(
+        train_running, "load_published", lambda kind, path: Published(given, {"model": kind})
+    )
+    options = (*SMALL, "--stills", "stills", "--from", "stcn.pth", "--profile", "srnet-stcn")
+    done = run(*options, "--steps", 3, "--learning-rate", 1e-5, "--out", "one")
+    assert done.returncode == 0, done.stderr
+    after = load_weights(tmp_path / "one" / "weights.safetensors")
+    assert isinstance(after.network, SRNet)
+    assert (after.facts["profile"], after.facts["from"]) == ("srnet-stcn", "stcn.pth")
+    ours, theirs = after.network.state_dict(), given.state_dict()
+    for name, tensor in theirs.items():
+        # A few small steps; its statistics stay, as where it was trained.
+        torch.testing.assert_close(ours[name], tensor, rtol=1e-2, atol=1e-2, msg=name)
+    assert all(torch.equal(ours[n], t.half().float()) for n, t in theirs.items() if "running" in n)
+    assert after.network.prototypes.gate is not None
+    assert after.network.prototypes.gate.any()
