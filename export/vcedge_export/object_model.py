@@ -61,6 +61,7 @@ def compose_object_model(
         prototypes=network.uses_prototypes,
         colour=profile.colour,
         window=FollowingWindow() if profile.follows else FullWindow(),
+        doubt=profile.doubt,
         **network.composition,
     )
     composition = plain.exchange(**own).exchange(**options.overrides)

@@ -110,6 +110,12 @@ INTERVAL = click.option(
     type=int,
     help="Distance of SRNet's local memory in frames; the model's own by default.",
 )
+DOUBT = click.option(
+    "--doubt",
+    type=float,
+    help="Score below which SRNet does not take an object back that was away, 0 to 1; the model's "
+    "own by default.",
+)
 PROTOTYPES = click.option(
     "--prototypes/--no-prototypes",
     default=None,
@@ -156,6 +162,7 @@ WINDOW = _part_option("window", "What is looked at of a frame: all, or what surr
 OVERRIDES: dict[str, Callable[[Any], Any]] = {
     "edges": EDGES,
     "prototypes": PROTOTYPES,
+    "doubt": DOUBT,
     "interval": INTERVAL,
     "local": LOCAL,
     "value_extraction": VALUES,

@@ -45,6 +45,8 @@ class SRNetProfile:
         gated: whether the prototype transformer begins as nothing, see ``PrototypeTransformer``.
         follows: whether a window follows the objects, where nothing else is chosen; the paper's
             network looks at whole frames.
+        doubt: score below which it does not take an object back that was away: what the reliability
+            of its scores says (`docs/results.md`); 0 takes any.
         key_dim: Ck.
         stride: pixels per key cell.
     """
@@ -60,6 +62,7 @@ class SRNetProfile:
     shaped: bool = True
     gated: bool = False
     follows: bool = False
+    doubt: float = 0.0
     key_dim: int = 64
     stride: int = STRIDE
 
@@ -77,6 +80,7 @@ SRNET_PROFILES = {
         joins=True,
         colour=IMAGENET_LITE,
         follows=True,
+        doubt=0.7,
     ),
     "srnet-stcn": SRNetProfile(
         "srnet-stcn", "resnet50", 64, 512, (512, 256, 256), 3, colour=IMAGENET, gated=True

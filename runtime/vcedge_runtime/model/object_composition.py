@@ -51,6 +51,8 @@ class ObjectComposition:
         prototypes: whether what was read follows the objects' prototypes.
         colour: what the query encoder takes.
         window: what is looked at of each frame.
+        doubt: score below which an object that was nowhere in the frame before is not taken back,
+            0 to 1; 0 takes any.
         fit: how a frame takes whole key cells, one of ``FITS``; a window that moves lies in them.
         mixes: whether what was read is joined with the local memory (SRNet); where not, there is
             none, and no prototypes (STCN).
@@ -70,6 +72,7 @@ class ObjectComposition:
     prototypes: bool = True
     colour: InputColour = LAB
     window: Window = field(default_factory=FullWindow)
+    doubt: Annotated[float, Bounds(0, 1)] = 0.0
     fit: Annotated[str, FITS] = "resize"
     mixes: bool = True
     hidden_dim: Annotated[int, Bounds(0, 1024)] = 0
@@ -134,13 +137,13 @@ class ObjectComposition:
         """Return this composition with other parts; None leaves what is.
 
         Args:
-            parts: ``memory``, ``window``, ``fit``, ``edges``, ``prototypes``, ``local``,
+            parts: ``memory``, ``window``, ``fit``, ``doubt``, ``edges``, ``prototypes``, ``local``,
                 ``interval``; see ``exchange_parts``.
 
         Raises:
             BundleError: a part that such a model does not have, or a value that cannot be.
         """
-        own = ("memory", "window", "fit", "edges", "prototypes", "local", "interval")
+        own = ("memory", "window", "fit", "doubt", "edges", "prototypes", "local", "interval")
         lacks = "a model that segments each object on its own (SRNet), which has none"
         return exchange_parts(self, parts, own, lacks)
 
@@ -159,6 +162,7 @@ class ObjectComposition:
         if isinstance(value, Mapping):
             # Manifests of before did not name these, which there were one of each.
             colour = settings_from_mapping(InputColour, value.get("colour", {}))
-            before = {"window": {"kind": "full"}, "fit": "resize", "mixes": True, "hidden_dim": 0}
+            before = {"window": {"kind": "full"}, "doubt": 0.0}
+            before |= {"fit": "resize", "mixes": True, "hidden_dim": 0}
             value = {**before, **value, "colour": colour}
         return composition_from_json(cls, value)

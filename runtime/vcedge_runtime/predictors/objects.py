@@ -25,6 +25,7 @@ from vcedge_runtime.memory.bank import MemoryBank
 from vcedge_runtime.memory.long_term import LongTermMemory, LongTermPolicy
 from vcedge_runtime.memory.objects import ObjectBank
 from vcedge_runtime.model.object_composition import ObjectComposition
+from vcedge_runtime.predictors.doubt import Doubt
 from vcedge_runtime.predictors.finite import require_finite
 from vcedge_runtime.predictors.hidden import HiddenStates
 from vcedge_runtime.predictors.long_term import LongTerm
@@ -87,6 +88,7 @@ class ObjectPredictor:
         self._fit = fit or Fit(work_hw, work_hw)
         self._place_of: dict[int, int] = {}
         self._drawn_in: dict[int, int] = {}
+        self._doubt = Doubt(parts.doubt)
         reserved = parts.reserved(grid_hw[0] * grid_hw[1])
         spare = parts.spare + reserved
         slots = parts.slots + spare
@@ -212,6 +214,7 @@ class ObjectPredictor:
             self._found.require_finite_logits(frame, scratch=shares.host[1:])
             fetch_block(shares, timings)
             require_finite(shares.host, "shares")
+            self._doubt.refuse(self._place_of, shares)
         else:
             shares.host[...] = 1
         with timed(timings, "remember"):
@@ -256,6 +259,7 @@ class ObjectPredictor:
             self._read_back(place, self._drawn_in.get(object_id, -1))
             self._drawn_in[object_id] = self.frame
             self.memory.annotate(self.frame)
+        self._doubt.believe(object_id)
 
     def forget(self, object_id: int) -> None:
         """Follow an object no longer; what it covered becomes background."""
