@@ -23,6 +23,7 @@ from vcedge_runtime.telling import hide_secrets, make_printable
 COMMANDS = {
     "track": ("track", "Follow objects through a video from the mask of its first frame."),
     "studio": ("studio", "Draw, follow, correct and export objects, on a page in the browser."),
+    "mask": ("mask", "Make the mask of a frame from boxes and clicks."),
     "demo": ("demo", "Render a clip, track it and score the result: the first minute."),
     "models": ("models", "List the models that came with vcedge."),
     "inspect": ("inspect_bundle", "Show what a bundle holds."),

@@ -15,9 +15,13 @@ from vcedge_export.planning import compose, open_modules, plan_export
 from vcedge_export.verify import TruthClip
 from vcedge_export.writing import OnStage, UnprovenBundle, ignore_stage, write_bundle
 from vcedge_runtime.frames.resizing import working_size
-from vcedge_runtime.model.bundle import Bundle, GraphFile, name_after, sha256_of
-from vcedge_runtime.model.composition import Composition
-from vcedge_runtime.model.object_composition import ObjectComposition
+from vcedge_runtime.model.bundle import (
+    AnyComposition,
+    Bundle,
+    GraphFile,
+    name_after,
+    sha256_of,
+)
 
 COUNTED_HW = (480, 854)
 """Frame whose work is counted, in the bundle's working size: 16 to 9."""
@@ -59,7 +63,7 @@ def export_bundle(
 
 
 def facts_as_exported(
-    weights: Weights, composition: Composition | ObjectComposition, options: ExportOptions
+    weights: Weights, composition: AnyComposition, options: ExportOptions
 ) -> dict[str, Any]:
     """What is known of a model, for its bundle: its accuracy, where what was measured is exported.
 

@@ -10,9 +10,7 @@ from vcedge_calibration.recording import Sample
 from vcedge_runtime.buffers import Device
 from vcedge_runtime.engines.base import Engine
 from vcedge_runtime.errors import ExportError
-from vcedge_runtime.model.bundle import Bundle
-from vcedge_runtime.model.composition import Composition
-from vcedge_runtime.model.object_composition import ObjectComposition
+from vcedge_runtime.model.bundle import AnyComposition, Bundle
 
 if TYPE_CHECKING:
     from vcedge.models.graph import GraphModule
@@ -115,8 +113,8 @@ class ExportedModel:
     """
 
     profile: str
-    composition: Composition | ObjectComposition
-    whole: Composition | ObjectComposition
+    composition: AnyComposition
+    whole: AnyComposition
     modules: Mapping[str, GraphModule]
     lengths: Mapping[str, int]
     counted: tuple[str, ...]

@@ -88,5 +88,5 @@ def recompose_bundle(source: Bundle, options: ExportOptions) -> Composition | Ob
             f"received {', '.join(traced)} for the bundle {source.folder}, whose graphs hold it; "
             "leave it out, or export weights, which needs PyTorch"
         )
-    composition = source.composition.exchange(**options.overrides)
+    composition = source.tracking.exchange(**options.overrides)
     return composition if options.size is None else replace(composition, size=options.size)

@@ -13,11 +13,13 @@ from numpy.typing import NDArray
 
 from vcedge.evaluation.davis_sequence import score_sequence
 from vcedge_export.differences import BOUNDS, Difference, OutputDifference
+from vcedge_export.prompt_loop import PromptLoop
 from vcedge_runtime.buffers import Buffer, Device, HostArray, host_arrays
 from vcedge_runtime.engines.base import Engine, ForwardingEngine
 from vcedge_runtime.errors import ExportError
 from vcedge_runtime.model.bundle import Bundle
 from vcedge_runtime.model.composition import Composition
+from vcedge_runtime.model.prompt_composition import PromptComposition
 from vcedge_runtime.predictors.finite import NotFiniteError
 from vcedge_runtime.tracker import Tracker
 
@@ -209,7 +211,7 @@ def verify_bundle(
             for engines, told in zip_longest(exported, [on_run])
         ]
         run: list[Mapping[str, Engine]] = [*comparing, source]
-        trackers = [Tracker(bundle, engines, size=size) for engines in run]
+        trackers = [_open_loop(bundle, engines, clip, size) for engines in run]
         loops = _track_together(trackers, clip, on_frame)
         expected = loops[len(exported)]
         for engines in comparing:
@@ -218,13 +220,22 @@ def verify_bundle(
             _judge(clip, masks, expected, engines, max_drop)
             for masks, engines in zip(loops, comparing, strict=False)
         ]
-        if device is None:
+        if device is None or isinstance(bundle.composition, PromptComposition):
             return found
         # On its own: a back-end records runs whose arrays come again.
         shared = {name: _SharedEngine(engine) for name, engine in exported[0].items()}
         [masks] = _track_together([Tracker(bundle, shared, size=size, device=device)], clip)
         on_device = score_sequence(clip.masks, masks).j_and_f
         return [replace(each, score_device=on_device) for each in found]
+
+
+def _open_loop(
+    bundle: Bundle, engines: Mapping[str, Engine], clip: TruthClip, size: int | None
+) -> Tracker | PromptLoop:
+    """What goes through the clip with a model."""
+    if isinstance(bundle.composition, PromptComposition):
+        return PromptLoop(bundle, engines, clip.masks)
+    return Tracker(bundle, engines, size=size)
 
 
 def _judge(
@@ -263,7 +274,7 @@ def _run_others(
 
 
 def _track_together(
-    trackers: Sequence[Tracker],
+    trackers: Sequence[Tracker | PromptLoop],
     clip: TruthClip,
     on_frame: OnFrame = lambda done, frames: None,
 ) -> list[Masks]:
@@ -286,7 +297,7 @@ def _track_together(
     return found
 
 
-def _begins(tracker: Tracker, clip: TruthClip) -> bool:
+def _begins(tracker: Tracker | PromptLoop, clip: TruthClip) -> bool:
     """Begin with a clip; False where the first frame has no finite key, as its row will tell."""
     try:
         tracker.start(clip.frames[0], clip.masks[0])

@@ -97,14 +97,10 @@ def track_frames(
         tracker.start(frame.image, first_mask)
         return StepResult(first_mask, dict.fromkeys(tracker.object_ids, 1.0), {})
 
-    def write(frame: Frame, result: StepResult) -> None:
-        for sink in sinks:
-            if result.held:
-                sink.hold(frame, result.mask)
-            else:
-                sink.write(frame, result.mask, result.scores, result.states)
+    def step(frame: Frame) -> StepResult:
+        return begin(frame) if report.frames == 0 else tracker.step(frame.image)
 
-    _follow(tracker, frames, begin, write, report, on_frame)
+    follow_frames(frames, step, tell_sinks(sinks), report, on_frame)
 
 
 def track_points(
@@ -136,27 +132,55 @@ def track_points(
         known = {n: PointEstimate(*place, True, 1.0) for n, place in first_points.items()}
         return StepResult(np.zeros(frame.image.shape[:2], np.uint8), {}, {}, known)
 
+    def step(frame: Frame) -> StepResult:
+        return begin(frame) if report.frames == 0 else tracker.step(frame.image)
+
     def write(frame: Frame, result: StepResult) -> None:
         for sink in sinks:
             sink.write(frame, result.points)
 
-    _follow(tracker, frames, begin, write, report, on_frame)
+    follow_frames(frames, step, write, report, on_frame)
 
 
-def _follow(
-    tracker: Tracker,
+def tell_sinks(sinks: Sequence[Sink]) -> Callable[[Frame, StepResult], None]:
+    """What hands a frame's result to every sink."""
+
+    def write(frame: Frame, result: StepResult) -> None:
+        for sink in sinks:
+            if result.held:
+                sink.hold(frame, result.mask)
+            else:
+                sink.write(frame, result.mask, result.scores, result.states)
+
+    return write
+
+
+def follow_frames(
     frames: Iterable[Frame],
-    begin: Callable[[Frame], StepResult],
+    step: Callable[[Frame], StepResult],
     write: Callable[[Frame, StepResult], None],
     report: SessionReport,
     on_frame: Callable[[SessionReport], None],
 ) -> None:
+    """Go through a video: each frame is tracked and written, or neither.
+
+    Args:
+        frames: the video.
+        step: tracks a frame; ``report.frames`` are done before it.
+        write: hands its result on.
+        report: filled on the way.
+        on_frame: called after each frame.
+
+    Raises:
+        SourceError: the video has no frame.
+        EngineError: no frame after the first could be tracked.
+    """
     began = last = time.perf_counter()
     for frame in frames:
         decoded = time.perf_counter()
         # The first frame has its mask from elsewhere, and waited for the model to be loaded.
         first = report.frames == 0
-        result = begin(frame) if first else tracker.step(frame.image)
+        result = step(frame)
         tracked = time.perf_counter()
         known = frame if first else report.age(frame)
         # What stops a run comes between two frames: each stands in every sink, or in none.

@@ -198,7 +198,7 @@ class Tracker(Closing):
                 f"received {show(threads)} threads; expected 0 to {MOST_THREADS}, a whole number"
             )
         bundle = model if isinstance(model, Bundle) else Bundle.open(model)
-        parts = bundle.composition.exchange(**check_overrides(overrides))
+        parts = bundle.tracking.exchange(**check_overrides(overrides))
         bundle = replace(bundle, composition=parts)
         require_graphs(bundle, {name: graph.spec for name, graph in bundle.graphs.items()})
         _check_size(bundle, size)
@@ -282,7 +282,7 @@ class Tracker(Closing):
         predictor = open_predictor(
             self.bundle, self.engines, fit.work_hw, len(objects), self.device, fit
         )
-        parts = self.bundle.composition
+        parts = self.bundle.tracking
         windows = parts.window.begin(frame_hw, predictor.grid_hw, parts.stride)
         window = windows.begin(ids, objects)
         predictor.look(windows.whole)
@@ -422,7 +422,7 @@ class Tracker(Closing):
 
     def _sizes(self, frame: NDArray[np.uint8]) -> tuple[tuple[int, int], Fit]:
         """The frame's own size, and how it lies in what is encoded."""
-        frame_hw, parts = (frame.shape[0], frame.shape[1]), self.bundle.composition
+        frame_hw, parts = (frame.shape[0], frame.shape[1]), self.bundle.tracking
         # A window that moves lies in whole key cells, as the whole frame then does.
         pads = parts.fit == "pad" and not parts.window.moves
         return frame_hw, fit_frame(frame_hw, self.size, parts.stride, pads=pads)

@@ -17,7 +17,7 @@ from vcedge_runtime.errors import BundleError
 from vcedge_runtime.memory.dynamic import DynamicPolicy
 from vcedge_runtime.memory.local_global import LocalGlobalPolicy
 from vcedge_runtime.memory.references import ReferencePolicy
-from vcedge_runtime.model.bundle import Bundle, shipped_models
+from vcedge_runtime.model.bundle import Bundle, shipped_models, shipped_prompt_models
 
 MEASURED = {
     "mer-paper": (240, ReferencePolicy(short=(8, 5, 3, 2, 1))),
@@ -44,7 +44,11 @@ def test_what_is_exported_is_composed_as_what_is_shipped(name: str) -> None:
 
 
 def test_every_shipped_bundle_and_all_weights_are_compared() -> None:
-    assert set(shipped_weights()) | set(QUANTISED) == set(shipped_models()) | set(MEASURED)
+    assert set(shipped_weights()) | set(QUANTISED) == {
+        *shipped_models(),
+        *shipped_prompt_models(),
+        *MEASURED,
+    }
 
 
 @pytest.mark.parametrize(("name", "origin"), QUANTISED.items())

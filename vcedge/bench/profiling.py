@@ -243,7 +243,7 @@ def _describe(
     predictor = video.predictor
     frame_pixels, work_pixels = prod(video.frame_hw), prod(video.work_hw)
     label_bytes = 4 * prod(predictor.label_hw) * objects
-    guide_bytes = 3 * frame_pixels if tracker.bundle.composition.edges else 0
+    guide_bytes = 3 * frame_pixels if tracker.bundle.tracking.edges else 0
     macs = {graph.name: graph.macs or 0.0 for graph in graphs}
     work = {
         stage: Work(flops=2 * sum(macs.get(name, 0.0) for name in names))

@@ -102,7 +102,7 @@ def meter_engines(bundle: Bundle, engines: Mapping[str, Engine]) -> dict[str, Me
     for name, engine in engines.items():
         graph, size = bundle.graphs[name], bundle.path_of(name).stat().st_size
         weights = size / BYTES_OF[graph.precision]
-        metered[name] = MeteredEngine(engine, graph, bundle.composition, weights)
+        metered[name] = MeteredEngine(engine, graph, bundle.tracking, weights)
     return metered
 
 

@@ -117,9 +117,9 @@ def command(
     look through both; --window takes one.
     """
     bundle = Bundle.open(model)
-    bundle = replace(bundle, composition=bundle.composition.exchange(**overrides))
+    bundle = replace(bundle, composition=bundle.tracking.exchange(**overrides))
     _require_possible(bundle, sizes, report)
-    own = kind_of("window", bundle.composition.window)
+    own = kind_of("window", bundle.tracking.window)
     looked = isinstance(bundle.composition, ObjectComposition) and "window" not in overrides
     windows = tuple(KINDS["window"]) if looked else (own,)
     default, machine = bundle.composition.size, describe_machine()

@@ -137,7 +137,7 @@ def print_measurement(found: Measurement, *, markdown: bool = False) -> None:
 def _facts(found: Measurement) -> list[tuple[str, str]]:
     ceilings, profile = found.ceilings, found.shown.profile
     objects = f"{profile.objects} object{'s' if profile.objects > 1 else ''}"
-    edges = found.bundle.composition.edges
+    edges = found.bundle.tracking.edges
     return [
         ("model", f"{found.bundle.name} ({found.bundle.profile}), {found.bundle.folder}"),
         ("masks", "brought to the frame's edges" if edges else "interpolated, blind to the frame"),

@@ -29,6 +29,7 @@ from vcedge_runtime.engines.choosing import require_tensorrt
 from vcedge_runtime.errors import ExportError, MissingExtraError, VcedgeError
 from vcedge_runtime.installing import how_to_install
 from vcedge_runtime.model.bundle import DEFAULT_MODEL, MANIFEST, Bundle, shipped_models
+from vcedge_runtime.model.prompt_composition import PromptComposition
 
 
 @click.command(name="export")
@@ -143,7 +144,9 @@ def command(
     if not (bundle.verification["passes"] and engines_pass):
         raise click.exceptions.Exit(1)
     model = shlex.quote(str(folder))
-    console.out(f"next: vcedge track VIDEO --mask FIRST.png --model {model}", highlight=False)
+    asks = isinstance(bundle.composition, PromptComposition)
+    use = "mask PICTURE --box X,Y,W,H" if asks else "track VIDEO --mask FIRST.png"
+    console.out(f"next: vcedge {use} --model {model}", highlight=False)
 
 
 def _export(

@@ -22,6 +22,7 @@ from vcedge_runtime.memory.references import ReferencePolicy
 from vcedge_runtime.model.bundle import DEFAULT_MODEL, Bundle, read_manifest
 from vcedge_runtime.model.composition import LABEL_PARTS, Composition, Part, kind_of
 from vcedge_runtime.model.object_composition import ObjectComposition
+from vcedge_runtime.model.prompt_composition import PromptComposition
 from vcedge_runtime.predictors.requirements import takes_flow
 
 
@@ -58,16 +59,24 @@ def command(bundle: str, as_json: bool) -> None:
 
 
 def _facts(bundle: Bundle) -> list[tuple[str, str]]:
-    parts = bundle.composition
-    own = _label_facts(bundle, parts) if isinstance(parts, Composition) else _object_facts(parts)
     return [
         ("model", f"{bundle.name}, profile {bundle.profile}"),
         ("folder", f"{bundle.folder} ({megabytes_of(bundle):.1f} MB)"),
         ("sha256", f"all {len(bundle.graphs)} files are what was exported"),
         ("accuracy", describe_accuracy(bundle.weights) or "unknown"),
         ("verified", describe_verification(bundle.verification)),
-        ("working size", f"{parts.size} pixels, the short side"),
-        ("input", _describe_colour(parts.colour)),
+        ("working size", f"{bundle.composition.size} pixels, the short side"),
+        ("input", _describe_colour(bundle.composition.colour)),
+        *_own_facts(bundle),
+    ]
+
+
+def _own_facts(bundle: Bundle) -> list[tuple[str, str]]:
+    if isinstance(bundle.composition, PromptComposition):
+        return _prompt_facts(bundle.composition)
+    parts = bundle.tracking
+    own = _label_facts(bundle, parts) if isinstance(parts, Composition) else _object_facts(parts)
+    return [
         ("key", f"{parts.key_dim} channels, one each {parts.stride}x{parts.stride} pixels"),
         ("top-k", "all" if parts.top_k is None else str(parts.top_k)),
         ("edges", "masks are brought to the frame's own" if parts.edges else "interpolated"),
@@ -117,6 +126,14 @@ def _object_facts(parts: ObjectComposition) -> list[tuple[str, str]]:
         ("local memory", before if parts.mixes else "none"),
         ("prototypes", _describe_switch(parts.prototypes, parts.mixes)),
         ("state", f"{parts.hidden_dim} channels of each object" if parts.hidden_dim else "none"),
+    ]
+
+
+def _prompt_facts(parts: PromptComposition) -> list[tuple[str, str]]:
+    return [
+        ("makes", "first masks, of boxes and clicks"),
+        ("window", f"a box and {parts.margin:.0%} of its longer side around it"),
+        ("click", f"a disc of {parts.disc} pixels' radius"),
     ]
 
 

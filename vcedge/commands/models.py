@@ -15,8 +15,10 @@ from vcedge_runtime.model.bundle import (
     DEFAULT_MODEL,
     MANIFEST,
     MODELS,
+    PROMPT_MODEL,
     Bundle,
     shipped_models,
+    shipped_prompt_models,
 )
 from vcedge_runtime.telling import tell_cause
 
@@ -27,7 +29,7 @@ COLUMNS = ("model", "profile", "precision", "default size", "verified", "accurac
 def command() -> None:
     """List the models that came with vcedge, with what each was measured at."""
     console = open_console()
-    names = shipped_models()
+    names = [*shipped_models(), *shipped_prompt_models()]
     if not names:
         console.print(f"no model came with this installation ({MODELS} holds none)")
         console.print("next: vcedge train base --videos DIR, then vcedge export")
@@ -37,11 +39,14 @@ def command() -> None:
         with reading_facts(bundle):
             rows.append(_row(bundle))
     console.print(make_table(COLUMNS, rows, left=6))
-    for task, name in (("masks", DEFAULT_MODEL), ("points", DEFAULT_LABEL_MODEL)):
+    tasks = ((DEFAULT_MODEL, "follows masks"), (DEFAULT_LABEL_MODEL, "follows points"))
+    for name, task in (*tasks, (PROMPT_MODEL, "makes first masks of --box and --click")):
         if name in names:
-            console.print(f"{name} follows {task} where --model is not given")
-    shown = DEFAULT_MODEL if DEFAULT_MODEL in names else names[0]
-    console.print(f"next: vcedge track VIDEO --mask FIRST.png --model {shown}")
+            console.print(f"{name} {task} where --model is not given")
+    tracking = shipped_models()
+    if tracking:
+        shown = DEFAULT_MODEL if DEFAULT_MODEL in tracking else tracking[0]
+        console.print(f"next: vcedge track VIDEO --mask FIRST.png --model {shown}")
 
 
 @contextmanager

@@ -29,10 +29,11 @@ from vcedge.commands.tables import open_console
 from vcedge.commands.track_exports import HEADING, OPTIONS, Exports, exported
 from vcedge.commands.track_live import GROUP as LIVE_GROUP
 from vcedge.commands.track_live import LiveRun, describe_live, lived
+from vcedge.commands.track_masks import GROUP, FirstMasks, first_masks, track_masks
 from vcedge_runtime.errors import MaskError, SourceError
 from vcedge_runtime.model.bundle import DEFAULT_LABEL_MODEL, DEFAULT_MODEL, Bundle
 from vcedge_runtime.predictors.opening import require_points
-from vcedge_runtime.session import PointSink, SessionReport, track_frames, track_points
+from vcedge_runtime.session import PointSink, SessionReport, track_points
 from vcedge_runtime.telling import hide_secrets
 from vcedge_runtime.tracker import Tracker
 from vcedge_runtime.video.masks import read_mask
@@ -54,7 +55,7 @@ LEAST_MEASURED = 6
 """Frames beyond which ``bench`` can measure a clip: the first, and its warm-up."""
 GROUPS = {
     "What most people need": (
-        *("mask", "points", "out", "model", "fast", "accurate", "size", "window", "backend"),
+        *(*GROUP, "points", "out", "model", "fast", "accurate", "size", "window", "backend"),
     ),
     "Input and output": (
         *("binarize", "resize_mask", "depth_range", "frames", "overwrite"),
@@ -92,9 +93,7 @@ class DepthRangeType(click.ParamType):  # type: ignore[type-arg]
 
 @click.command(name="track", cls=GroupedCommand, groups=GROUPS)
 @click.argument("source")
-@click.option(
-    "--mask", help="Mask of the first frame: palette PNG, gray or 0/255; ids may be parts."
-)
+@first_masks
 @click.option("--points", help="Instead of --mask: CSV of the first frame's points, name,x,y.")
 @MODEL_OF_TASK
 @sized
@@ -118,7 +117,7 @@ class DepthRangeType(click.ParamType):  # type: ignore[type-arg]
 @exported
 def command(
     source: str,
-    mask: str | None,
+    first: FirstMasks,
     points: str | None,
     model: str | None,
     out: Path | None,
@@ -141,12 +140,12 @@ def command(
     and finished. Exit code 3: a live source broke off and did not come back.
     """
     console = open_console(errors=live.ndjson)
-    if (mask is None) == (points is None):
-        raise MaskError("pass either --mask or --points, for the first frame")
+    if bool(first) == (points is not None):
+        raise MaskError("pass either --mask or --points, for the first frame; or --box, or --click")
     bundle = Bundle.open(model or (DEFAULT_LABEL_MODEL if points else DEFAULT_MODEL))
     _warn_unverified(console, bundle)
     folder = out or default_output(source)
-    inputs = [name for name in (source, mask, points) if name]
+    inputs = [name for name in (source, *first.files, points) if name]
     require_free(folder, overwrite=overwrite, inputs=inputs)
     exports.require(folder, overwrite=overwrite, inputs=inputs, points=points is not None)
     with ExitStack() as opened_inputs:
@@ -155,8 +154,8 @@ def command(
         video = opened_inputs.enter_context(opened_source)
         _warn_of_pictures(console, video)
         read_first = partial(read_mask, binarize=binarize, resize=resize_mask)
-        first = read_points(points, frame_hw=video.frame_hw) if points else None
-        drawn = read_first(mask, frame_hw=video.frame_hw) if mask else None
+        named = read_points(points, frame_hw=video.frame_hw) if points else None
+        beginning = first.begin(video, read_first, warn, frames)
         # What is wrong with the input, or with the output's place, is said before a graph loads.
         names = ((overlay, OVERLAY_NAME), (log, POINTS_NAME if points else OBJECTS_NAME))
         wanted = [name for wish, name in names if wish]
@@ -171,22 +170,22 @@ def command(
         sightings = Sightings("point" if points else "object", warn)
         try:
             with ExitStack() as stack:
-                stream = islice(pace(prefetch(video), live.most_fps), frames)
+                stream = islice(pace(prefetch(beginning.frames), live.most_fps), frames)
                 views = live.open_views(stack, console, warn)
                 watched = live.watched(console, video, report, video.length, frames)
-                if first is not None:
+                if named is not None:
                     drawers = open_point_sinks(stack, output, video, overlay=overlay, log=log)
                     drawers += [*map(PointOverlay, views), PointSightings(sightings)]
                     on_frame = stack.enter_context(watched)
-                    track_points(tracker, stream, first, drawers, report, on_frame)
-                elif drawn is not None:
-                    _warn_small(console, tracker, drawn)
+                    track_points(tracker, stream, named, drawers, report, on_frame)
+                else:
+                    _warn_small(console, tracker, beginning.earliest)
                     wanted_sinks = {"masks": masks, "overlay": overlay, "log": log}
                     sinks = open_sinks(stack, output, video, live, **wanted_sinks)
                     sinks += exports.open_sinks(stack, video, overwrite=overwrite, inputs=inputs)
                     sinks += [*views, sightings]
                     on_frame = exports.heard_by(stack.enter_context(watched))
-                    track_frames(tracker, stream, drawn, sinks, report, on_frame)
+                    track_masks(tracker, video, stream, beginning, sinks, report, on_frame)
         finally:
             if report.frames:
                 summarise(console, video, tracker, report, sightings, output)
@@ -196,7 +195,7 @@ def command(
             raise SourceError(f"{video.label}: {video.ended_early}; what was decoded is tracked")
         # Bench takes such a clip as it is.
         taken = not (video.live or binarize or resize_mask) and report.frames > LEAST_MEASURED
-        step = next_step(model or bundle.name, tracker, source, mask if taken else None)
+        step = next_step(model or bundle.name, tracker, source, first.plain if taken else None)
         console.out("next:", shlex.join(step), highlight=False)
 
 

@@ -11,6 +11,7 @@ from rich.console import Console
 
 from vcedge.commands.progress import progress_bar
 from vcedge.commands.train_options import MAX_FRAMES, VIDEOS, Request, takes_request
+from vcedge.commands.train_prompts import prompts
 from vcedge.commands.train_running import train_network
 from vcedge.commands.train_srnet import srnet
 from vcedge.models.encoder import PROFILES
@@ -30,7 +31,7 @@ from vcedge_runtime.errors import TrainingError
 
 @click.group(name="train")
 def command() -> None:
-    """Train on unlabelled video (base, mer, dmp) or on masks (srnet).
+    """Train on unlabelled video (base, mer, dmp) or on masks (srnet, prompts).
 
     Several processes train together when started by torchrun.
     """
@@ -114,6 +115,7 @@ def dmp(
 
 
 command.add_command(srnet)
+command.add_command(prompts)
 
 
 def _run_on_videos(

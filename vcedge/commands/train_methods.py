@@ -11,6 +11,7 @@ METHODS = {
     "mer": "The same with motion enhancement and value extraction.",
     "dmp": "The same with a gated memory and three fused predictions.",
     "srnet": "SRNet, on pictures and videos with masks.",
+    "prompts": "The network of first masks, from boxes and clicks.",
 }
 
 
@@ -37,7 +38,7 @@ class _Methods(click.Group):
 
 @click.group(name="train", cls=_Methods, subcommand_metavar="METHOD [ARGS]...")
 def command() -> None:
-    """Train on unlabelled video (base, mer, dmp) or on masks (srnet); needs PyTorch.
+    """Train on unlabelled video (base, mer, dmp) or on masks (srnet, prompts); needs PyTorch.
 
     Several processes train together when started by torchrun.
     """

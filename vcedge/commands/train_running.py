@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -13,8 +13,9 @@ from rich.console import Console
 from vcedge.commands.progress import progress_bar
 from vcedge.commands.train_options import Request, write_sizes
 from vcedge.models.efficientnet_lite import LITE_VARIANTS, load_imagenet
+from vcedge.models.prompts import PROMPT_PROFILES, PromptProfile
 from vcedge.models.published import load_published
-from vcedge.models.srnet import SRNET_PROFILES
+from vcedge.models.srnet import SRNET_PROFILES, SRNetProfile
 from vcedge.models.weights import load_weights, save_weights
 from vcedge.training.objective import Objective
 from vcedge.training.processes import join_processes
@@ -47,11 +48,12 @@ def load_start(request: Request) -> nn.Module | None:
         return load_published("stcn", Path(request.start)).network
     if request.start != IMAGENET:
         return load_weights(request.start).network if request.start else None
-    profile = SRNET_PROFILES.get(request.run.profile)
+    profiles: Mapping[str, SRNetProfile | PromptProfile] = {**SRNET_PROFILES, **PROMPT_PROFILES}
+    profile = profiles.get(request.run.profile)
     if profile is None or profile.encoder not in LITE_VARIANTS:
         raise TrainingError(
             f"received --from {IMAGENET} for {request.run.profile}, of whose encoder no weights "
-            "are published; pass --profile srnet-lite, or weights of the same profile"
+            "are published; pass a profile such as srnet-lite, or weights of the same profile"
         )
     return load_imagenet(profile.encoder)
 

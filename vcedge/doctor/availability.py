@@ -10,7 +10,7 @@ from vcedge.doctor.probing import find_version
 from vcedge_runtime.installing import LEAST_TENSORRT, how_to_install
 
 COMMANDS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
-    ("track, demo, bench, eval, calibrate", "cpu", ("onnxruntime",)),
+    ("track, mask, demo, bench, eval, calibrate", "cpu", ("onnxruntime",)),
     ("studio", "studio", ("onnxruntime", "starlette", "uvicorn")),
     ("export, verify: from a bundle", "rewrite", ("onnx",)),
     (

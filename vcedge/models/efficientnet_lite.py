@@ -143,9 +143,15 @@ class EfficientNetLite(nn.Module):
         self.stages = nn.ModuleList(stages)
         self.widths = (size.widths[1], size.widths[2], size.widths[4])
 
-    def forward(self, image: Tensor) -> Pyramid:
-        """(B, 3, H, W) (RGB - 127) / 128 to features; H and W multiples of 16."""
-        x, found = functional.relu6(self.stem(image)), []
+    def forward(self, image: Tensor, hints: Tensor | None = None) -> Pyramid:
+        """Encode.
+
+        Args:
+            image: (B, 3, H, W), (RGB - 127) / 128; H and W multiples of 16.
+            hints: (B, 32, H / 2, W / 2), added to what the stem finds.
+        """
+        stem = self.stem(image)
+        x, found = functional.relu6(stem if hints is None else stem + hints), []
         for stage in self.stages:
             x = stage(x)
             found.append(x)

@@ -13,6 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from vcedge.models.network import KeyNetwork
+from vcedge.models.prompts import PROMPT_PROFILES, PromptNetwork
 from vcedge.models.srnet import SRNET_PROFILES, SRNet
 from vcedge.models.stcn import STCN
 from vcedge.models.xmem import XMem
@@ -22,7 +23,7 @@ from vcedge_runtime.model.composition import KINDS, kind_of, part_from_json
 from vcedge_runtime.settings import check_plain
 from vcedge_runtime.telling import tell_cause
 
-Network = KeyNetwork | SRNet | STCN | XMem
+Network = KeyNetwork | SRNet | STCN | XMem | PromptNetwork
 """What weights are of."""
 SHIPPED = Path(__file__).parent.parent / "weights"
 NOT_INSTALLED = (
@@ -136,6 +137,8 @@ def _make_network(facts: Mapping[str, Any]) -> Network:
         return SRNet(
             SRNET_PROFILES[facts["profile"]], local=facts["local"], prototypes=facts["prototypes"]
         )
+    if facts["profile"] in PROMPT_PROFILES:
+        return PromptNetwork(PROMPT_PROFILES[facts["profile"]])
     return KeyNetwork.from_parts(facts["profile"], facts["motion"], facts["value_extraction"])
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -179,11 +179,15 @@ def _name_objects(masks: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.minimum(masks, np.uint8(1)) if alone else masks
 
 
-def load_stills(root: Path) -> list[Still]:
+def load_stills(root: Path, chosen: Callable[[str], bool] | None = None) -> list[Still]:
     """Read the stills that ``root/manifest.csv`` lists and keep those with a usable object.
 
     The manifest names for each still the file, its mask, and the kind of the mask, which tells what
     its ids are.
+
+    Args:
+        root: the folder.
+        chosen: tells by a still's file whether it is read; all are where None.
 
     Raises:
         TrainingError: the manifest, a file or a usable object is missing.
@@ -202,6 +206,8 @@ def load_stills(root: Path) -> list[Still]:
         raise TrainingError(
             f"received {manifest}, which is no CSV text ({exc}); expected columns file, mask, kind"
         ) from exc
+    if chosen is not None:
+        rows = [row for row in rows if chosen(row.get("file") or "")]
     stills = [still for row in rows if (still := _read_still(root, row))]
     if not stills:
         raise TrainingError(

@@ -6,12 +6,14 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from vcedge.models.encoder import PROFILES
+from vcedge.models.prompts import PROMPT_PROFILES, STRIDE
 from vcedge.models.srnet import SRNET_PROFILES
 from vcedge_runtime.errors import TrainingError
 
 STRIDES = {
     **{name: profile.stride for name, profile in PROFILES.items()},
     **{name: profile.stride for name, profile in SRNET_PROFILES.items()},
+    **dict.fromkeys(PROMPT_PROFILES, STRIDE),
 }
 """Pixels per key cell of each profile."""
 
@@ -21,7 +23,7 @@ class RunSettings:
     """One training run, whatever the method.
 
     Attributes:
-        profile: ``edge`` or ``paper``, or one of ``SRNET_PROFILES``.
+        profile: ``edge`` or ``paper``, one of ``SRNET_PROFILES`` or of ``PROMPT_PROFILES``.
         steps: optimiser steps.
         batch: clips a step, of all processes together.
         sizes: crop sizes in pixels, one after the other, as (share of the run at its end, size).

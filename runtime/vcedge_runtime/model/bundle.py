@@ -11,11 +11,12 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Annotated, Any
 
-from vcedge_runtime.errors import BundleError
+from vcedge_runtime.errors import BundleError, TrackerError
 from vcedge_runtime.files import write_whole
 from vcedge_runtime.model.composition import Composition
 from vcedge_runtime.model.object_composition import ObjectComposition
 from vcedge_runtime.model.onnx_wire import require_whole
+from vcedge_runtime.model.prompt_composition import PromptComposition
 from vcedge_runtime.model.spec import GraphSpec, Name
 from vcedge_runtime.reading import read_bounded
 from vcedge_runtime.settings import (
@@ -31,6 +32,8 @@ from vcedge_runtime.telling import tell_cause
 FORMAT = 2
 MANIFEST = "bundle.json"
 MODELS = Path(__file__).parents[1] / "models"
+PROMPTS = "prompts"
+"""Folder, in that one, of bundles that make first masks, beside those that track."""
 PRECISIONS = ("fp32", "fp16", "int8")
 """Of a graph's layers, the finest first."""
 QUANTISED = ("encoder", "query_encoder", "value_encoder", "feature_alignment", "mask_decoder")
@@ -39,9 +42,13 @@ DEFAULT_MODEL = "srnet-lite"
 """The bundle, of those that came with the package, that is used where none is named."""
 DEFAULT_LABEL_MODEL = "mer-edge"
 """Likewise where the model must propagate labels: points are followed by such alone."""
+PROMPT_MODEL = "prompts-lite"
+"""The bundle, of those that came with the package, that makes first masks."""
 FILE = Form(NAME.pattern, f"{NAME.told}, within the bundle's folder")
 MOST_MANIFEST, MOST_GRAPH = 2**22, 2**31 - 1
 """Bytes of a manifest (our choice), and of a graph, which protobuf allows no more."""
+AnyComposition = Composition | ObjectComposition | PromptComposition
+"""The run-time part of whatever kind of model."""
 Work = Annotated[float, Bounds(0, 1e12)]
 """Multiply-accumulates per pixel."""
 
@@ -103,7 +110,8 @@ class Bundle:
     Attributes:
         folder: where it lies.
         name: the model's name.
-        profile: ``edge`` or ``paper``; ``srnet-lite``, ``srnet-edge`` or ``srnet``.
+        profile: ``edge`` or ``paper``; ``srnet-lite``, ``srnet-edge`` or ``srnet``; or
+            ``prompts-lite``.
         composition: the run-time part.
         graphs: by name.
         weights: where the weights came from: data, licences, steps, measured accuracy.
@@ -113,7 +121,7 @@ class Bundle:
     folder: Path
     name: Name
     profile: Name
-    composition: Composition | ObjectComposition
+    composition: AnyComposition
     graphs: Mapping[Name, GraphFile]
     weights: Mapping[str, Any] = field(default_factory=dict)
     verification: Mapping[str, Any] = field(default_factory=dict)
@@ -139,6 +147,20 @@ class Bundle:
             ) from exc
         bundle.check_files()
         return bundle
+
+    @property
+    def tracking(self) -> Composition | ObjectComposition:
+        """The run-time part of a model that tracks.
+
+        Raises:
+            TrackerError: it makes first masks, and follows nothing.
+        """
+        if isinstance(self.composition, PromptComposition):
+            raise TrackerError(
+                f"received model {self.name}, which makes first masks and follows nothing; "
+                f"expected one that tracks, such as {DEFAULT_MODEL}"
+            )
+        return self.composition
 
     @property
     def precision(self) -> str:
@@ -203,8 +225,13 @@ class Bundle:
 
 
 def shipped_models() -> list[str]:
-    """Names of the bundles that came with the package."""
-    return sorted(path.parent.name for path in MODELS.glob(f"*/{MANIFEST}"))
+    """Names of the bundles that came with the package and track."""
+    return _names_in(MODELS)
+
+
+def shipped_prompt_models() -> list[str]:
+    """Names of those that make first masks."""
+    return _names_in(MODELS / PROMPTS)
 
 
 def name_after(folder: Path) -> str:
@@ -222,12 +249,17 @@ def _find_folder(model: str | Path) -> Path:
     with suppress(TypeError, OSError):
         if (Path(model) / MANIFEST).is_file():
             return Path(model)
-    if str(model) in shipped_models():
-        return MODELS / str(model)
+    for place in (MODELS, MODELS / PROMPTS):
+        if str(model) in _names_in(place):
+            return place / str(model)
     raise BundleError(
         f"no model {str(model)!r}: expected the folder of a bundle (with {MANIFEST}) or one of "
-        f"{shipped_models()}; `vcedge models` lists them"
+        f"{[*shipped_models(), *shipped_prompt_models()]}; `vcedge models` lists them"
     )
+
+
+def _names_in(place: Path) -> list[str]:
+    return sorted(path.parent.name for path in place.glob(f"*/{MANIFEST}"))
 
 
 def _bundle_from_manifest(folder: Path, manifest: Mapping[str, Any]) -> Bundle:
@@ -240,10 +272,18 @@ def _bundle_from_manifest(folder: Path, manifest: Mapping[str, Any]) -> Bundle:
     graphs, composition = parts["graphs"], parts["composition"]
     if isinstance(graphs, Mapping):
         parts["graphs"] = {name: GraphFile.from_json(name, graphs[name]) for name in graphs}
-    objects = isinstance(composition, Mapping) and "value_dim" in composition
-    kind = ObjectComposition if objects else Composition
-    parts["composition"] = kind.from_json(composition)
+    parts["composition"] = _kind_of(composition).from_json(composition)
     return Bundle(**{**parts, "folder": folder})
+
+
+def _kind_of(
+    composition: Any,
+) -> type[Composition] | type[ObjectComposition] | type[PromptComposition]:
+    """What a manifest's composition is of, by what no other has."""
+    named = composition if isinstance(composition, Mapping) else {}
+    if "disc" in named:
+        return PromptComposition
+    return ObjectComposition if "value_dim" in named else Composition
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:

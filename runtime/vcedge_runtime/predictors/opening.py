@@ -38,7 +38,7 @@ def open_predictor(
         TrackerError: the key grid has fewer cells than a readout takes.
         EngineError: a device has not so much memory.
     """
-    parts = bundle.composition
+    parts = bundle.tracking
     if isinstance(parts, ObjectComposition):
         return ObjectPredictor(parts, engines, work_hw, objects, device, fit)
     return LabelPredictor(parts, engines, work_hw, objects, device=device)

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 
 from vcedge_runtime.engines.plans import Span
 from vcedge_runtime.memory.bank import COLOURS
-from vcedge_runtime.model.composition import Composition
+from vcedge_runtime.model.bundle import AnyComposition
 from vcedge_runtime.model.object_composition import ObjectComposition
+from vcedge_runtime.model.prompt_composition import LONGEST, PromptComposition
 from vcedge_runtime.predictors.labels import count_channels
 from vcedge_runtime.predictors.objects import TOGETHER
 from vcedge_runtime.predictors.reader import DEVICE_LOGIT_BYTES, TILE, count_together
@@ -19,15 +20,16 @@ GROWING = ("references", "tiles")
 """Lengths that are mostly at their most; all others are mostly as they were at first."""
 
 
-def find_spans(
-    parts: Composition | ObjectComposition, lengths: Mapping[str, int]
-) -> dict[str, Span]:
+def find_spans(parts: AnyComposition, lengths: Mapping[str, int]) -> dict[str, Span]:
     """How far every length goes that is not the same in each run.
 
     Args:
         parts: the composition.
         lengths: all named lengths of one run.
     """
+    if isinstance(parts, PromptComposition):
+        # Views of a frame have any shape.
+        return dict.fromkeys("HW", Span(2 * parts.stride, parts.size, LONGEST * parts.size))
     mosts = {"references": parts.memory.references}
     if isinstance(parts, ObjectComposition):
         # Global memory is read whole, local memory alone; labels are read as values are, and

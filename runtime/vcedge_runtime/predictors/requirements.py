@@ -20,7 +20,7 @@ def require_graphs(bundle: Bundle, specs: Mapping[str, GraphSpec]) -> None:
         TrackerError: the composition needs another graph, or keys of another length, or the
             encoder's takes no flow.
     """
-    parts = bundle.composition
+    parts = bundle.tracking
     labels = parts if isinstance(parts, Composition) else None
     if labels and labels.value_extraction and "value_extraction" not in specs:
         raise TrackerError(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import takewhile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -82,6 +83,17 @@ class Source(Closing):
             SourceError: a frame cannot be read, or has another size than the first. The frames
                 before it are good.
         """
+
+    def read_span(self, start: int, stop: int) -> list[Frame]:
+        """Read the frames from an index to before another, from the beginning; no live source can.
+
+        Those that are not there, or cannot be decoded, are left out.
+
+        Raises:
+            SourceError: a frame cannot be read.
+        """
+        before = takewhile(lambda frame: frame.index < stop, self)
+        return [frame for frame in before if frame.index >= start]
 
     @abstractmethod
     def close(self) -> None:

@@ -61,6 +61,10 @@ class ImageSource(Source):
         for index in range(len(self._paths)):
             yield self.read(index)
 
+    def read_span(self, start: int, stop: int) -> list[Frame]:
+        """Read images by their places; no other is opened."""
+        return [self.read(index) for index in range(start, min(stop, len(self._paths)))]
+
     def name_frame(self, index: int) -> str:
         """What the outputs of an image are called: its stem."""
         return self._paths[index].stem

@@ -34,7 +34,11 @@ def test_a_machine_that_tracks_is_told_so() -> None:
     rows = [line.split() for line in found.output.splitlines()]
     assert ["tiny", "yes", "tracks;", "its", "graphs", "are", "verified:", "yes"] in rows
     assert "ONNX Runtime" in found.output
-    for part in ("track, demo, bench, eval", "track --backend cuda", "track --backend tensorrt"):
+    for part in (
+        "track, mask, demo, bench, eval",
+        "track --backend cuda",
+        "track --backend tensorrt",
+    ):
         assert part in found.output
     assert "next: vcedge demo" in found.output
 

@@ -1,0 +1,1 @@
+"""First masks: from boxes and clicks to the mask of a frame."""
