@@ -36,6 +36,7 @@ from vcedge_runtime.predictors.opening import require_points
 from vcedge_runtime.session import PointSink, SessionReport, track_points
 from vcedge_runtime.telling import hide_secrets
 from vcedge_runtime.tracker import Tracker
+from vcedge_runtime.video.beside import WrittenBeside
 from vcedge_runtime.video.masks import read_mask
 from vcedge_runtime.video.outputs import MASKS_NAME, OutputFolder, require_free
 from vcedge_runtime.video.pacing import pace
@@ -182,10 +183,11 @@ def command(
                     _warn_small(console, tracker, beginning.earliest)
                     wanted_sinks = {"masks": masks, "overlay": overlay, "log": log}
                     sinks = open_sinks(stack, output, video, live, **wanted_sinks)
-                    sinks += exports.open_sinks(stack, video, overwrite=overwrite, inputs=inputs)
-                    sinks += [*views, sightings]
+                    beside = stack.enter_context(WrittenBeside([*sinks, *views]))
+                    told = exports.open_sinks(stack, video, overwrite=overwrite, inputs=inputs)
+                    told = [beside, *told, sightings]
                     on_frame = exports.heard_by(stack.enter_context(watched))
-                    track_masks(tracker, video, stream, beginning, sinks, report, on_frame)
+                    track_masks(tracker, video, stream, beginning, told, report, on_frame)
         finally:
             if report.frames:
                 summarise(console, video, tracker, report, sightings, output)

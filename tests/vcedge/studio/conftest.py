@@ -20,7 +20,7 @@ from tests.vcedge.studio.window import HW as REEF_HW
 from vcedge.studio.addresses import open_socket
 from vcedge.studio.exports import Exports
 from vcedge.studio.footage import Footage, open_footage
-from vcedge.studio.prompting import GrabCut
+from vcedge_runtime.prompts.segmenter import GRABCUT, PromptSegmenter
 from vcedge.studio.session import Session
 from vcedge_runtime.demo.clip import render_demo_clip
 from vcedge_runtime.model.bundle import Bundle
@@ -50,7 +50,7 @@ def footage(clip: Path) -> Iterator[Footage]:
 @pytest.fixture
 def session(footage: Footage, tiny_bundle: Bundle) -> Iterator[Session]:
     tracker = Tracker.open(tiny_bundle, backend="cpu", threads=1)
-    with Session(footage, tracker, GrabCut()) as opened:
+    with Session(footage, tracker, PromptSegmenter.open(GRABCUT)) as opened:
         yield opened
 
 

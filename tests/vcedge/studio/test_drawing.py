@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from tests.vcedge.studio.square import BOX, HW, draw_frame, draw_truth, overlap
 from vcedge.studio.drawing import Prompts, paint, put_object
-from vcedge.studio.prompting import GrabCut
+from vcedge_runtime.prompts.segmenter import GRABCUT, PromptSegmenter
 from vcedge_runtime.errors import MaskError
 
 places = st.tuples(st.floats(-20, 120), st.floats(-20, 90))
@@ -78,7 +78,7 @@ EMPTY = np.zeros(HW, np.uint8)
 def test_a_box_around_the_square_finds_it() -> None:
     left, top, width, height = BOX
     wide = (left - 5.0, top - 5.0, width + 10.0, height + 10.0)
-    found = Prompts(0, 4, EMPTY, box=wide).draw(draw_frame(0), GrabCut())
+    found = Prompts(0, 4, EMPTY, box=wide).draw(draw_frame(0), PromptSegmenter.open(GRABCUT))
     assert set(np.unique(found)) == {0, 4}
     assert overlap(found, draw_truth(0)) > 0.9
 
@@ -87,7 +87,7 @@ def test_a_box_replaces_the_object_and_leaves_the_others() -> None:
     base = np.zeros(HW, np.uint8)
     base[:6, :6], base[-6:, -6:] = 4, 9
     wide = (25.0, 15.0, 34.0, 34.0)
-    found = Prompts(0, 4, base, box=wide).draw(draw_frame(0), GrabCut())
+    found = Prompts(0, 4, base, box=wide).draw(draw_frame(0), PromptSegmenter.open(GRABCUT))
     assert not (found[:6, :6] == 4).any()
     assert (found[-6:, -6:] == 9).all()
 
@@ -95,7 +95,7 @@ def test_a_box_replaces_the_object_and_leaves_the_others() -> None:
 def test_where_nothing_is_found_it_is_said() -> None:
     with pytest.raises(MaskError, match="found nothing of object 1"):
         Prompts(0, 1, EMPTY, clicks=((5.0, 5.0, False),)).draw(
-            EMPTY[..., None].repeat(3, 2), GrabCut()
+            EMPTY[..., None].repeat(3, 2), PromptSegmenter.open(GRABCUT)
         )
 
 

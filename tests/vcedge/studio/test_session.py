@@ -12,7 +12,7 @@ import pytest
 from tests.vcedge.studio.square import BOX, FRAMES, HW, draw_frame, draw_truth, overlap, wait_for
 from vcedge.studio.following import BACKWARD, FORWARD
 from vcedge.studio.footage import LiveFootage
-from vcedge.studio.prompting import GrabCut
+from vcedge_runtime.prompts.segmenter import GRABCUT, PromptSegmenter
 from vcedge.studio.session import Session
 from vcedge_runtime.errors import MaskError, SourceError, TrackerError
 from vcedge_runtime.model.bundle import Bundle
@@ -183,7 +183,7 @@ def test_frames_that_are_not_there_are_refused(session: Session) -> None:
 
 
 def open_session(footage: LiveFootage, bundle: Bundle) -> Session:
-    return Session(footage, Tracker.open(bundle, backend="cpu", threads=1), GrabCut())
+    return Session(footage, Tracker.open(bundle, backend="cpu", threads=1), PromptSegmenter.open(GRABCUT))
 
 
 class Camera(Source):
