@@ -20,10 +20,10 @@ from tests.vcedge.studio.window import HW as REEF_HW
 from vcedge.studio.addresses import open_socket
 from vcedge.studio.exports import Exports
 from vcedge.studio.footage import Footage, open_footage
-from vcedge_runtime.prompts.segmenter import GRABCUT, PromptSegmenter
 from vcedge.studio.session import Session
 from vcedge_runtime.demo.clip import render_demo_clip
 from vcedge_runtime.model.bundle import Bundle
+from vcedge_runtime.prompts.segmenter import GRABCUT, PromptSegmenter
 from vcedge_runtime.tracker import Tracker
 from vcedge_runtime.video.view import LOOPBACK
 

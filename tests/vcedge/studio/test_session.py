@@ -12,10 +12,10 @@ import pytest
 from tests.vcedge.studio.square import BOX, FRAMES, HW, draw_frame, draw_truth, overlap, wait_for
 from vcedge.studio.following import BACKWARD, FORWARD
 from vcedge.studio.footage import LiveFootage
-from vcedge_runtime.prompts.segmenter import GRABCUT, PromptSegmenter
 from vcedge.studio.session import Session
 from vcedge_runtime.errors import MaskError, SourceError, TrackerError
 from vcedge_runtime.model.bundle import Bundle
+from vcedge_runtime.prompts.segmenter import GRABCUT, PromptSegmenter
 from vcedge_runtime.tracker import Tracker
 from vcedge_runtime.video.frame import Frame, Source
 
@@ -183,7 +183,8 @@ def test_frames_that_are_not_there_are_refused(session: Session) -> None:
 
 
 def open_session(footage: LiveFootage, bundle: Bundle) -> Session:
-    return Session(footage, Tracker.open(bundle, backend="cpu", threads=1), PromptSegmenter.open(GRABCUT))
+    tracker = Tracker.open(bundle, backend="cpu", threads=1)
+    return Session(footage, tracker, PromptSegmenter.open(GRABCUT))
 
 
 class Camera(Source):
