@@ -59,6 +59,7 @@ def track_given(
     reached = [-1]
 
     def step(frame: Frame) -> StepResult:
+        _require_none_between(given, reached[0], frame.index)
         reached[0] = frame.index
         return take_frame(tracker, frame, given, begins=report.frames == 0)
 
@@ -101,9 +102,13 @@ def track_both_ways(
     first, last = min(given), max(given)
     began = time.perf_counter()
     with ResultStore() as back:
+        former = last + 1
         for number, frame in enumerate(read_backwards(source, last)):
+            _require_none_between(given, frame.index, former)
+            former = frame.index
             back.put(frame.index, take_frame(tracker, frame, given, begins=number == 0))
             on_back(number + 1, last + 1)
+        _require_none_between(given, -1, former)
         spent = time.perf_counter() - began
 
         def step(frame: Frame) -> StepResult:
@@ -185,6 +190,16 @@ def read_backwards(source: Source, last: int, chunk_bytes: int = CHUNK_BYTES) ->
         while chunk:
             yield chunk.pop()
         stop -= count
+
+
+def _require_none_between(given: Iterable[int], first: int, last: int) -> None:
+    """Refuse masks of frames that were passed over."""
+    passed = sorted(index for index in given if first < index < last)
+    if passed:
+        raise MaskError(
+            f"received a mask of frame {passed[0]}, which did not come: a live source dropped it, "
+            "or it cannot be decoded; give the mask of another frame, or pass --no-drop"
+        )
 
 
 def _require_reached(given: Mapping[int, object], reached: int) -> None:

@@ -162,7 +162,7 @@ def follow_frames(
     report: SessionReport,
     on_frame: Callable[[SessionReport], None],
 ) -> None:
-    """Go through a video: each frame is tracked and written, or neither.
+    """Go through a video: each frame is tracked and handed to the sinks, or neither.
 
     Args:
         frames: the video.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -192,3 +193,26 @@ def test_results_wait_in_a_file_and_come_back_as_they_were(mask: Image) -> None:
         assert store.take(2).mask.shape == (5, HW[1])
     np.testing.assert_array_equal(found.mask, mask)
     assert replace(found, mask=mask) == replace(result, timings_ms={})
+
+
+@pytest.mark.parametrize("way", ["on", "back"])
+def test_a_mask_of_a_frame_that_does_not_come_is_told(
+    tracker: Tracker, frames: list[Frame], mask: Image, way: str
+) -> None:
+    gap, sink = [frame for frame in frames if frame.index != 3], ListSink()
+    given = {0: mask, 3: mask, 5: mask}
+    follow: Callable[..., None] = partial(track_both_ways, tracker, Recording(gap))
+    if way == "on":
+        follow = partial(track_given, tracker)
+    with pytest.raises(MaskError, match="a mask of frame 3, which did not come"):
+        follow(gap, given, [sink], SessionReport())
+    # On the way, what was tracked until then is written.
+    assert list(results_of(sink)) == ([0, 1, 2] if way == "on" else [])
+
+
+def test_a_first_mask_that_cannot_be_decoded_is_told_on_the_way_back(
+    tracker: Tracker, frames: list[Frame], mask: Image
+) -> None:
+    gap = frames[1:]
+    with pytest.raises(MaskError, match="a mask of frame 0, which did not come"):
+        track_both_ways(tracker, Recording(gap), gap, {0: mask, 5: mask}, [], SessionReport())

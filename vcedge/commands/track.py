@@ -143,6 +143,10 @@ def command(
     console = open_console(errors=live.ndjson)
     if bool(first) == (points is not None):
         raise MaskError("pass either --mask or --points, for the first frame; or --box, or --click")
+    if points and first.start is not None:
+        raise MaskError(
+            "received --from with --points, which are of frame 0; leave one of them out"
+        )
     bundle = Bundle.open(model or (DEFAULT_LABEL_MODEL if points else DEFAULT_MODEL))
     _warn_unverified(console, bundle)
     folder = out or default_output(source)
@@ -171,7 +175,9 @@ def command(
         sightings = Sightings("point" if points else "object", warn)
         try:
             with ExitStack() as stack:
-                stream = islice(pace(prefetch(beginning.frames), live.most_fps), frames)
+                # A live source reads by itself, also where its first frame was taken for a box.
+                ahead = beginning.frames if video.live else prefetch(beginning.frames)
+                stream = islice(pace(ahead, live.most_fps), frames)
                 views = live.open_views(stack, console, warn)
                 watched = live.watched(console, video, report, video.length, frames)
                 if named is not None:
@@ -183,9 +189,9 @@ def command(
                     _warn_small(console, tracker, beginning.earliest)
                     wanted_sinks = {"masks": masks, "overlay": overlay, "log": log}
                     sinks = open_sinks(stack, output, video, live, **wanted_sinks)
-                    beside = stack.enter_context(WrittenBeside([*sinks, *views]))
+                    beside = stack.enter_context(WrittenBeside(sinks))
                     told = exports.open_sinks(stack, video, overwrite=overwrite, inputs=inputs)
-                    told = [beside, *told, sightings]
+                    told = [beside, *views, *told, sightings]
                     on_frame = exports.heard_by(stack.enter_context(watched))
                     track_masks(tracker, video, stream, beginning, told, report, on_frame)
         finally:

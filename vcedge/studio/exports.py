@@ -84,5 +84,6 @@ class Exports(Closing):
         return Path(self._folder.name) / f"{self._session.footage.name}-{name}{kind.suffix}"
 
     def close(self) -> None:
-        """Remove the files."""
+        """Stop what writes them, and remove the files."""
+        self._session.worker.stop()
         self._folder.cleanup()

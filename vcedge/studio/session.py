@@ -71,7 +71,8 @@ def _changing(
     @wraps(method)
     def change(session: Session, /, *args: Given.args, **kwargs: Given.kwargs) -> Found:
         with session._lock:
-            if session.work is None or session.work["kind"] != "watch":
+            work = session.work  # the worker's end takes it away
+            if work is None or work["kind"] != "watch":
                 session.worker.stop()
             return method(session, *args, **kwargs)
 

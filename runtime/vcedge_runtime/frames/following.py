@@ -226,11 +226,15 @@ class Following(Windows):
         self._boxes[object_id] = self._awaited[object_id] = box
 
     def _move(self, object_id: int, box: Box) -> None:
-        """Take where an object was found; in the next frame, it is awaited as far again."""
+        """Take where an object was found; in the next frame, it is awaited as far again.
+
+        One that shrank by more than a half, as of a mask that was cut off, is awaited where it is.
+        """
         former = self._boxes.get(object_id, box)
         self._boxes[object_id] = box
         top, left, bottom, right = (2 * now - then for now, then in zip(box, former, strict=True))
-        self._awaited[object_id] = (top, left, bottom, right)
+        shrank = top >= bottom or left >= right
+        self._awaited[object_id] = box if shrank else (top, left, bottom, right)
 
     def _wanted(self, room: float) -> Box:
         """What all objects together need to have around them in the next frame."""

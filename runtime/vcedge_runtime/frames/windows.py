@@ -105,6 +105,16 @@ def bring_over(
     moved[...] = found
 
 
+def overlap(former: Window, window: Window) -> NDArray[np.bool_]:
+    """(h, w) bool: cells of a window whose middles the other one shows too."""
+    axes = []
+    for axis, cells in enumerate(window.grid_hw):
+        middle = (np.arange(cells) + window.at[axis] + 0.5) / window.span_hw[axis]
+        place = middle * former.span_hw[axis] - former.at[axis]
+        axes.append((place >= 0) & (place < former.grid_hw[axis]))
+    return np.asarray(axes[0][:, None] & axes[1])
+
+
 def find_box(mask: NDArray[np.bool_], trim: float = 0.01) -> Box | None:
     """Find the rectangle of a mask, but for specks.
 

@@ -80,6 +80,11 @@ class ObjectComposition:
     def __post_init__(self) -> None:
         check_settings(self)
         check_strides(self.size, self.stride)
+        if self.hidden_dim and self.doubt:
+            raise BundleError(
+                f"received doubt={self.doubt} for a model whose objects have a state, which would "
+                "keep what is doubted (XMem); leave it out"
+            )
         if not self.mixes and (self.local != "off" or self.prototypes):
             raise BundleError(
                 f"received local={self.local}, prototypes={self.prototypes} for a model that has "

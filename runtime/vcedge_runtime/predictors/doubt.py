@@ -23,9 +23,10 @@ class Doubt:
     def __init__(self, least: float) -> None:
         self._least = least
         self._away: set[int] = set()
+        self._away_next: set[int] = set()
 
     def refuse(self, place_of: Mapping[int, int], shares: Block) -> None:
-        """Clear the shares of objects that were nowhere in the frame before and are in doubt now.
+        """Clear the shares of objects that were nowhere in the last frame and are in doubt now.
 
         Args:
             place_of: place of each object's id.
@@ -45,8 +46,13 @@ class Doubt:
                 away.add(object_id)
             elif not seen.any():
                 away.add(object_id)
-        self._away = away
+        self._away_next = away
+
+    def finish(self) -> None:
+        """Make the next frame the last."""
+        self._away = self._away_next
 
     def believe(self, object_id: int) -> None:
         """Take an object that was drawn for seen."""
-        self._away.discard(object_id)
+        self._away = self._away - {object_id}
+        self._away_next = self._away

@@ -20,7 +20,7 @@ from vcedge_runtime.buffers import (
 from vcedge_runtime.engines.base import Engine
 from vcedge_runtime.errors import TrackerError
 from vcedge_runtime.frames.fitting import Fit
-from vcedge_runtime.frames.windows import Window, bring_over
+from vcedge_runtime.frames.windows import Window, bring_over, overlap
 from vcedge_runtime.memory.bank import MemoryBank
 from vcedge_runtime.memory.long_term import LongTermMemory, LongTermPolicy
 from vcedge_runtime.memory.objects import ObjectBank
@@ -163,6 +163,8 @@ class ObjectPredictor:
             before, after = (each.in_cells(self.label_hw) for each in (former, window))
             for plane, moved in zip(seen[1:], shares.host[1:], strict=True):
                 bring_over(plane, before, after, moved)
+                # What the former window did not show is no object's, whoever touched its border.
+                moved[~overlap(before, after)] = 0
             shares.host[0] = 1 - shares.host[1:].sum(axis=0)
             shares.push()
             self._hidden.begin_again(former, window)
@@ -229,6 +231,7 @@ class ObjectPredictor:
         if self._long_term and isinstance(self.memory, LongTermMemory):
             self._long_term.finish(frame, self.memory)
         self._hidden.finish()
+        self._doubt.finish()
         self.frame = frame
         self._last, self._next = self._next, self._last
 

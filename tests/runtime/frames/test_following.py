@@ -193,3 +193,10 @@ def test_any_frame_has_a_window(frame_hw: tuple[int, int]) -> None:
         assert 0 <= columns.start < columns.stop <= frame_hw[1]
         windows.see(window, ids[window.slices], {1: 1.0})
         window = windows.choose()
+
+
+def test_an_object_that_shrinks_at_once_is_awaited_where_it_is() -> None:
+    windows = begin(one=(20, 40, 460, 800))
+    for box in ((120, 300, 300, 500), (120, 300, 300, 500)):
+        show(windows, windows.choose(), one=box)
+        assert holds(windows.choose(), box)

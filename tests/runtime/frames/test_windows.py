@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from vcedge_runtime.frames.windows import LARGE, Window, bring_over, find_box
+from vcedge_runtime.frames.windows import LARGE, Window, bring_over, find_box, overlap
 
 GRID = (6, 10)
 
@@ -103,3 +103,16 @@ def test_the_box_of_one_pixel_is_one_pixel(place: tuple[int, int]) -> None:
     mask = np.zeros((100, 200), np.bool_)
     mask[place] = True
     assert find_box(mask) == (*place, place[0] + 1, place[1] + 1)
+
+
+@given(windows(), windows())
+def test_the_overlap_is_what_both_windows_show(former: Window, window: Window) -> None:
+    found = overlap(former, window)
+    cells = np.array([former.frame_hw[axis] / former.span_hw[axis] for axis in (0, 1)])
+    first = cells * former.at
+    last = first + cells * former.grid_hw
+    inside = ((places(window) >= first - 1e-3) & (places(window) < last + 1e-3)).all(axis=-1)
+    clear = (np.abs(places(window) - first) > 1e-2).all(-1)
+    clear &= (np.abs(places(window) - last) > 1e-2).all(-1)
+    np.testing.assert_array_equal(found[clear], inside[clear])
+    assert overlap(window, window).all()

@@ -24,6 +24,7 @@ def refuse(doubt: Doubt, first: float, second: float = 0.0) -> tuple[bool, bool]
     """Whether each of the two is still there."""
     block = shares_of(first, second)
     doubt.refuse({7: 0, 9: 1}, block)
+    doubt.finish()
     np.testing.assert_allclose(block.host.sum(axis=0), 1, rtol=1e-6)
     return bool((block.host[1] > 0.5).any()), bool((block.host[2] > 0.5).any())
 
@@ -63,6 +64,14 @@ def test_one_that_is_followed_no_longer_is_not_remembered(score: float) -> None:
     doubt = Doubt(0.7)
     refuse(doubt, 0.1, 0.1)
     doubt.refuse({9: 0}, shares_of(0.9))
+    doubt.finish()
     block = shares_of(score)
     doubt.refuse({7: 0}, block)
     assert (block.host[1] > 0.5).any()
+
+
+def test_a_step_that_fails_changes_nothing() -> None:
+    doubt = Doubt(0.7)
+    refuse(doubt, 0.9)
+    doubt.refuse({7: 0, 9: 1}, shares_of(0.1))  # not finished: the last frame stays the last
+    assert refuse(doubt, 0.6) == (True, False)

@@ -24,7 +24,8 @@ from vcedge_runtime.video.sources import open_source
 
 FOLDER = Path(__file__).parents[2] / "data" / "cases"
 EDGE = f"--model {DEFAULT_MODEL} --threads 1 --backend cpu"
-TRACK = f"--mask 00000.png {EDGE} --size 64 --out out"
+REST = f"{EDGE} --size 64 --out out"
+TRACK = f"--mask 00000.png {REST}"
 PNG = "out/masks/*.png"
 Shell = Callable[..., CompletedProcess[bytes]]
 
@@ -68,18 +69,18 @@ CASES = (
         4,
     ),
     *(
-        Case("mask_alpha", f"vcedge track src.mp4 {TRACK} --mask {name} --frames 3", 3)
+        Case("mask_alpha", f"vcedge track src.mp4 --mask {name} {REST} --frames 3", 3)
         for name in ("rgba_whiteall.png", "la_whiteall.png", "rgba_blackalpha.png")
     ),
     Case(
         "mask_jpeg_ids",
-        f"vcedge track src.mp4 {TRACK} --mask jpg_ids.jpg",
+        f"vcedge track src.mp4 --mask jpg_ids.jpg {REST}",
         said="a JPEG, which does not keep ids",
         code=2,
     ),
     Case(
         "mask_void255",
-        f"vcedge track src.mp4 {TRACK} --mask voc255.png --frames 3",
+        f"vcedge track src.mp4 --mask voc255.png {REST} --frames 3",
         3,
         "2 objects ",
     ),
@@ -135,7 +136,7 @@ CASES = (
     ),
     Case("thermal_12bit", f"vcedge track g16low {TRACK}", 12, "pass --depth-range auto to stretch"),
     Case("thermal_12bit", f"vcedge track g16low {TRACK} --size 128 --depth-range auto", 12),
-    Case("trim_editlist", f"vcedge track trim.mp4 {TRACK} --mask 00020.png", 20),
+    Case("trim_editlist", f"vcedge track trim.mp4 --mask 00020.png {REST}", 20),
     Case("vfr_webm", f"vcedge track vfr.webm {TRACK}", 38),
 )
 

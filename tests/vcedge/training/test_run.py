@@ -407,7 +407,10 @@ def test_without_videos_there_is_no_run() -> None:
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"profile": "wide"}, r"profile 'wide' is unknown; choose from \['edge', 'paper', 'srnet"),
+        (
+            {"profile": "wide"},
+            r"profile 'wide' is unknown; choose from \['edge', 'paper', 'prompts",
+        ),
         ({"steps": 0}, "at least 1"),
         ({"batch": 0}, "at least 1"),
         ({"learning_rate": 0.0}, "learning rate above 0"),
