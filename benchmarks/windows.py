@@ -21,6 +21,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from vcedge.commands.bench_clip import enlarge
 from vcedge.commands.tables import make_table, open_console
 from vcedge.doctor.machine import describe_machine
 from vcedge.evaluation.crowds import CrowdRecipe, render_crowd
@@ -139,24 +140,15 @@ def open_sequence(root: Path, name: str, short: int = 0, every: int = 1) -> Clip
     def frames() -> Iterator[Picture]:
         with open_source(find_frames(root, name)) as video:
             for frame in video:
-                yield enlarge(frame.image, short, cv2.INTER_CUBIC)
+                yield enlarge(frame.image, short, cv2.INTER_CUBIC) if short else frame.image
 
     def truth() -> Iterator[Picture]:
         for path in paths:
             labels = read_label_png(path)
             ids = np.where(labels == VOID, np.uint8(binary), labels)
-            yield enlarge(ids, short, cv2.INTER_NEAREST)
+            yield enlarge(ids, short, cv2.INTER_NEAREST) if short else ids
 
     return Clip(name, frames(), truth, every)
-
-
-def enlarge(image: Picture, short: int, method: int) -> Picture:
-    """Enlarge a picture until its short side has so many pixels; 0 leaves it."""
-    if not short or min(image.shape[:2]) == short:
-        return image
-    scale = short / min(image.shape[:2])
-    size = (round(image.shape[1] * scale), round(image.shape[0] * scale))
-    return np.asarray(cv2.resize(image, size, interpolation=method), np.uint8)
 
 
 def draw_crowd(

@@ -19,6 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from vcedge.cli import main
 from vcedge.models.stcn import STCN
 from vcedge.models.weights import Weights
 from vcedge.models.xmem import XMem
@@ -31,6 +32,8 @@ HERE = Path(__file__).parent / "data" / "published"
 WHOLE = Path(os.environ.get("VCEDGE_GOLDEN", Path(__file__).parents[2] / "shared" / "golden"))
 """What the projects' own networks gave, 16 MB, which are no part of the repository."""
 HEIGHT, WIDTH = 96, 160
+SMALL = ("--size", HEIGHT, "--frames", 3, "--no-engines")
+"""Options of an import that takes seconds."""
 MEMORIES = {
     "stcn": "local_global:capacity=21",
     "xmem": "long_term:every=1,least=2,batch=2,prototypes=20,cells=50",
@@ -146,3 +149,26 @@ def track_shares(
             assert isinstance(predictor, ObjectPredictor)
             found.append(predictor._last.shares.host.copy())
     return np.stack(found)
+
+
+def import_small(kind: str, folder: Path) -> Path:
+    """Import weights of a kind, made by the rule, whole and in FP16; returns the folder."""
+    before = Path.cwd()
+    os.chdir(folder)
+    try:
+        torch.save(make_state(kind), f"{kind}.pth")
+        for options, codes in (((), {0}), (("--fp16",), {0, 1})):
+            with pytest.raises(SystemExit) as stop:
+                main(["import", kind, f"{kind}.pth", *map(str, SMALL), *options])
+            # Masks of such weights mean nothing, so that rounding may well change their score.
+            assert stop.value.code in codes
+    finally:
+        os.chdir(before)
+    return folder
+
+
+def open_graphs(bundle: Bundle) -> dict[str, Engine]:
+    """An engine of one thread for each graph."""
+    from vcedge_runtime.engines.onnxruntime import engine_from_bundle
+
+    return {name: engine_from_bundle(bundle, name, threads=1) for name in bundle.graphs}

@@ -40,11 +40,11 @@ class Clip:
         if not short:
             return iter(self.video)
         # A larger camera's frames: what they show is as blurred as what was enlarged.
-        return (replace(frame, image=_enlarge(frame.image, short)) for frame in self.video)
+        return (replace(frame, image=enlarge(frame.image, short)) for frame in self.video)
 
     def first_mask(self, short: int = 0) -> NDArray[np.uint8]:
         """Give the first frame's mask, enlarged as its frame is."""
-        return _enlarge(self.mask, short, cv2.INTER_NEAREST) if short else self.mask
+        return enlarge(self.mask, short, cv2.INTER_NEAREST) if short else self.mask
 
 
 def open_clip(
@@ -94,9 +94,8 @@ def _open_demo_clip(clip: DemoClip, scratch: Path) -> Clip:
     return Clip("the demo clip", open_source(path), clip.render(0)[1], tuple(truth))
 
 
-def _enlarge(
-    image: NDArray[np.uint8], short: int, how: int = cv2.INTER_LINEAR
-) -> NDArray[np.uint8]:
+def enlarge(image: NDArray[np.uint8], short: int, how: int = cv2.INTER_LINEAR) -> NDArray[np.uint8]:
+    """Enlarge a picture until its short side has so many pixels, by one of OpenCV's methods."""
     height, width = image.shape[:2]
     scale = short / min(height, width)
     size = (round(width * scale), round(height * scale))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, ClassVar, NamedTuple, TypeVar
 
 import click
 
@@ -29,46 +29,47 @@ class Prompt(NamedTuple):
     numbers: tuple[float, ...]
 
 
-class BoxType(click.ParamType):  # type: ignore[type-arg]
+class _PromptType(click.ParamType):  # type: ignore[type-arg]
+    """What is typed as ``pattern`` says; ``expected`` tells it."""
+
+    pattern: ClassVar[re.Pattern[str]]
+    expected: ClassVar[str]
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> Prompt:
+        """Refuse what is none."""
+        if isinstance(value, Prompt):
+            return value
+        found = self.pattern.fullmatch(value)
+        object_id = _id_of(found)
+        if found is None or object_id is None:
+            self.fail(f"received {value!r}; expected {self.expected} (1 to {MAX_ID})")
+        return Prompt(object_id, self._read(found))
+
+    def _read(self, found: re.Match[str]) -> tuple[float, ...]:
+        return tuple(map(float, found["numbers"].split(",")))
+
+
+class BoxType(_PromptType):
     """``x,y,w,h``, or ``ID=x,y,w,h``."""
 
     name = "[ID=]X,Y,W,H"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> Prompt:
-        """Refuse what is neither."""
-        if isinstance(value, Prompt):
-            return value
-        found = _BOX.fullmatch(value)
-        object_id = _id_of(found)
-        if found is None or object_id is None:
-            self.fail(
-                f"received {value!r}; expected x,y,width,height in pixels, such as 40,30,120,80, "
-                f"or 2=40,30,120,80 for object 2 (1 to {MAX_ID})"
-            )
-        return Prompt(object_id, _numbers_of(found))
+    pattern = _BOX
+    expected = "x,y,width,height in pixels, such as 40,30,120,80, or 2=40,30,120,80 for object 2"
 
 
-class ClickType(click.ParamType):  # type: ignore[type-arg]
+class ClickType(_PromptType):
     """``x,y`` on the object, ``-x,y`` off it, either with ``ID=`` in front."""
 
     name = "[ID=][+|-]X,Y"
+    pattern = _CLICK
+    expected = (
+        "x,y in pixels, such as 100,70; -100,70 where the object is not; 2=100,70 for object 2"
+    )
 
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> Prompt:
-        """Refuse what is neither."""
-        if isinstance(value, Prompt):
-            return value
-        found = _CLICK.fullmatch(value)
-        object_id = _id_of(found)
-        if found is None or object_id is None:
-            self.fail(
-                f"received {value!r}; expected x,y in pixels, such as 100,70; -100,70 where the "
-                f"object is not; 2=100,70 for object 2 (1 to {MAX_ID})"
-            )
-        return Prompt(object_id, (*_numbers_of(found), float(found["sign"] != "-")))
+    def _read(self, found: re.Match[str]) -> tuple[float, ...]:
+        return (*super()._read(found), float(found["sign"] != "-"))
 
 
 def prompted(function: Function) -> Function:
@@ -128,7 +129,3 @@ def _id_of(found: re.Match[str] | None) -> int | None:
     """The id that was typed, 1 where none was; None where it is none."""
     object_id = int(found["id"] or 1) if found else 0
     return object_id if 1 <= object_id <= MAX_ID else None
-
-
-def _numbers_of(found: re.Match[str]) -> tuple[float, ...]:
-    return tuple(map(float, found["numbers"].split(",")))

@@ -8,9 +8,9 @@ from typing import Any
 import click
 from rich.console import Console
 
+from vcedge.commands.train_masked import HOLD_OUT, MASKED, SHORT_SIDE, read_names
 from vcedge.commands.train_options import Request, takes_request
 from vcedge.commands.train_running import train_network
-from vcedge.commands.train_srnet import read_names
 from vcedge.models.prompts import PROMPT_PROFILES
 from vcedge.training.object_sources import load_masked_videos, load_stills
 from vcedge.training.objective import Objective
@@ -27,16 +27,8 @@ from vcedge_runtime.telling import make_printable
     required=True,
     help="Folder of pictures with masks and their manifest.csv; about one of 18 is held out.",
 )
-@click.option(
-    "--masked",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="Folder with videos/NAME.mp4 and masks/NAME/00000.png and so on.",
-)
-@click.option(
-    "--hold-out",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="File with names of masked videos that are left out, one a line.",
-)
+@MASKED
+@HOLD_OUT
 @click.option(
     "--silent",
     type=click.FloatRange(0, 1),
@@ -44,13 +36,7 @@ from vcedge_runtime.telling import make_printable
     show_default=True,
     help="Share of the samples of which nothing is said: what stands out is wanted.",
 )
-@click.option(
-    "--short-side",
-    type=click.IntRange(min=32),
-    default=480,
-    show_default=True,
-    help="Larger videos are shrunk to this.",
-)
+@SHORT_SIDE
 def prompts(
     request: Request,
     stills: Path,

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import click
 from rich.console import Console
 
+from vcedge.commands.train_masked import HOLD_OUT, MASKED, SHORT_SIDE, read_names
 from vcedge.commands.train_options import Request, parse_lengths, takes_request
 from vcedge.commands.train_running import load_start, train_network
 from vcedge.models.efficientnet_lite import EfficientNetLite
@@ -32,12 +33,6 @@ def _share(name: str, text: str) -> Callable[[Function], Function]:
     return click.option(f"--{name}", type=kind, default=default, show_default=True, help=text)
 
 
-def read_names(path: Path) -> list[str]:
-    """Names, one a line; a line that begins with # says something else."""
-    lines = (line.strip() for line in path.read_text().splitlines())
-    return [line for line in lines if line and not line.startswith("#")]
-
-
 @click.command()
 @takes_request(["srnet-edge", "srnet-lite", "srnet", "srnet-stcn"], learning_rate=4e-4)
 @click.option(
@@ -45,11 +40,7 @@ def read_names(path: Path) -> list[str]:
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     help="Folder of pictures with masks and their manifest.csv.",
 )
-@click.option(
-    "--masked",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="Folder with videos/NAME.mp4 and masks/NAME/00000.png and so on.",
-)
+@MASKED
 @click.option(
     "--stage",
     type=click.Choice(STAGES),
@@ -87,11 +78,7 @@ def read_names(path: Path) -> list[str]:
     show_default=True,
     help="Share of stills among the clips of the stage video.",
 )
-@click.option(
-    "--hold-out",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="File with names of masked videos that are left out, one a line.",
-)
+@HOLD_OUT
 @click.option(
     "--most",
     type=click.IntRange(min=1),
@@ -133,13 +120,7 @@ def read_names(path: Path) -> list[str]:
 @_share("twins", "Share of the pasted objects that look like the one to follow.")
 @_share("kin", "Share of the pasted objects that are of the same kind, from stills.")
 @_share("camera", "Share of the clips that blur, exposure, noise and compression each befall.")
-@click.option(
-    "--short-side",
-    type=click.IntRange(min=32),
-    default=480,
-    show_default=True,
-    help="Larger videos are shrunk to this.",
-)
+@SHORT_SIDE
 def srnet(
     request: Request,
     stills: Path | None,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -19,19 +18,19 @@ pytest.importorskip("onnxruntime", reason="ONNX Runtime verifies; install vcedge
 from tests.published import (  # noqa: E402
     HEIGHT,
     WIDTH,
+    import_small,
     make_clip,
     make_state,
+    open_graphs,
     read_golden,
     read_kept,
     track_shares,
 )
 from tests.tracing import TracedOnce  # noqa: E402
-from vcedge.cli import main  # noqa: E402
 from vcedge.models.weights import load_weights  # noqa: E402
 from vcedge_export.planning import open_modules, plan_bundle  # noqa: E402
 from vcedge_export.precision import open_engines  # noqa: E402
-from vcedge_runtime.engines.base import Engine, ForwardingEngine  # noqa: E402
-from vcedge_runtime.engines.onnxruntime import engine_from_bundle  # noqa: E402
+from vcedge_runtime.engines.base import ForwardingEngine  # noqa: E402
 from vcedge_runtime.frames.colour import IMAGENET  # noqa: E402
 from vcedge_runtime.model.bundle import Bundle  # noqa: E402
 from vcedge_runtime.model.object_composition import ObjectComposition  # noqa: E402
@@ -41,34 +40,17 @@ Run = Callable[..., CompletedProcess[str]]
 Refuse = Callable[..., str]
 pytestmark = pytest.mark.slow
 GRAPHS = {"query_encoder", "value_encoder", "memory_read", "mask_decoder", "soft_aggregation"}
-SMALL = ("--size", HEIGHT, "--frames", 3, "--no-engines")
 
 
 @pytest.fixture(scope="module")
 def imported(tmp_path_factory: pytest.TempPathFactory, traced_once: TracedOnce) -> Path:
     """A folder in which STCN's weights were imported, whole and in FP16."""
-    folder = tmp_path_factory.mktemp("imported")
-    before = Path.cwd()
-    os.chdir(folder)
-    try:
-        torch.save(make_state("stcn"), "stcn.pth")
-        for options, codes in (((), {0}), (("--fp16",), {0, 1})):
-            with pytest.raises(SystemExit) as stop:
-                main(["import", "stcn", "stcn.pth", *map(str, SMALL), *options])
-            # Masks of such weights mean nothing, so that rounding may well change their score.
-            assert stop.value.code in codes
-    finally:
-        os.chdir(before)
-    return folder
+    return import_small("stcn", tmp_path_factory.mktemp("imported"))
 
 
 @pytest.fixture(scope="module")
 def bundle(imported: Path) -> Bundle:
     return Bundle.open(imported / "vcedge-out" / "bundles" / "stcn")
-
-
-def run_bundle(bundle: Bundle) -> dict[str, Engine]:
-    return {name: engine_from_bundle(bundle, name, threads=1) for name in bundle.graphs}
 
 
 def test_the_bundle_says_what_it_is_and_where_its_weights_came_from(bundle: Bundle) -> None:
@@ -101,7 +83,7 @@ def test_every_frame_is_the_projects_own(
         weights = load_weights(imported / "vcedge-out" / "bundles" / "stcn.safetensors")
         engines = open_modules(plan_bundle(weights, bundle))
     else:
-        engines = run_bundle(bundle)
+        engines = open_graphs(bundle)
     found = track_shares(whole, engines, golden["frames"], golden["ids"])
     # No cell was as near as another here: 4e-6 was measured.
     assert np.abs(found - golden["probabilities"][1:]).max() < 1e-4
@@ -110,7 +92,7 @@ def test_every_frame_is_the_projects_own(
 def test_every_frame_is_as_when_that_was_so(bundle: Bundle) -> None:
     kept = read_kept("stcn")
     frames, mask = make_clip(1 + len(kept["shares"]))
-    found = track_shares(bundle, run_bundle(bundle), frames, mask)
+    found = track_shares(bundle, open_graphs(bundle), frames, mask)
     assert np.abs(found[..., ::8, ::8] - kept["shares"]).max() < 1e-4
 
 
@@ -131,7 +113,7 @@ def test_values_are_encoded_of_frames_alone_that_are_remembered(
     bundle: Bundle, memory: str, expected: int
 ) -> None:
     frames, mask = make_clip(12)
-    engines = run_bundle(bundle)
+    engines = open_graphs(bundle)
     counted = engines["value_encoder"] = Counted(engines["value_encoder"])
     parts = bundle.composition.exchange(memory=memory)
     track_shares(replace(bundle, composition=parts), engines, frames, mask)
@@ -141,7 +123,7 @@ def test_values_are_encoded_of_frames_alone_that_are_remembered(
 
 def test_a_mask_that_is_drawn_in_a_frame_that_is_not_remembered_is(bundle: Bundle) -> None:
     frames, mask = make_clip(8)
-    engines = run_bundle(bundle)
+    engines = open_graphs(bundle)
     counted = engines["value_encoder"] = Counted(engines["value_encoder"])
     with Tracker(bundle, engines) as tracker:
         tracker.start(frames[0], np.where(mask == 1, mask, 0).astype(np.uint8))
@@ -168,8 +150,8 @@ def test_a_frame_of_no_whole_cells_lies_in_the_middle_of_a_border(bundle: Bundle
         whole[2:-3, 7:-7] = part
     held = np.zeros_like(mask)
     held[2:-3, 7:-7] = mask[inner]
-    small = Tracker(bundle, run_bundle(bundle), size=HEIGHT - 5)
-    large = Tracker(bundle, run_bundle(bundle), size=HEIGHT)
+    small = Tracker(bundle, open_graphs(bundle), size=HEIGHT - 5)
+    large = Tracker(bundle, open_graphs(bundle), size=HEIGHT)
     with small, large:
         small.start(cut[0], np.ascontiguousarray(mask[inner]))
         large.start(framed[0], held)
@@ -188,7 +170,7 @@ def test_a_frame_of_no_whole_cells_lies_in_the_middle_of_a_border(bundle: Bundle
 def test_memory_is_what_was_told_and_does_not_grow(bundle: Bundle) -> None:
     frames, mask = make_clip(30)
     parts = bundle.composition.exchange(memory="local_global:every=1,capacity=3")
-    with Tracker(replace(bundle, composition=parts), run_bundle(bundle)) as tracker:
+    with Tracker(replace(bundle, composition=parts), open_graphs(bundle)) as tracker:
         tracker.start(frames[0], mask)
         told = tracker.memory_bytes
         for frame in frames[1:]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -15,20 +14,17 @@ pytest.importorskip("onnxscript", reason="onnxscript exports; install vcedge[exp
 pytest.importorskip("onnxruntime", reason="ONNX Runtime verifies; install vcedge[export]")
 
 from tests.published import (  # noqa: E402
-    HEIGHT,
     MEMORIES,
+    import_small,
     make_clip,
-    make_state,
+    open_graphs,
     read_golden,
     read_kept,
     track_shares,
 )
 from tests.tracing import TracedOnce  # noqa: E402
-from vcedge.cli import main  # noqa: E402
 from vcedge.models.weights import load_weights  # noqa: E402
 from vcedge_export.planning import open_modules, plan_bundle  # noqa: E402
-from vcedge_runtime.engines.base import Engine  # noqa: E402
-from vcedge_runtime.engines.onnxruntime import engine_from_bundle  # noqa: E402
 from vcedge_runtime.frames.colour import IMAGENET  # noqa: E402
 from vcedge_runtime.memory.long_term import LongTermPolicy  # noqa: E402
 from vcedge_runtime.model.bundle import Bundle  # noqa: E402
@@ -37,34 +33,17 @@ from vcedge_runtime.model.object_composition import ObjectComposition  # noqa: E
 Refuse = Callable[..., str]
 pytestmark = pytest.mark.slow
 GRAPHS = {"query_encoder", "value_encoder", "memory_read", "mask_decoder", "soft_aggregation"}
-SMALL = ("--size", HEIGHT, "--frames", 3, "--no-engines")
 
 
 @pytest.fixture(scope="module")
 def imported(tmp_path_factory: pytest.TempPathFactory, traced_once: TracedOnce) -> Path:
     """A folder in which XMem's weights were imported, whole and in FP16."""
-    folder = tmp_path_factory.mktemp("imported")
-    before = Path.cwd()
-    os.chdir(folder)
-    try:
-        torch.save(make_state("xmem"), "xmem.pth")
-        for options, codes in (((), {0}), (("--fp16",), {0, 1})):
-            with pytest.raises(SystemExit) as stop:
-                main(["import", "xmem", "xmem.pth", *map(str, SMALL), *options])
-            # Masks of such weights mean nothing, so that rounding may well change their score.
-            assert stop.value.code in codes
-    finally:
-        os.chdir(before)
-    return folder
+    return import_small("xmem", tmp_path_factory.mktemp("imported"))
 
 
 @pytest.fixture(scope="module")
 def bundle(imported: Path) -> Bundle:
     return Bundle.open(imported / "vcedge-out" / "bundles" / "xmem")
-
-
-def run_bundle(bundle: Bundle) -> dict[str, Engine]:
-    return {name: engine_from_bundle(bundle, name, threads=1) for name in bundle.graphs}
 
 
 def remember(bundle: Bundle, memory: str) -> Bundle:
@@ -100,7 +79,7 @@ def test_every_frame_is_the_projects_own(
         weights = load_weights(imported / "vcedge-out" / "bundles" / "xmem.safetensors")
         engines = open_modules(plan_bundle(weights, bundle))
     else:
-        engines = run_bundle(bundle)
+        engines = open_graphs(bundle)
     found = track_shares(remember(bundle, memory), engines, golden["frames"], golden["ids"])
     for frame, expected in zip(golden["kept"], golden["probabilities"], strict=True):
         if frame:
@@ -114,7 +93,7 @@ def test_every_frame_is_as_when_that_was_so(bundle: Bundle) -> None:
     kept = read_kept("xmem")
     frames, mask = make_clip(1 + len(kept["shares"]))
     small = remember(bundle, MEMORIES["xmem"])
-    found = track_shares(small, run_bundle(bundle), frames, mask)
+    found = track_shares(small, open_graphs(bundle), frames, mask)
     assert np.abs(found[..., ::8, ::8] - kept["shares"]).max() < 1e-3
 
 
