@@ -20,6 +20,8 @@ from tests.tracing import TracedOnce
 from vcedge_runtime.model.bundle import DEFAULT_MODEL, Bundle
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from vcedge.models.srnet import SRNet
     from vcedge.models.weights import Weights
     from vcedge_export.verify import TruthClip
@@ -103,6 +105,13 @@ def make_mask(height: int, width: int, *ids: int) -> Frame:
         left, right = edges[2 * position + 1], edges[2 * position + 2]
         mask[height // 4 : -(height // 4), left:right] = object_id
     return mask
+
+
+def whole_frames(clips: int, frames: int) -> Tensor:
+    """Make places of clips whose crops are whole frames: (B, T, 2, 3)."""
+    import torch
+
+    return torch.eye(2, 3).expand(clips, frames, -1, -1)
 
 
 @pytest.fixture(name="make_frame", scope="session")

@@ -31,15 +31,10 @@ class NumpyLabelReadout(_ScaledEngine):
     def _compute(self, inputs: Mapping[str, HostArray], out: Mapping[str, HostArray]) -> None:
         query, keys, labels = (_rows(inputs[name]) for name in ("query", "keys", "labels"))
         for tile, cells in enumerate(inputs["key_index"]):
-            rows = query[inputs["query_index"][tile]]
-            outer = inputs["outer"][tile][:, None] if "outer" in inputs else None
-            weight = _weigh(inputs, outer)
             logits = np.stack(
                 [
-                    _mask(_similarity(rows, keys[offset + own], self._temperature), weight) + bias
-                    for offset, own, bias in zip(
-                        inputs["slot_offset"], cells, inputs["key_bias"][tile], strict=True
-                    )
+                    self._read_logits(inputs, query, keys, tile, reference)
+                    for reference in range(len(cells))
                 ]
             )
             logits = self._keep_largest(logits)
@@ -49,6 +44,25 @@ class NumpyLabelReadout(_ScaledEngine):
             for reference, offset in enumerate(inputs["slot_offset"]):
                 share = weights[reference] / weights[reference].sum(axis=-1, keepdims=True)
                 out["values"][tile, reference] = share @ labels[offset + cells[reference]]
+
+    def _read_logits(
+        self,
+        inputs: Mapping[str, HostArray],
+        query: HostArray,
+        keys: HostArray,
+        tile: int,
+        reference: int,
+    ) -> HostArray:
+        """(A, P) logits of a tile's queries and the patch of a reference."""
+        rows = query[inputs["query_index"][tile]]
+        cells = inputs["slot_offset"][reference] + inputs["key_index"][tile, reference]
+        similarity = _similarity(rows, keys[cells], self._temperature)
+        weight = (inputs["distance"] <= inputs["inner"]).astype(np.float32)
+        if "outer" in inputs:
+            outer = inputs["outer"][tile][:, None]
+            own, other = inputs["query_group"][tile], inputs["key_group"][tile, reference]
+            weight = _weigh(inputs, outer, own[:, None] == other[None])
+        return _mask(similarity, weight) + inputs["key_bias"][tile, reference]
 
     def _keep_largest(self, logits: HostArray) -> HostArray:
         """Mask all but the k largest of each query in (R, A, P) float32 logits."""
@@ -67,7 +81,11 @@ class NumpyColumnTotal(_ScaledEngine):
         for tile, cells in enumerate(inputs["column_index"]):
             for reference, offset in enumerate(inputs["slot_offset"]):
                 patch = query[inputs["query_index"][tile, reference]]
-                weight = _weigh(inputs, inputs["outer"][tile, reference][None])
+                own, other = (
+                    inputs[name][tile, reference] for name in ("column_group", "query_group")
+                )
+                outer = inputs["outer"][tile, reference][None]
+                weight = _weigh(inputs, outer, own[:, None] == other[None])
                 similarity = _similarity(keys[offset + cells], patch, self._temperature)
                 logits = _mask(similarity, weight) + inputs["query_bias"][tile, reference]
                 peak = logits.max(axis=-1, keepdims=True)
@@ -134,13 +152,14 @@ def _similarity(left: HostArray, right: HostArray, temperature: np.float32) -> H
     return similar
 
 
-def _weigh(inputs: Mapping[str, HostArray], outer: HostArray | None) -> HostArray:
-    near = (inputs["distance"] <= inputs["inner"]).astype(np.float32)
-    if outer is None:
-        return near
-    weight: HostArray = near + inputs["delta"] * (inputs["distance"] <= outer)
+def _weigh(inputs: Mapping[str, HostArray], outer: HostArray, same: HostArray) -> HostArray:
+    """Weight of the exponential of each pair, (A, P); same says whether it is of one group."""
+    distance = inputs["distance"]
+    second = (distance <= outer) | (same & (distance <= inputs["reach"]))
+    weight: HostArray = (distance <= inputs["inner"]) + inputs["delta"] * second
     return weight
 
 
 def _mask(similarity: HostArray, weight: HostArray) -> HostArray:
-    return np.where(weight > 0, similarity * weight, MASKED_LOGIT)
+    with np.errstate(divide="ignore"):
+        return np.where(weight > 0, similarity + np.log(weight), MASKED_LOGIT + similarity)

@@ -13,7 +13,7 @@ from vcedge.models.value_extraction import FrameValues
 from vcedge_export.plan import RADIUS, TEMPERATURE, ExportedModel, ExportOptions
 from vcedge_runtime.errors import ExportError
 from vcedge_runtime.model.composition import Composition
-from vcedge_runtime.predictors.labels import VALUE_REFERENCES
+from vcedge_runtime.predictors.refining import VALUE_REFERENCES
 from vcedge_runtime.sampling.alignment import AlignmentSettings
 
 DEFAULT_SIZES = {"edge": 480, "paper": 240}

@@ -12,7 +12,9 @@ import click
 from vcedge.commands.progress import current_builds
 from vcedge_runtime.engines.opening import AUTO, BACKENDS
 from vcedge_runtime.errors import BundleError
+from vcedge_runtime.frames.motion import FLOW_SCALES
 from vcedge_runtime.frames.resizing import LARGEST_SIZE
+from vcedge_runtime.model import composition
 from vcedge_runtime.model.bundle import DEFAULT_LABEL_MODEL, DEFAULT_MODEL, Bundle
 from vcedge_runtime.model.composition import KINDS, part_from_text
 from vcedge_runtime.model.object_composition import LOCALS
@@ -98,6 +100,18 @@ VALUES = click.option(
     default=None,
     help="Refine keys by the value extraction (MER); the model's own choice by default.",
 )
+FLOW_SCALE = click.option(
+    "--flow-scale",
+    type=click.Choice(FLOW_SCALES),
+    help="What optical flow is measured in: key cells, the short side, or the frame's largest "
+    "motion; as the model was trained by default.",
+)
+VALUE_FRAMES = click.option(
+    "--value-frames",
+    type=click.Choice(composition.VALUE_FRAMES),
+    help="Whose value map refines a reference (MER, eq. 11): that of the frame that reads it, or "
+    "its own; the model's own choice by default.",
+)
 
 LOCAL = click.option(
     "--local",
@@ -167,6 +181,8 @@ OVERRIDES: dict[str, Callable[[Any], Any]] = {
     "local": LOCAL,
     "value_extraction": VALUES,
     "motion": MOTION,
+    "flow_scale": FLOW_SCALE,
+    "value_frames": VALUE_FRAMES,
     "alignment": ALIGNMENT,
     "fusion": FUSION,
     "sampler": SAMPLER,

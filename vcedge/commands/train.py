@@ -15,8 +15,10 @@ from vcedge.commands.train_prompts import prompts
 from vcedge.commands.train_running import train_network
 from vcedge.commands.train_srnet import srnet
 from vcedge.models.encoder import PROFILES
-from vcedge.training.base import BaseObjective
+from vcedge.models.value_extraction import READINGS
+from vcedge.training.base import BaseObjective, BaseSettings
 from vcedge.training.corpus import (
+    FLOW_GAPS,
     VIDEO_SUFFIXES,
     CachedVideo,
     VideoCorpus,
@@ -27,6 +29,16 @@ from vcedge.training.dmp import DmpObjective, DmpSettings
 from vcedge.training.mer import MerObjective, MerSettings
 from vcedge.training.objective import ColourObjective
 from vcedge_runtime.errors import TrainingError
+from vcedge_runtime.frames.motion import FLOW_SCALES
+from vcedge_runtime.model.composition import VALUE_FRAMES
+
+COMPACT = click.option(
+    "--compact",
+    type=click.FloatRange(min=0),
+    default=BaseSettings.compact,
+    show_default=True,
+    help="Weight of LIIR's compactness prior; 0 leaves it out.",
+)
 
 
 @click.group(name="train")
@@ -41,12 +53,14 @@ def command() -> None:
 @takes_request(sorted(PROFILES))
 @VIDEOS
 @MAX_FRAMES
-def base(request: Request, folders: tuple[Path, ...], max_frames: int) -> None:
+@COMPACT
+def base(request: Request, folders: tuple[Path, ...], max_frames: int, compact: float) -> None:
     """Train the base encoder by colourisation and write its weights to OUT/weights.safetensors.
 
     Stop it with Ctrl-C and go on with --resume: the curve is the same.
     """
-    _run_on_videos(request, BaseObjective, folders, max_frames)
+    settings = BaseSettings(compact=compact)
+    _run_on_videos(request, lambda profile: BaseObjective(profile, settings), folders, max_frames)
 
 
 @command.command()
@@ -63,25 +77,69 @@ def base(request: Request, folders: tuple[Path, ...], max_frames: int) -> None:
     show_default=True,
     help="Weight of the positive-negative loss; 0 leaves it out.",
 )
+@click.option(
+    "--alpha",
+    type=float,
+    help="What the weight of flow begins with; 0.1 by default, and 0 beside weights without flow.",
+)
+@click.option(
+    "--flow-scale",
+    type=click.Choice(FLOW_SCALES),
+    default=MerSettings.flow_scale,
+    show_default=True,
+    help="What flow is measured in: key cells, the crop's side, or its largest motion.",
+)
+@click.option(
+    "--flow-gap",
+    type=click.Choice(FLOW_GAPS),
+    default=MerSettings.flow_gap,
+    show_default=True,
+    help="To which frame flow is: the video's one before, or as far back as the clip's neighbour.",
+)
+@click.option(
+    "--value-map",
+    type=click.Choice(READINGS),
+    default=MerSettings.value_map,
+    show_default=True,
+    help="What Omega takes off in eq. 7: likeness to the same place in the references, to the own "
+    "frame, or 1, as printed.",
+)
+@click.option("--omega", type=click.FloatRange(min=0), default=MerSettings.omega, show_default=True)
+@click.option(
+    "--dropkey",
+    type=click.FloatRange(0, 1, max_open=True),
+    default=MerSettings.dropkey,
+    show_default=True,
+    help="Share of key positions that a step hides from the value extraction.",
+)
+@click.option(
+    "--value-frames",
+    type=click.Choice(VALUE_FRAMES),
+    default=MerSettings.value_frames,
+    show_default=True,
+    help="Whose value map refines a reference: the target's (eq. 11), or its own.",
+)
+@click.option(
+    "--clusters",
+    type=click.IntRange(0, 64),
+    default=MerSettings.clusters,
+    show_default=True,
+    help="K of the multi-cluster sampler in training; 0 for plain windows.",
+)
+@COMPACT
 def mer(
     request: Request,
     folders: tuple[Path, ...],
     max_frames: int,
-    motion: bool,
     values: bool,
     weight_map: bool,
-    contrast: float,
+    **method: Any,
 ) -> None:
     """Train MER: motion enhancement, value extraction, fused loss; to OUT/weights.safetensors.
 
     Stop it with Ctrl-C and go on with --resume: the curve is the same.
     """
-    settings = MerSettings(
-        motion=motion,
-        value_extraction=values,
-        weight_map=weight_map and values,
-        contrast=contrast,
-    )
+    settings = MerSettings(value_extraction=values, weight_map=weight_map and values, **method)
     _run_on_videos(request, lambda profile: MerObjective(profile, settings), folders, max_frames)
 
 
@@ -96,6 +154,13 @@ def mer(
 )
 @click.option("--beta", type=click.FloatRange(0, 1), default=DmpSettings.beta, show_default=True)
 @click.option("--gamma", type=click.FloatRange(0, 1), default=DmpSettings.gamma, show_default=True)
+@click.option(
+    "--enhanced",
+    type=click.Choice(["memory", "query"]),
+    default=DmpSettings.enhanced,
+    show_default=True,
+    help="Whose labels the forward prediction mixes with their regions' mean.",
+)
 def dmp(
     request: Request,
     folders: tuple[Path, ...],
@@ -103,6 +168,7 @@ def dmp(
     plain: float | None,
     beta: float,
     gamma: float,
+    enhanced: str,
 ) -> None:
     """Train DMP: gated memory, three fused predictions; to OUT/weights.safetensors.
 
@@ -110,7 +176,7 @@ def dmp(
     """
     if plain is None:
         plain = 0.0 if request.start else DmpSettings.plain
-    settings = DmpSettings(plain=plain, beta=beta, gamma=gamma)
+    settings = DmpSettings(plain=plain, beta=beta, gamma=gamma, enhanced=enhanced)
     _run_on_videos(request, lambda profile: DmpObjective(profile, settings), folders, max_frames)
 
 

@@ -32,7 +32,8 @@ def affinity_logits(query: Tensor, keys: Tensor, bias: Tensor) -> Tensor:
     Args:
         query: (B, C, h, w) key of the frame to reconstruct.
         keys: (B, R, C, h, w) keys of the references.
-        bias: (h * w, h * w) additive window mask.
+        bias: added to the logits: a window mask of every reference, (h * w, h * w), or of each
+            frame and all its references, (B, h * w, R * h * w).
 
     Returns:
         (B, h * w, R * h * w) float32.
@@ -42,7 +43,7 @@ def affinity_logits(query: Tensor, keys: Tensor, bias: Tensor) -> Tensor:
     flat_query = query.flatten(2).transpose(1, 2)
     flat_keys = keys.permute(0, 2, 1, 3, 4).reshape(batch, channels, references * pixels)
     logits = torch.bmm(flat_query, flat_keys).float() / math.sqrt(channels)
-    return logits + bias.repeat(1, references)
+    return logits + (bias.repeat(1, references) if bias.dim() == 2 else bias)
 
 
 def read_values(logits: Tensor, values: Tensor) -> Tensor:

@@ -35,6 +35,8 @@ class Profile:
     last_stage: bool
 
 
+ALPHA = 0.1
+"""Where the weight of optical flow starts (our choice)."""
 Module = TypeVar("Module", bound=nn.Module)
 PROFILES = {
     "edge": Profile("edge", stride=8, key_dim=64, max_pool=True, last_stage=False),
@@ -76,13 +78,19 @@ class KeyEncoder(nn.Module):
     Args:
         profile: the working point.
         motion: whether encoded optical flow is added to the frame, O = I + alpha F with a learned
-            alpha that starts at 0.1 (MER, eq. 5; the start is our choice).
+            alpha (MER, eq. 5).
+        alpha: where it starts, also beside weights that were trained without flow; by default
+            ``ALPHA``, and 0 beside such weights (our choice).
     """
 
-    def __init__(self, profile: Profile, *, motion: bool = False) -> None:
+    def __init__(
+        self, profile: Profile, *, motion: bool = False, alpha: float | None = None
+    ) -> None:
         super().__init__()
         self.profile = profile
-        self.alpha = nn.Parameter(torch.tensor(0.1)) if motion else None
+        self._start = alpha
+        start = torch.tensor(ALPHA if alpha is None else alpha)
+        self.alpha = nn.Parameter(start) if motion else None
         stem: list[nn.Module] = [
             nn.Conv2d(3, 64, 7, 2, 3, bias=False),
             nn.BatchNorm2d(64),
@@ -119,7 +127,7 @@ class KeyEncoder(nn.Module):
             if isinstance(block, ResidualBlock) and new(f"stages.{name}.bn2.weight"):
                 nn.init.zeros_(block.bn2.weight)
         if self.alpha is not None and new("alpha"):
-            nn.init.zeros_(self.alpha)
+            nn.init.constant_(self.alpha, self._start or 0.0)
 
     def forward(self, lab: Tensor, flow: Tensor | None = None) -> Tensor:
         """Encode frames.

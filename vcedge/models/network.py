@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
 from torch import nn
 
 from vcedge.models.encoder import PROFILES, KeyEncoder, Profile
-from vcedge.models.value_extraction import ValueExtraction
+from vcedge.models.value_extraction import FORMER, ValueExtraction, ValueSettings
 from vcedge_runtime.errors import TrainingError
 
 
@@ -16,14 +20,22 @@ class KeyNetwork(nn.Module):
         profile: of the encoder.
         motion: whether the encoder takes optical flow (MER, eq. 5).
         value_extraction: whether keys are refined by the value extraction (MER, eqs. 6 to 12).
+        values: its settings.
+        alpha: what that of optical flow begins with; see ``KeyEncoder``.
     """
 
     def __init__(
-        self, profile: Profile, *, motion: bool = False, value_extraction: bool = False
+        self,
+        profile: Profile,
+        *,
+        motion: bool = False,
+        value_extraction: bool = False,
+        values: ValueSettings | None = None,
+        alpha: float | None = None,
     ) -> None:
         super().__init__()
-        self.encoder = KeyEncoder(profile, motion=motion)
-        self.values = ValueExtraction(profile.key_dim) if value_extraction else None
+        self.encoder = KeyEncoder(profile, motion=motion, alpha=alpha)
+        self.values = ValueExtraction(profile.key_dim, values) if value_extraction else None
 
     @property
     def profile(self) -> Profile:
@@ -31,18 +43,31 @@ class KeyNetwork(nn.Module):
         return self.encoder.profile
 
     @property
-    def parts(self) -> dict[str, str | bool]:
+    def parts(self) -> dict[str, Any]:
         """The arguments that make such a network again, as plain JSON values."""
+        own = {} if self.values is None else {"value_settings": asdict(self.values.settings)}
         return {
             "profile": self.profile.name,
             "motion": self.encoder.alpha is not None,
             "value_extraction": self.values is not None,
+            **own,
         }
 
     @classmethod
-    def from_parts(cls, profile: str, motion: bool, value_extraction: bool) -> KeyNetwork:
-        """Make a network of the same parts, with new weights."""
-        return cls(PROFILES[profile], motion=motion, value_extraction=value_extraction)
+    def from_parts(
+        cls,
+        profile: str,
+        motion: bool,
+        value_extraction: bool,
+        value_settings: Mapping[str, Any] | None = None,
+    ) -> KeyNetwork:
+        """Make a network of the same parts, with new weights; ``FORMER`` where no settings are."""
+        return cls(
+            PROFILES[profile],
+            motion=motion,
+            value_extraction=value_extraction,
+            values=FORMER if value_settings is None else ValueSettings(**value_settings),
+        )
 
     def take_weights(self, other: nn.Module) -> None:
         """Copy every tensor that both networks have in the same shape; the rest keeps its own.

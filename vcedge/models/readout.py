@@ -11,6 +11,9 @@ from vcedge.models.affinity import MASKED_LOGIT
 from vcedge.models.graph import GraphModule
 from vcedge_runtime.model.spec import GraphSpec, TensorSpec
 
+LEAST_WEIGHT = 1e-6
+"""Below a window's weight that is above 0: logarithms stay finite."""
+
 
 class LabelReadout(GraphModule):
     """Windowed affinity to each of several references, with a softmax for each (MER, eq. 1, 2).
@@ -20,8 +23,8 @@ class LabelReadout(GraphModule):
     what training left soft. With ``top_k`` only the k largest logits of a query over all references
     take part, chosen by threshold: ties with the k-th value stay in. With ``second_window`` a pair
     within the first window has weight 1, within the second delta, within both their sum, and the
-    weight multiplies its logit (MER, eq. 15); that is a graph of its own, which takes a fifth
-    longer.
+    weight multiplies the exponential of its logit, which is what eq. 15 of MER adds up; the second
+    window also holds cells of the query's own group within ``reach``. That is a graph of its own.
     """
 
     def __init__(
@@ -53,8 +56,14 @@ class LabelReadout(GraphModule):
             TensorSpec("inner", "float32", (1,)),
         )
         if self.second_window:
-            outer = TensorSpec("outer", "float32", ("tiles", "queries"))
-            inputs = (*inputs, outer, TensorSpec("delta", "float32", (1,)))
+            inputs = (
+                *inputs,
+                TensorSpec("outer", "float32", ("tiles", "queries")),
+                TensorSpec("delta", "float32", (1,)),
+                TensorSpec("query_group", "float32", ("tiles", "queries")),
+                TensorSpec("key_group", "float32", ("tiles", "references", "patch")),
+                TensorSpec("reach", "float32", (1,)),
+            )
         outputs = (
             TensorSpec("peak", "float32", ("tiles", "references", "queries")),
             TensorSpec("total", "float32", ("tiles", "references", "queries")),
@@ -76,6 +85,9 @@ class LabelReadout(GraphModule):
         inner: Tensor,
         outer: Tensor | None = None,
         delta: Tensor | None = None,
+        query_group: Tensor | None = None,
+        key_group: Tensor | None = None,
+        reach: Tensor | None = None,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Read the labels of N tiles of A queries from R references of a memory of S slots.
 
@@ -91,6 +103,9 @@ class LabelReadout(GraphModule):
             inner: (1,) float32, radius of the first window.
             outer: (N, A) float32, radius of each query's second window, if there is one.
             delta: (1,) float32, its weight.
+            query_group: (N, A) float32, whole, group of each query.
+            key_group: (N, R, P) float32, that of each patch cell.
+            reach: (1,) float32, radius within which the second window holds cells of one group.
 
         Returns:
             peak: (N, R, A) float32, largest logit; below -5e3 where there is no key to read.
@@ -100,13 +115,19 @@ class LabelReadout(GraphModule):
         cells = slot_offset[None, :, None] + key_index
         tile_query = _take_rows(query, query_index) * self.scale
         logits = torch.matmul(tile_query[:, None], _take_rows(keys, cells).transpose(2, 3))
-        if outer is None or delta is None:
-            outside = torch.where(distance <= inner, 0.0, MASKED_LOGIT)
-            logits = logits + outside + key_bias[:, :, None]
+        if (
+            outer is None
+            or delta is None
+            or query_group is None
+            or key_group is None
+            or reach is None
+        ):
+            window = torch.where(distance <= inner, 0.0, MASKED_LOGIT)
         else:
-            weight = _near(distance[None], inner) + delta * _near(distance[None], outer[..., None])
-            outside = torch.where(weight > 0, 0.0, MASKED_LOGIT)
-            logits = logits * weight[:, None] + outside[:, None] + key_bias[:, :, None]
+            same = query_group[:, None, :, None] == key_group[:, :, None]
+            wide = _widen(distance, outer[:, None, :, None], same, reach)
+            window = _weigh(_near(distance, inner) + delta * wide)
+        logits = logits + window + key_bias[:, :, None]
         if self.top_k is not None:
             logits = _keep_largest(logits, self.top_k)
         peak = torch.amax(logits, -1, keepdim=True)
@@ -142,6 +163,9 @@ class ColumnTotal(GraphModule):
             TensorSpec("inner", "float32", (1,)),
             TensorSpec("outer", "float32", ("tiles", "references", "patch")),
             TensorSpec("delta", "float32", (1,)),
+            TensorSpec("column_group", "float32", ("tiles", "references", "columns")),
+            TensorSpec("query_group", "float32", ("tiles", "references", "patch")),
+            TensorSpec("reach", "float32", (1,)),
         )
         outputs = (TensorSpec("log_total", "float32", ("tiles", "references", "columns")),)
         return GraphSpec("column_total", inputs, outputs)
@@ -158,6 +182,9 @@ class ColumnTotal(GraphModule):
         inner: Tensor,
         outer: Tensor,
         delta: Tensor,
+        column_group: Tensor,
+        query_group: Tensor,
+        reach: Tensor,
     ) -> Tensor:
         """Sum up N tiles of A cells of R references over the P cells of the frame around them.
 
@@ -172,6 +199,9 @@ class ColumnTotal(GraphModule):
             inner: (1,) float32, radius of the first window.
             outer: (N, R, P) float32, radius of each patch cell's second window; -1 for none.
             delta: (1,) float32, weight of the second window.
+            column_group: (N, R, A) float32, whole, group of each cell.
+            query_group: (N, R, P) float32, that of each patch cell.
+            reach: (1,) float32, radius within which the second window holds cells of one group.
 
         Returns:
             (N, R, A) float32; below -5e3 where no cell looks.
@@ -179,15 +209,26 @@ class ColumnTotal(GraphModule):
         cells = slot_offset[None, :, None] + column_index[:, None, :]
         patch = _take_rows(query, query_index) * self.scale
         logits = torch.matmul(_take_rows(keys, cells), patch.transpose(2, 3))
-        weight = _near(distance, inner) + delta * _near(distance, outer[:, :, None])
-        outside = torch.where(weight > 0, 0.0, MASKED_LOGIT)
-        logits = logits * weight + outside + query_bias[:, :, None]
+        same = column_group[..., None] == query_group[:, :, None]
+        wide = _widen(distance, outer[:, :, None], same, reach)
+        window = _weigh(_near(distance, inner) + delta * wide)
+        logits = logits + window + query_bias[:, :, None]
         peak = torch.amax(logits, -1, keepdim=True)
         return (peak + torch.log(torch.sum(torch.exp(logits - peak), -1, keepdim=True)))[..., 0]
 
 
 def _near(distance: Tensor, radius: Tensor) -> Tensor:
     return (distance <= radius).float()
+
+
+def _widen(distance: Tensor, outer: Tensor, same: Tensor, reach: Tensor) -> Tensor:
+    """What is in the second window: near enough, or of the same group and within reach."""
+    return torch.maximum(_near(distance, outer), same.float() * _near(distance, reach))
+
+
+def _weigh(weight: Tensor) -> Tensor:
+    """What a logit gains by a weight of its exponential; a weight of 0 masks it."""
+    return torch.where(weight > 0, torch.log(weight.clamp(min=LEAST_WEIGHT)), MASKED_LOGIT)
 
 
 def _keep_largest(logits: Tensor, top_k: int) -> Tensor:

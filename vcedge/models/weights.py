@@ -139,7 +139,8 @@ def _make_network(facts: Mapping[str, Any]) -> Network:
         )
     if facts["profile"] in PROMPT_PROFILES:
         return PromptNetwork(PROMPT_PROFILES[facts["profile"]])
-    return KeyNetwork.from_parts(facts["profile"], facts["motion"], facts["value_extraction"])
+    own = {name: facts[name] for name in ("profile", "motion", "value_extraction")}
+    return KeyNetwork.from_parts(**own, value_settings=facts.get("value_settings"))
 
 
 def shipped_weights() -> list[str]:

@@ -9,7 +9,7 @@ from torch import Tensor
 from vcedge.models.encoder import PROFILES
 from vcedge.models.network import KeyNetwork
 from vcedge.training.corpus import Clips, ClipSettings
-from vcedge.training.losses import clip_keys, colourisation_loss
+from vcedge.training.losses import clip_keys
 from vcedge.training.objective import ColourObjective
 from vcedge_runtime.errors import TrainingError
 
@@ -20,13 +20,18 @@ class BaseSettings:
 
     Attributes:
         radius: window radius of the reconstruction, in key cells.
+        compact: weight of LIIR's compactness prior, 0 for none.
     """
 
     radius: int = 8
+    compact: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.radius < 1:
-            raise TrainingError(f"radius must be at least 1, received {self.radius}")
+        if self.radius < 1 or not self.compact >= 0:
+            raise TrainingError(
+                "expected a radius of at least 1 and a weight that is not negative, received "
+                f"{self.radius}, {self.compact}"
+            )
 
 
 class BaseObjective(ColourObjective):
@@ -43,6 +48,10 @@ class BaseObjective(ColourObjective):
     ) -> dict[str, Tensor]:
         """See ``ColourObjective.colour_losses``."""
         keys = clip_keys(self.network.encoder, clips, channel)
-        bias = self.bias(keys.shape[-1], keys.device)
-        stride = self.network.profile.stride
-        return {"colour": colourisation_loss(keys, clips.lab[:, :, channel], bias, stride)}
+        frames = keys.shape[1]
+        return self.reconstruction_losses(
+            clips.lab[:, :, channel],
+            [keys] * frames,
+            [self.bias(keys.shape[-1], keys.device)] * frames,
+            self.settings.compact,
+        )

@@ -8,6 +8,7 @@ import os
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,9 +23,11 @@ from vcedge.training.settings import RunSettings
 from vcedge_runtime.errors import SourceError, TrainingError
 from vcedge_runtime.files import write_array
 from vcedge_runtime.frames.colour import lab_from_bgr
-from vcedge_runtime.frames.motion import encode_flow, flow_from_lab
+from vcedge_runtime.frames.motion import FLOW_SCALES, FlowScale, encode_flow, flow_from_lab
 from vcedge_runtime.video.videos import VideoSource
 
+FLOW_GAPS = ("1", "drawn")
+"""To which frame a clip's flow is; see ``ClipSettings``."""
 VIDEO_SUFFIXES = {".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg"}
 
 
@@ -139,7 +142,11 @@ class ClipSettings:
             the frame, so that small videos are zoomed more. The default is that of stride 8.
         jitter: largest change of position, size and angle (radians) between frames of a clip, as a
             share of the crop: still clips move too.
-        flow: whether each frame comes with its encoded optical flow to the video's frame before.
+        flow: whether each frame comes with its encoded optical flow.
+        flow_scale: what it is measured in; see ``FlowScale``.
+        flow_gap: to which frame it is: ``1``, the video's frame before, as at run time; ``drawn``,
+            as far back as the clip's neighbour is away (MER's g).
+        stride: pixels of a key cell.
     """
 
     frames: int = 3
@@ -147,6 +154,16 @@ class ClipSettings:
     zoom: tuple[float, float] = (1.0, 2.2)
     jitter: float = 0.1
     flow: bool = False
+    flow_scale: str = "cell"
+    flow_gap: str = "1"
+    stride: int = 8
+
+    def __post_init__(self) -> None:
+        if self.flow_scale not in FLOW_SCALES or self.flow_gap not in FLOW_GAPS:
+            raise TrainingError(
+                f"received flow of scale {self.flow_scale!r} and gap {self.flow_gap!r}; expected "
+                f"one of {FLOW_SCALES} and one of {FLOW_GAPS}"
+            )
 
     def at_stride(self, stride: int) -> ClipSettings:
         """The same for keys of another stride: a key cell shows as much of the video.
@@ -155,7 +172,7 @@ class ClipSettings:
         stride 4.
         """
         low, high = (zoom * stride / 8 for zoom in self.zoom)
-        return replace(self, zoom=(low, high))
+        return replace(self, zoom=(low, high), stride=stride)
 
 
 class Clips(NamedTuple):
@@ -166,11 +183,14 @@ class Clips(NamedTuple):
         flow: (T, 3, S, S) float32 in [-1, 1], encoded optical flow; (T, 0, S, S) where none is
             wanted.
         video: () int64, number of the clip's video.
+        place: (T, 2, 3) float32, by which a place (x, y, 1) of each crop becomes one of its video's
+            frame, both as shares of their sides.
     """
 
     lab: Tensor
     flow: Tensor
     video: Tensor
+    place: Tensor
 
 
 class ClipDataset(Dataset[Clips]):
@@ -202,27 +222,37 @@ class ClipDataset(Dataset[Clips]):
         video = int(rng.choice(len(self._videos), p=self._weights))
         frames = self._videos[video].frames
         crop = _Crop.draw(rng, frames.shape[1:3], self._settings.zoom, self._size_at(index))
-        labs, flows = [], []
-        for picked in self._pick_frames(rng, len(frames)):
+        labs, flows, places = [], [], []
+        numbers = self._pick_frames(rng, len(frames)).tolist()
+        for number, before in zip(numbers, self._frames_before(numbers), strict=True):
             warp = crop.warp(rng, self._settings.jitter)
-            cut = crop.cut(np.asarray(frames[picked]), warp)
+            cut = crop.cut(np.asarray(frames[number]), warp)
             labs.append(cut.transpose(2, 0, 1))
-            flows.append(self._flow(frames, int(picked), crop, warp, cut))
-        lab, flow = (torch.from_numpy(np.stack(planes)) for planes in (labs, flows))
-        return Clips(lab, flow, torch.tensor(video))
+            flows.append(self._flow(np.asarray(frames[before]), crop, warp, cut))
+            places.append(crop.place(warp, frames.shape[1:3]))
+        lab, flow, place = (torch.from_numpy(np.stack(each)) for each in (labs, flows, places))
+        return Clips(lab, flow, torch.tensor(video), place)
+
+    def _frames_before(self, numbers: Sequence[int]) -> list[int]:
+        """The frame to which the flow of each of a clip's frames is."""
+        gaps = [1] * len(numbers)
+        if self._settings.flow_gap == "drawn":
+            away = [abs(b - a) for a, b in pairwise(numbers)]
+            gaps = [away[0], *away] if away else gaps
+        return [max(0, number - gap) for number, gap in zip(numbers, gaps, strict=True)]
 
     def _flow(
         self,
-        frames: NDArray[np.uint8],
-        picked: int,
+        before: NDArray[np.uint8],
         crop: _Crop,
         warp: NDArray[np.float64],
         lab: NDArray[np.float32],
     ) -> NDArray[np.float32]:
-        if not self._settings.flow:
+        settings = self._settings
+        if not settings.flow:
             return np.zeros((0, *lab.shape[:2]), np.float32)
-        before = crop.cut(np.asarray(frames[max(0, picked - 1)]), warp)
-        return encode_flow(flow_from_lab(lab, before))
+        scale = FlowScale(settings.flow_scale, settings.stride)
+        return encode_flow(flow_from_lab(lab, crop.cut(before, warp)), scale)
 
     def _pick_frames(self, rng: np.random.Generator, available: int) -> NDArray[np.int64]:
         low, high = self._settings.gaps
@@ -262,6 +292,14 @@ class _Crop:
         if self.flip:
             linear[0] *= -1
         return np.hstack([linear, (self.size / 2 - linear @ moved)[:, None]])
+
+    def place(self, warp: NDArray[np.float64], frame_hw: tuple[int, ...]) -> NDArray[np.float32]:
+        """(2, 3) from places of the crop to those of the frame, as ``Clips`` has it."""
+        back = np.linalg.inv(warp[:, :2])
+        sides = np.array(frame_hw[::-1])[:, None]
+        # A pixel's middle is half a pixel past its number, on both sides.
+        offset = back @ (-0.5 - warp[:, 2:]) + 0.5
+        return np.hstack([back * self.size / sides, offset / sides]).astype(np.float32)
 
     def cut(self, source: NDArray[np.uint8], warp: NDArray[np.float64]) -> NDArray[np.float32]:
         # One that shrinks the frame is averaged from one twice as fine, so that it does not alias.

@@ -41,7 +41,9 @@ class DmpSettings:
         beta: distance of positions below which a frame is in short-term memory.
         gamma: agreement above which a far frame is in long-term memory.
         eta: weight of a region's mean in a key.
-        eta_values: the same in what is carried.
+        eta_values: the same in the forward prediction.
+        enhanced: whose values it is mixed into: those of the ``memory`` that is read, or the
+            ``query``'s that are predicted.
         branch_weight: of the forward and the backward prediction's own losses.
     """
 
@@ -52,6 +54,7 @@ class DmpSettings:
     gamma: float = 0.85
     eta: float = 0.5
     eta_values: float = 0.2
+    enhanced: str = "query"
     branch_weight: float = 0.5
 
     def __post_init__(self) -> None:
@@ -60,6 +63,8 @@ class DmpSettings:
         weights = self.eta >= 0 and self.branch_weight >= 0
         if not (counts and weights and all(0 <= share <= 1 for share in shares)):
             raise TrainingError(f"received DMP settings out of range: {self}")
+        if self.enhanced not in ("memory", "query"):
+            raise TrainingError(f"received enhanced {self.enhanced!r}; expected memory or query")
 
 
 class DmpObjective(ColourObjective):
@@ -70,6 +75,7 @@ class DmpObjective(ColourObjective):
     composition = MappingProxyType(
         {"memory": DynamicPolicy(beta=0.2, gamma=0.75, long_probe="single")}
     )
+    former = MappingProxyType({"enhanced": "memory"})
     settings: DmpSettings
 
     def __init__(self, profile: str, settings: DmpSettings | None = None) -> None:
@@ -86,7 +92,8 @@ class DmpObjective(ColourObjective):
         stride = self.network.profile.stride
         bias = self.bias(keys.shape[-1], keys.device)
         if share < self.settings.plain:
-            return {"colour": colourisation_loss(keys, colour, bias, stride)}
+            frames = keys.shape[1]
+            return {"colour": colourisation_loss([keys] * frames, colour, [bias] * frames, stride)}
         values = cell_colours(colour, stride)
         ends = [self._branches(keys, values, t, bias) for t in (0, keys.shape[1] - 1)]
         fused, forward, backward = (torch.stack(parts).mean() for parts in zip(*ends, strict=True))
@@ -108,10 +115,16 @@ class DmpObjective(ColourObjective):
         near = enhance_batch(query, regions, settings.eta)
         far = enhance_batch(memory.flatten(0, 1), memory_regions, settings.eta)
         drawn = affinity_logits(near, far.reshape(memory.shape), bias)
-        mixed = mix_batch(carried.flatten(0, 1), memory_regions, settings.eta_values)
+        given = carried
+        if settings.enhanced == "memory":
+            mixed = mix_batch(carried.flatten(0, 1), memory_regions, settings.eta_values)
+            given = mixed.reshape(carried.shape)
+        forward = read_values(drawn + admitted + matched, given)
+        if settings.enhanced == "query":
+            forward = mix_batch(forward, regions, settings.eta_values)
         predictions = [
             read_values(logits, carried),
-            read_values(drawn + admitted + matched, mixed.reshape(carried.shape)),
+            forward,
             read_values(backward_logits(logits + matched), carried),
         ]
         errors = [nn.functional.smooth_l1_loss(p, values[:, target]) for p in predictions]

@@ -65,9 +65,9 @@ def contrast_loss(
     foreign: Tensor,
     temperature: float,
 ) -> Tensor:
-    """Tell a reconstructed feature's true counterpart from the best ones of other videos.
+    """Tell a reconstructed feature's true counterpart from what other videos rebuild of it.
 
-    MER, eq. 16 and 17; positives stand in the denominator, as in LIIR.
+    MER, eq. 16 and 17; positives stand in the denominator of the latter, as printed.
 
     Args:
         query: (B, P, C) features of P cells, reconstructed from the references.
@@ -81,19 +81,25 @@ def contrast_loss(
     """
     if len(negatives) == 0:
         return query.sum() * 0
-    flat = negatives.flatten(2)
-    best = _reconstruct_from(query.detach(), flat)
+    best = _reconstruct_from(query.detach(), negatives.flatten(2), foreign)
     unit = nn.functional.normalize(query.float(), dim=-1)
     own = (unit * nn.functional.normalize(positive.float(), dim=-1)).sum(-1, keepdim=True)
-    other = (unit[:, :, None] * nn.functional.normalize(best, dim=-1)).sum(-1)
-    other = other.masked_fill(~foreign[:, None], -1e4)
+    other = (unit[:, :, None] * best).sum(-1).masked_fill(~foreign[:, None], -1e4)
     logits = torch.cat([own, other], -1) / temperature
     return -torch.log_softmax(logits, -1)[..., 0].mean()
 
 
-def _reconstruct_from(query: Tensor, flat: Tensor) -> Tensor:
-    """(B, P, N, C): each query's feature rebuilt from the cells of each of N maps (MER, eq. 16)."""
-    channels = query.shape[-1]
-    logits = torch.einsum("bpc,nck->bpnk", query, flat.to(query.dtype)).float()
-    affinity = torch.softmax(logits / math.sqrt(channels), -1).to(query.dtype)
-    return torch.einsum("bpnk,nck->bpnc", affinity, flat.to(query.dtype)).float()
+def _reconstruct_from(query: Tensor, flat: Tensor, foreign: Tensor) -> Tensor:
+    """(B, P, N, C): what each of N maps adds to each query's feature, rebuilt from all of them.
+
+    One softmax goes over the cells of all maps (MER, eq. 16), so that a map that holds nothing
+    alike adds next to nothing: cells are brought to length 1, and no part of the sum is (our
+    choice). Maps of the query's own video take no part.
+    """
+    channels, cells = query.shape[-1], flat.shape[-1]
+    flat = flat.to(query.dtype)
+    logits = torch.einsum("bpc,nck->bpnk", query, flat).float() / math.sqrt(channels)
+    logits = logits.masked_fill(~foreign[:, None, :, None], -1e4)
+    affinity = torch.softmax(logits.flatten(2), -1).unflatten(2, (-1, cells)).to(query.dtype)
+    unit = nn.functional.normalize(flat, dim=1)
+    return torch.einsum("bpnk,nck->bpnc", affinity, unit).float()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from types import MappingProxyType
 from typing import Any
@@ -15,6 +15,7 @@ from vcedge.models.affinity import window_bias
 from vcedge.models.network import KeyNetwork
 from vcedge.models.weights import Network
 from vcedge.training.corpus import Clips, ClipSettings
+from vcedge.training.losses import colourisation_loss, compactness_loss
 
 
 class Objective(nn.Module, ABC):
@@ -26,10 +27,12 @@ class Objective(nn.Module, ABC):
         settings: the method's own, a dataclass of plain values.
         parts: the last loss's parts by name, detached scalars.
         composition: what of the run-time part belongs to the method; see ``Weights``.
+        former: settings that checkpoints from before did not name, as they then were.
     """
 
     name: str
     composition: Mapping[str, Any] = MappingProxyType({})
+    former: Mapping[str, Any] = MappingProxyType({})
 
     def __init__(self, network: Network, settings: Any) -> None:
         super().__init__()
@@ -102,6 +105,29 @@ class ColourObjective(Objective):
             share: as for ``forward``.
             teacher: as for ``forward``.
         """
+
+    def reconstruction_losses(
+        self,
+        colour: Tensor,
+        views: Sequence[Tensor],
+        biases: Sequence[Tensor],
+        compact: float,
+        weight: Tensor | None = None,
+    ) -> dict[str, Tensor]:
+        """The loss of the hidden channel, and LIIR's prior where it has a weight.
+
+        Args:
+            colour: (B, T, S, S) float32, the hidden channel.
+            views: as for ``colourisation_loss``.
+            biases: likewise.
+            compact: weight of the prior.
+            weight: likewise.
+        """
+        stride = self.network.profile.stride
+        found = {"colour": colourisation_loss(views, colour, biases, stride, weight)}
+        if compact > 0:
+            found["compact"] = compact * compactness_loss(views, biases)
+        return found
 
     def bias(self, side: int, device: torch.device) -> Tensor:
         """Window mask of a square key grid of this side."""

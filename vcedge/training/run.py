@@ -156,8 +156,9 @@ class TrainingRun:
         """
         state = self._read_checkpoint()
         ours = self._identity()
-        # A setting that checkpoints did not name yet was at its default.
-        former = {**asdict(RunSettings()), **asdict(type(self.objective.settings)())}
+        # A setting that checkpoints did not name yet was at its default, or as the method says.
+        own = {**asdict(type(self.objective.settings)()), **self.objective.former}
+        former = {**asdict(RunSettings()), **own}
         theirs = {"zoom": ClipSettings().zoom, **former, **state["settings"]}
         differing = sorted(k for k in ours if k != "workers" and theirs.get(k) != ours[k])
         if differing:

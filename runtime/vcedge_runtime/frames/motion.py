@@ -2,26 +2,66 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from vcedge_runtime.errors import TrackerError
 
+FLOW_SCALES = ("side", "cell", "largest")
+"""What motion may be measured in; see ``FlowScale``."""
+FLOW_CELLS = 2.5
+"""Key cells of motion that are encoded as 1 (our choice)."""
 FLOW_PIXELS = 20.0
-"""Motion that is encoded as 1 at a short side of ``FLOW_SIDE`` pixels (our choice)."""
+"""Likewise, pixels at a short side of ``FLOW_SIDE``, for ``side``."""
 FLOW_SIDE = 256
+LEAST_MOTION = 1.0
+"""Pixels of a frame's largest motion at least, for ``largest``: noise is not brought up to 1."""
 DIS_SIDE = 32
 """Shortest side that DIS FAST takes: four patches; below, OpenCV reads outside its arrays."""
+
+
+@dataclass(frozen=True)
+class FlowScale:
+    """What motion is encoded as 1.
+
+    Attributes:
+        kind: ``cell``: ``FLOW_CELLS`` key cells, so that a motion is encoded alike in a crop of
+            training and in a frame of any size. ``side``: a share of the picture's short side,
+            which gives a crop larger numbers than a frame: what weights from before were trained
+            and are run with. ``largest``: the picture's own largest motion.
+        stride: pixels of a key cell.
+    """
+
+    kind: str
+    stride: int
+
+    def per_pixel(self, lengths: NDArray[np.float32]) -> float:
+        """What a motion of one pixel is encoded as.
+
+        Args:
+            lengths: (H, W) float32 pixels, of the picture's motions.
+        """
+        if self.kind == "cell":
+            return 1 / (FLOW_CELLS * self.stride)
+        if self.kind == "side":
+            return float(FLOW_SIDE / (FLOW_PIXELS * min(lengths.shape)))
+        return 1 / max(LEAST_MOTION, float(lengths.max(initial=0)))
 
 
 class FlowEstimator:
     """Flow from each frame of a video to the one before it.
 
     The result does not depend on the number of OpenCV's threads. Training must use the same flow.
+
+    Args:
+        scale: of the encoding.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, scale: FlowScale) -> None:
+        self._scale = scale
         self._dis = _open_dis()
         self._previous: NDArray[np.uint8] | None = None
 
@@ -51,7 +91,7 @@ class FlowEstimator:
             out = np.empty((3, *grey.shape), np.float32) if out is None else out
             out[:] = 0
             return out
-        return encode_flow(_calculate(self._dis, grey, previous), out)
+        return encode_flow(_calculate(self._dis, grey, previous), self._scale, out)
 
 
 def grey_from_lab(lab: NDArray[np.float32]) -> NDArray[np.uint8]:
@@ -83,24 +123,25 @@ def flow_from_lab(
 
 
 def encode_flow(
-    flow: NDArray[np.float32], out: NDArray[np.float32] | None = None
+    flow: NDArray[np.float32], scale: FlowScale, out: NDArray[np.float32] | None = None
 ) -> NDArray[np.float32]:
     """Encode flow as a picture of three channels, in which rest is exactly 0 (our choice).
 
     Args:
         flow: (H, W, 2) float32 pixels, x then y.
+        scale: says what is encoded as 1.
         out: (3, H, W) float32, to be written.
 
     Returns:
-        (3, H, W) float32 in [-1, 1]: x, y and length over 20 px * min(H, W) / 256, clipped.
-        ``out``, or owned by the caller.
+        (3, H, W) float32 in [-1, 1]: x, y and length over the scale, clipped. ``out``, or owned by
+        the caller.
     """
     height, width = flow.shape[:2]
     out = np.empty((3, height, width), np.float32) if out is None else out
     cv2.split(flow, [out[0], out[1]])
     # OpenCV's own magnitude differs in the last bit with the place of the array in memory.
     np.sqrt(out[0] * out[0] + out[1] * out[1], out=out[2])
-    out *= np.float32(FLOW_SIDE / (FLOW_PIXELS * min(height, width)))
+    out *= np.float32(scale.per_pixel(out[2]))
     return np.clip(out, -1, 1, out=out)
 
 

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 from vcedge_runtime.errors import BundleError
 from vcedge_runtime.frames.colour import LAB, InputColour
 from vcedge_runtime.frames.following import FollowingWindow, FullWindow
+from vcedge_runtime.frames.motion import FLOW_SCALES
 from vcedge_runtime.frames.resizing import LARGEST_SIZE
 from vcedge_runtime.memory.dynamic import DynamicPolicy
 from vcedge_runtime.memory.local_global import LocalGlobalPolicy
@@ -63,6 +64,9 @@ LABEL_PARTS = ("memory", "sampler", "fusion", "alignment")
 """Those of a model that propagates labels."""
 FLAGS = ("edges", "motion", "value_extraction")
 """What of a composition is on or off."""
+WAYS = ("flow_scale", "value_frames")
+"""What of a composition is one of a few names."""
+VALUE_FRAMES = ("own", "target")
 STRIDES = Bounds(4, 64)
 CHANNELS = Bounds(1, 1024)
 SIZES = Bounds(2, LARGEST_SIZE)
@@ -90,6 +94,10 @@ class Composition:
         motion: whether optical flow is estimated for an encoder that takes it (MER, eq. 5); it
             gets zeros otherwise.
         value_extraction: whether keys are refined by MER's value extraction (eqs. 6 to 12).
+        flow_scale: what optical flow is measured in, as in training; see ``FlowScale``.
+        value_frames: by which frame's value map a reference's key is refined: ``target``, that of
+            the frame that reads it (MER, eq. 11), which refines every reference anew for every
+            frame; ``own``, its own, once (our choice).
     """
 
     stride: Annotated[int, STRIDES]
@@ -105,6 +113,8 @@ class Composition:
     alignment: Alignment = field(default_factory=NoAlignment)
     motion: bool = False
     value_extraction: bool = False
+    flow_scale: Annotated[str, FLOW_SCALES] = "side"
+    value_frames: Annotated[str, VALUE_FRAMES] = "own"
 
     def __post_init__(self) -> None:
         check_settings(self)
@@ -149,13 +159,13 @@ class Composition:
 
         Args:
             parts: ``memory``, ``sampler``, ``fusion``, ``alignment``, ``edges``, ``motion``,
-                ``value_extraction``; see ``exchange_parts``.
+                ``value_extraction``, ``flow_scale``, ``value_frames``; see ``exchange_parts``.
 
         Raises:
             BundleError: no such part or kind, or a value that cannot be.
         """
         missing = "a model that propagates labels, which has none: SRNet has"
-        return exchange_parts(self, parts, (*LABEL_PARTS, *FLAGS), missing)
+        return exchange_parts(self, parts, (*LABEL_PARTS, *FLAGS, *WAYS), missing)
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON values; each part begins with its kind."""
@@ -169,6 +179,9 @@ class Composition:
         Raises:
             BundleError: it is something else, or settings that cannot be.
         """
+        if isinstance(value, Mapping):
+            # Manifests of before did not name these, which there were one of each.
+            value = {"flow_scale": "side", "value_frames": "own", **value}
         return composition_from_json(cls, value)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -24,6 +24,7 @@ from vcedge_runtime.propagation.fusion import (
     weigh_branches,
 )
 from vcedge_runtime.propagation.readout import EMPTY_LOGIT, Readout
+from vcedge_runtime.sampling.regions import enhance_labels
 from vcedge_runtime.sampling.sampling import Sampling
 
 NEIGHBOURHOOD = 5
@@ -95,9 +96,14 @@ class LabelPropagation:
         normal = fuse_joint(self.reader.read(source, sampling.unmatched, tiles))
         found = [self._lay_out(tiles, normal)]
         if "forward" in fusion.branches:
-            found.append(self._read_forward(slot, references, sampling, tiles, normal))
+            forward = self._read_forward(slot, references, sampling, tiles, normal)
+            if fusion.enhanced == "query" and sampling.regions is not None:
+                forward = enhance_labels(forward, sampling.regions.query_ids, fusion.eta_labels)
+            found.append(forward)
         if "backward" in fusion.branches:
             weight = fusion.column_weight if fusion.backward == "column" else 0.0
+            if fusion.candidates == "regions":
+                sampling = replace(sampling, matches=sampling.regions)
             found.append(self._read_backward(source, sampling, tiles, normal, weight))
         branches = np.stack(found)
         seen = self.reader.cells_of(tiles)

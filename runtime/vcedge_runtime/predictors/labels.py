@@ -11,17 +11,17 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from vcedge_runtime.buffers import Block, Device, fetch_block, push_blocks, share_array
+from vcedge_runtime.buffers import Block, Device, fetch_block, push_blocks
 from vcedge_runtime.engines.base import Engine
-from vcedge_runtime.frames.motion import FlowEstimator
+from vcedge_runtime.frames.motion import FlowEstimator, FlowScale
 from vcedge_runtime.frames.windows import Window
 from vcedge_runtime.memory.bank import MemoryBank
-from vcedge_runtime.memory.references import ReferencePolicy
 from vcedge_runtime.model.composition import Composition
 from vcedge_runtime.predictors.branches import LabelPropagation
 from vcedge_runtime.predictors.finite import require_finite
 from vcedge_runtime.predictors.protocol import everything_or_nothing
 from vcedge_runtime.predictors.reader import TileReader
+from vcedge_runtime.predictors.refining import KeyRefiner
 from vcedge_runtime.predictors.requirements import takes_flow
 from vcedge_runtime.propagation.fusion import BidirectionalFusion, Fusion
 from vcedge_runtime.propagation.labels import (
@@ -34,15 +34,13 @@ from vcedge_runtime.propagation.labels import (
 from vcedge_runtime.propagation.points import labels_from_points, points_from_labels
 from vcedge_runtime.propagation.upsample import open_upsampler
 from vcedge_runtime.sampling.alignment import AlignmentSettings, ObjectAligner
+from vcedge_runtime.sampling.clusters import ClusterSettings
 from vcedge_runtime.sampling.regions import RegionSettings, enhance, enhance_labels
 from vcedge_runtime.sampling.sampling import RegionSampler, Sampling, open_sampler
-from vcedge_runtime.sampling.tokens import WINDOWS, token_grid
 from vcedge_runtime.timing import Timings, timed
 
 LABEL_STEP = 4
 """Label channels are allocated in steps of this many."""
-VALUE_REFERENCES = ReferencePolicy()
-"""The frames that the value extraction compares with (MER's own, whatever is read)."""
 
 
 class LabelPredictor:
@@ -100,24 +98,24 @@ class LabelPredictor:
         self._flow_image = (
             Block(self._image.host.shape, device) if takes_flow(engines["encoder"].spec) else None
         )
-        self._flow = FlowEstimator()
-        tables = token_grid(grid_hw) if parts.value_extraction else None
-        self._tokens = (
-            {name: share_array(table, device) for name, table in vars(tables).items()}
-            if tables
-            else {}
+        self._flow = FlowEstimator(FlowScale(parts.flow_scale, parts.stride))
+        self._refiner = (
+            KeyRefiner(engines["value_extraction"], self.bank, device)
+            if parts.value_extraction
+            else None
         )
-        self._value_map = np.zeros((WINDOWS, WINDOWS), np.float32)
         self.memory = parts.memory.begin()
         self._plain = Sampling(parts.radius)
         self._sampler = open_sampler(parts.sampler, parts.radius, slots, grid_hw, parts.key_dim)
-        self._regions = self._open_regions(slots, grid_hw) if self._etas else None
+        needed = isinstance(fusion, BidirectionalFusion) and fusion.needs_regions
+        self._regions = self._open_regions(slots, grid_hw) if needed else None
         self._aligner = (
             ObjectAligner(parts.alignment, slots, grid_hw, parts.key_dim, joined=bool(points))
             if isinstance(parts.alignment, AlignmentSettings)
             else None
         )
-        reader = TileReader(engines, grid_hw, parts.radius, references, device=device)
+        reach = _reach(parts, engines)
+        reader = TileReader(engines, grid_hw, reach, references, device=device)
         reader.resize(self.bank.values.shape[-1])
         self.propagation = LabelPropagation(reader, self.bank, parts.fusion)
 
@@ -145,11 +143,10 @@ class LabelPredictor:
             self.propagation.reader,
             self._image,
             self._flow_image,
-            self._value_map,
+            self._refiner,
             self._sampler,
             self._aligner,
             self._regions if self._regions is not self._sampler else None,
-            *self._tokens.values(),
         )
         # The flow keeps the last frame's lightness, a byte a pixel.
         lightness = self._image.host.nbytes // 12 if self.parts.motion else 0
@@ -213,9 +210,13 @@ class LabelPredictor:
         with timed(timings, "memory"):
             chosen = self.memory.select(frame, bank.keys[slot], self._coarse_read(slot))
         references = [bank.slot_of(past) for past in chosen]
+        if self._refiner and self.parts.value_frames == "target":
+            self._refiner.refine(frame, self._annotated, references, timings)
         with timed(timings, "sample"):
             self._look(slot)
-            sampling = self._sampler.sample(slot, references)
+            sampling = self._sampler.sample(slot, references, bank.keys)
+            if self._regions is not None:
+                sampling = replace(sampling, regions=self._regions.match(slot, references))
         with timed(timings, "align"):
             sampling = self._follow(sampling, references)
         with timed(timings, "readout"):
@@ -329,43 +330,22 @@ class LabelPredictor:
         push_blocks([self._image, self._flow_image], timings)
         with timed(timings, "encode"):
             self._engines["encoder"].run(inputs, {"key": self.bank.raw_keys[slot]})
-        if self._tokens:
-            with timed(timings, "values"):
-                self._refine(frame, slot)
-        fetch_block(self.bank.key_block, timings, slot)
+        if self._refiner:
+            self._refiner.refine(frame, self._annotated, [slot], timings)
+        else:
+            fetch_block(self.bank.key_block, timings, slot)
         require_finite(self.bank.keys[slot], "keys")
         return flow
-
-    def _refine(self, frame: int, slot: int) -> None:
-        """Refine the frame's key by those that were read before it (MER, eqs. 6 to 12)."""
-        bank = self.bank
-        engine = self._engines["value_extraction"]
-        shapes = {tensor.name: tensor.shape for tensor in engine.spec.inputs}
-        places = int(shapes["slot_index"][0])
-        held = dict(bank.stored())
-        past = VALUE_REFERENCES.read(frame, self._annotated) if frame else [0]
-        slots = [held[number] for number in past if number in held][-places:]
-        missing = places - len(slots)
-        keys = bank.raw_keys
-        inputs = {
-            "x": keys[slot],
-            "keys": keys,
-            "slot_index": np.array([*slots, *[slot] * missing], np.int64),
-            "slot_valid": np.array([1] * len(slots) + [0] * missing, np.float32),
-            **self._tokens,
-        }
-        out = {"key": bank.key_block.shared[slot], "value_map": self._value_map}
-        engine.run(inputs, out)
 
     def _look(self, slot: int) -> None:
         key = self.bank.keys[slot]
         self._sampler.look(slot, key)
         if self._aligner is not None:
             self._aligner.look(slot, key)
+        if self._regions is not None and self._regions is not self._sampler:
+            self._regions.look(slot, key)
         if self._regions is None or self._etas is None:
             return
-        if self._regions is not self._sampler:
-            self._regions.look(slot, key)
         regions = self._regions.regions_of(slot)
         self.bank.enhanced_keys[slot] = enhance(key, regions, self._etas[0])
         self.bank.enhanced_key_block.push(slot)
@@ -382,7 +362,8 @@ class LabelPredictor:
         bank = self.bank
         if self._regions is not None and self._etas is not None:
             regions = self._regions.regions_of(slot)
-            bank.enhanced_values[slot] = enhance_labels(bank.values[slot], regions, self._etas[1])
+            values = enhance_labels(bank.values[slot], regions.ids, self._etas[1])
+            bank.enhanced_values[slot] = values
             clear_traces(bank.enhanced_values[slot, ..., -bank.channels :])
             bank.enhanced_value_block.push(slot)
         bank.value_block.push(slot)
@@ -401,8 +382,16 @@ def count_channels(objects: int) -> int:
     return -(-(objects + 2) // LABEL_STEP) * LABEL_STEP
 
 
+def _reach(parts: Composition, engines: Mapping[str, Engine]) -> int:
+    """Cells that a window may reach; what a graph knows nothing of, no table need hold."""
+    if not isinstance(parts.sampler, ClusterSettings):
+        return parts.radius
+    known = {tensor.name for tensor in engines["cluster_readout"].spec.inputs}
+    return max(parts.radius, parts.sampler.reach if "reach" in known else 0)
+
+
 def _enhancement(fusion: Fusion) -> tuple[float, float] | None:
-    """How much regions enhance keys and labels; None where no branch asks for it."""
+    """How much regions enhance keys and labels of memory; None where no branch asks for it."""
     if isinstance(fusion, BidirectionalFusion) and "forward" in fusion.branches:
-        return fusion.eta, fusion.eta_labels
+        return fusion.eta, fusion.eta_labels if fusion.enhanced == "memory" else 0.0
     return None

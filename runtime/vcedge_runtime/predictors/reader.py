@@ -162,7 +162,8 @@ class TileReader:
             }
             if sampling.outer is not None:
                 inputs["outer"] = _take_outer(sampling, tables.query_index[chosen])
-                inputs["delta"] = np.array([sampling.delta], np.float32)
+                own, others = _take_groups(sampling, tables.query_index[chosen], cells)
+                inputs |= _second_window(engine, sampling, query_group=own, key_group=others)
             out = {"peak": peak[piece], "total": total[piece], "values": values[piece]}
             engine.run(inputs, out)
         self.macs += size * tables.rows.shape[1] * (source.query.shape[-1] + channels)
@@ -199,17 +200,18 @@ class TileReader:
             cells = tables.query_index[chosen]
             around, beyond = self._look_ahead(chosen, references, sampling)
             out = np.empty((len(chosen), references, cells.shape[1]), np.float32)
+            own, others = _take_groups(sampling, around, cells)
             inputs = {
                 **self._fixed(source, sampling),
                 "column_index": cells,
                 "query_index": around,
                 "query_bias": self._bias(chosen, around, beyond, matches),
                 "outer": _take_outer(sampling, around),
-                "delta": np.array([sampling.delta], np.float32),
+                **_second_window(engine, sampling, query_group=own, column_group=others),
             }
             engine.run(inputs, {"log_total": out})
-            own = tables.own[chosen]
-            found[:, cells[own]] = out.transpose(1, 0, 2)[:, own]
+            owned = tables.own[chosen]
+            found[:, cells[owned]] = out.transpose(1, 0, 2)[:, owned]
             self.macs += out.size * around.shape[2] * source.query.shape[-1]
         require_finite(found, "column sums")
         return found
@@ -315,6 +317,45 @@ def count_together(tiles: int, queries: int, patch: int, references: int, limit:
         limit: bytes of the logits of a call, unless those of a single tile are more.
     """
     return min(tiles, max(1, limit // (4 * queries * patch * references)))
+
+
+def _second_window(
+    engine: Engine, sampling: Sampling, **groups: NDArray[np.float32]
+) -> dict[str, Buffer]:
+    """What a graph takes of the second window; one that was exported before takes no groups."""
+    reach = -1.0 if sampling.groups is None else sampling.groups.reach
+    given: dict[str, Buffer] = {
+        "delta": np.array([sampling.delta], np.float32),
+        "reach": np.array([reach], np.float32),
+        **groups,
+    }
+    return {t.name: given[t.name] for t in engine.spec.inputs if t.name in given}
+
+
+def _take_groups(
+    sampling: Sampling, queries: NDArray[np.int64], cells: NDArray[np.int64]
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Groups of cells of the current frame, and of cells of its references.
+
+    Args:
+        sampling: has them, or none: then no two are alike.
+        queries: (T, A) or (T, R, P) int64.
+        cells: (T, R, P) or, of every reference alike, (T, A) int64.
+
+    Returns:
+        float32, as ``queries``; and (T, R, ...).
+    """
+    groups = sampling.groups
+    references = (queries if queries.ndim == 3 else cells).shape[1]
+    if cells.ndim == 2:
+        cells = np.broadcast_to(cells[:, None], (len(cells), references, cells.shape[1]))
+    if groups is None:
+        return np.full(queries.shape, -1, np.float32), np.full(cells.shape, -2, np.float32)
+    own = groups.query_ids.reshape(-1)[queries].astype(np.float32)
+    others = np.empty(cells.shape, np.float32)
+    for reference, ids in enumerate(groups.key_ids):
+        others[:, reference] = ids.reshape(-1)[cells[:, reference]]
+    return own, others
 
 
 def _take_outer(sampling: Sampling, cells: NDArray[np.int64]) -> NDArray[np.float32]:

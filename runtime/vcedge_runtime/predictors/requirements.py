@@ -27,6 +27,8 @@ def require_graphs(bundle: Bundle, specs: Mapping[str, GraphSpec]) -> None:
             f"model {bundle.name} has no value extraction; leave --values out, or use a model that "
             "was trained with it"
         )
+    if labels and labels.value_extraction and labels.value_frames == "target":
+        require_input(bundle, specs["value_extraction"], "target", "--value-frames own")
     missing = parts.graphs - set(specs)
     if missing:
         raise TrackerError(
@@ -48,6 +50,25 @@ def require_graphs(bundle: Bundle, specs: Mapping[str, GraphSpec]) -> None:
         raise TrackerError(
             f"the encoder of model {bundle.name} takes no optical flow; leave --motion out, or use "
             "a model that was trained with it"
+        )
+
+
+def require_input(bundle: Bundle, spec: GraphSpec, name: str, instead: str) -> None:
+    """Refuse a graph that was exported before it knew an input.
+
+    Args:
+        bundle: the model's.
+        spec: the graph's.
+        name: of the input.
+        instead: what the user can pass to do without.
+
+    Raises:
+        TrackerError: it lacks the input.
+    """
+    if all(tensor.name != name for tensor in spec.inputs):
+        raise TrackerError(
+            f"received a graph {spec.name} of bundle {bundle.folder} without the input {name}; "
+            f"export the bundle again, or pass {instead}"
         )
 
 

@@ -57,6 +57,10 @@ class BidirectionalFusion:
         weights: ``scalar``: one weight a branch and frame; ``pixel``: one a cell.
         backward: ``column``: by column softmax; ``plain``: by regions that match alone.
         column_weight: of the column sums, 0 to 1; 1 is the column softmax itself.
+        candidates: where the backward branch may look: ``sampler``, where the others do;
+            ``regions``, in regions of its own that match, whatever the sampler.
+        enhanced: whose labels the forward branch mixes with their regions' mean: ``memory``, those
+            that are read; ``query``, those that it predicts.
         eta: weight of the region's mean in the forward branch's keys, 0 to 100.
         eta_labels: share of the region's mean in the forward branch's labels, 0 to 1.
         epsilon: added to a branch's loss before it is inverted, 1e-9 to 1,000.
@@ -68,6 +72,8 @@ class BidirectionalFusion:
     weights: Annotated[str, ("scalar", "pixel")] = "scalar"
     backward: Annotated[str, ("column", "plain")] = "column"
     column_weight: Share = 1.0
+    candidates: Annotated[str, ("sampler", "regions")] = "sampler"
+    enhanced: Annotated[str, ("memory", "query")] = "memory"
     eta: Annotated[float, Bounds(0, 100)] = 0.5
     eta_labels: Share = 0.2
     epsilon: Annotated[float, Bounds(1e-9, 1000)] = 1e-3
@@ -78,6 +84,12 @@ class BidirectionalFusion:
         check_settings(self)
         if "normal" not in self.branches:
             raise BundleError(f"received branches={self.branches}; expected normal among them")
+
+    @property
+    def needs_regions(self) -> bool:
+        """Whether frames are cut into regions, whatever the sampler."""
+        backward = "backward" in self.branches and self.candidates == "regions"
+        return backward or "forward" in self.branches
 
 
 Fusion = JointFusion | MeanFusion | VoteFusion | BidirectionalFusion

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -32,8 +33,11 @@ class ClusterSettings:
         delta: weight of the second window, 0 to 16 (MER, eq. 15; our value).
         radius_min: smallest first radius in cells, 2 to 64 (our choice).
         radius_max: largest radius in cells, ``radius_min`` to 64 (our choice).
+        reach: cells within which the second window also holds reference cells of the same cluster,
+            0 to 64; 0 for none (our reading of eq. 15's A+, and our value). A graph that was
+            exported before knows nothing of it.
         centre: whether the mean of the unit keys is taken off them before anything else.
-        samples: most cells that K-means sees, on a regular grid, 1 to 65,536.
+        samples: most cells that K-means sees of a frame, on a regular grid, 1 to 65,536.
         iterations: of K-means, 1 to 100.
         seed: of the first centres, 0 to 4,294,967,295.
     """
@@ -43,6 +47,7 @@ class ClusterSettings:
     delta: Annotated[float, Bounds(0, 16)] = 0.5
     radius_min: Annotated[int, Bounds(RADIUS_FLOOR, 64)] = 3
     radius_max: Annotated[int, Bounds(RADIUS_FLOOR, 64)] = 12
+    reach: Annotated[int, Bounds(0, 64)] = 24
     centre: bool = False
     samples: Annotated[int, Bounds(1, 2**16)] = 2048
     iterations: Annotated[int, Bounds(1, 100)] = 10
@@ -64,52 +69,51 @@ class ClusterWindows:
     Attributes:
         size_origin: first radius in cells, whole, of every cell (eq. 13).
         outer: (h, w) float32 second radius in cells, whole, of each cell (size^+).
-        ids: (h, w) int32 cluster of each cell.
+        ids: per frame, (h, w) int32 cluster of each cell.
         grown: (h, w) bool, cells that the growth of a cluster reached.
         centres: (K, C + 2) float32 centres of K-means, where those of the next frame may begin.
     """
 
     size_origin: float
     outer: NDArray[np.float32]
-    ids: NDArray[np.int32]
+    ids: list[NDArray[np.int32]]
     grown: NDArray[np.bool_]
     centres: NDArray[np.float32]
 
 
 def cluster_windows(
-    key: NDArray[np.float32],
+    frames: Sequence[NDArray[np.float32]],
     settings: ClusterSettings,
     radius: int,
     centres: NDArray[np.float32] | None = None,
 ) -> ClusterWindows:
-    """Find both radii of every cell (MER, eq. 13 and 15).
-
-    MER clusters the reference too; its radii belong to cells of the current frame, so that
-    a reference's clusters would change nothing and are not made (our reading).
+    """Cluster a frame with its references, and find both radii of its cells (MER, eq. 13 and 15).
 
     Args:
-        key: (h, w, C) float32 key of the current frame.
+        frames: (h, w, C) float32 keys, the current frame's first.
         settings: of the sampler.
-        radius: largest radius that the readout can see, in cells.
+        radius: largest radius of a window, in cells.
         centres: the former frame's, from which K-means begins; None: seeded k-means++.
 
     Raises:
-        EngineError: the key is not finite, which OpenCV's K-means does not survive.
+        EngineError: a key is not finite, which OpenCV's K-means does not survive.
     """
-    points = _points_from_key(key, settings.centre)
-    if not np.isfinite(points).all():
+    every = [_points_from_key(key, settings.centre) for key in frames]
+    if not all(np.isfinite(points).all() for points in every):
         raise EngineError(
             "received a key that is not finite, which cannot be clustered; the encoder's graph is "
             "damaged, or overflows in its precision: `vcedge verify` tells where"
         )
-    centres = _fit_centres(points, settings, key.shape[:2], centres)
-    ids, similarity, distance = _describe_clusters(points, centres, key.shape[:2])
+    grid_hw = frames[0].shape[:2]
+    centres = _fit_centres(every, settings, grid_hw, centres)
+    ids, similarity, distance = _describe_clusters(every[0], centres, grid_hw)
     widest = min(settings.radius_max, radius)
     spread = np.mean([distance[ids == k].mean() for k in np.unique(ids)])
     size_origin = float(np.clip(np.rint(spread), min(settings.radius_min, widest), widest))
     likeness = _grow_clusters(ids, similarity, distance, settings.theta)
     outer = _second_radius(likeness, size_origin, settings.theta, widest)
-    return ClusterWindows(size_origin, outer, ids, likeness > UNREACHED, centres)
+    others = [_nearest(points, centres).reshape(grid_hw) for points in every[1:]]
+    return ClusterWindows(size_origin, outer, [ids, *others], likeness > UNREACHED, centres)
 
 
 def grow_region(
@@ -153,19 +157,20 @@ def _normalise(vectors: NDArray[np.float32], out: NDArray[np.float32]) -> None:
 
 
 def _fit_centres(
-    points: NDArray[np.float32],
+    frames: Sequence[NDArray[np.float32]],
     settings: ClusterSettings,
     grid_hw: tuple[int, ...],
     centres: NDArray[np.float32] | None,
 ) -> NDArray[np.float32]:
-    step = math.ceil(math.sqrt(len(points) / settings.samples))
-    grid = points.reshape(*grid_hw, -1)[::step, ::step]
-    samples = np.ascontiguousarray(grid).reshape(-1, points.shape[1])
+    channels = frames[0].shape[1]
+    step = math.ceil(math.sqrt(len(frames[0]) / settings.samples))
+    grids = [points.reshape(*grid_hw, -1)[::step, ::step] for points in frames]
+    samples = np.concatenate([np.reshape(grid, (-1, channels)) for grid in grids])
     count = min(settings.clusters, len(samples))
     if len(samples) == 1:
         # OpenCV would take one row for a column of numbers.
         return samples
-    if centres is None or centres.shape != (count, points.shape[1]):
+    if centres is None or centres.shape != (count, channels):
         centres = _spread_centres(samples, count, settings.seed)
     # With labels to begin from, K-means draws nothing from OpenCV's global random numbers.
     nearest = np.ascontiguousarray(_nearest(samples, centres)[:, None])

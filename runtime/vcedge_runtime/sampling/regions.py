@@ -137,26 +137,27 @@ def enhance(key: NDArray[np.float32], regions: Regions, eta: float) -> NDArray[n
 
 
 def enhance_labels(
-    labels: NDArray[np.float32], regions: Regions, eta: float
+    labels: NDArray[np.float32], ids: NDArray[np.int32], eta: float
 ) -> NDArray[np.float32]:
     """Mix each cell's labels with the mean of its region: (1 - eta) V + eta * mean (our formula).
 
     Args:
         labels: (h, w, L) float32; rows that sum to 1 still do.
-        regions: of the same frame.
+        ids: (h, w) int32, region of each cell.
         eta: share of the region's mean, 0 to 1.
 
     Returns:
         (h, w, L) float32, owned by the caller.
     """
     flat = labels.reshape(-1, labels.shape[-1])
-    order = np.argsort(regions.ids, axis=None, kind="stable")
-    present = np.flatnonzero(regions.sizes)
-    starts = (np.cumsum(regions.sizes) - regions.sizes)[present]
-    means = np.zeros((len(regions.sizes), flat.shape[1]), np.float32)
-    means[present] = np.add.reduceat(flat[order], starts) / regions.sizes[present, None]
+    order = np.argsort(ids, axis=None, kind="stable")
+    sizes = np.bincount(ids.reshape(-1))
+    present = np.flatnonzero(sizes)
+    starts = (np.cumsum(sizes) - sizes)[present]
+    means = np.zeros((len(sizes), flat.shape[1]), np.float32)
+    means[present] = np.add.reduceat(flat[order], starts) / sizes[present, None].astype(np.int32)
     mixed = np.float32(1 - eta) * labels
-    mixed += np.float32(eta) * means[regions.ids]
+    mixed += np.float32(eta) * means[ids]
     return mixed
 
 

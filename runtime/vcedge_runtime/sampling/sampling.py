@@ -51,6 +51,21 @@ class RegionMatches:
 
 
 @dataclass(frozen=True)
+class Groups:
+    """Cells of the current frame and of its references, grouped together.
+
+    Attributes:
+        query_ids: (h, w) int32, group of each cell of the current frame.
+        key_ids: per reference, (h, w) int32.
+        reach: cells within which a group is read beyond the window.
+    """
+
+    query_ids: NDArray[np.int32]
+    key_ids: list[NDArray[np.int32]]
+    reach: float
+
+
+@dataclass(frozen=True)
 class Sampling:
     """Where the cells of one frame may look.
 
@@ -58,15 +73,20 @@ class Sampling:
         inner: window radius in cells of every cell.
         outer: (h, w) float32 second radius of each cell (MER, size^+), or None.
         delta: weight of the second window (MER, eq. 15).
+        groups: what the second window also holds, or None for nothing.
         matches: regions that may be looked into (DMP), or None for all.
         shifts: how far windows follow the objects into each reference, or None for not at all.
+        regions: of the current frame, and their matches, by which branches of a prediction are
+            enhanced or restricted; None where none is.
     """
 
     inner: float
     outer: NDArray[np.float32] | None = None
     delta: float = 0.0
+    groups: Groups | None = None
     matches: RegionMatches | None = None
     shifts: ObjectShifts | None = None
+    regions: RegionMatches | None = None
 
     @property
     def unmatched(self) -> Sampling:
@@ -92,8 +112,14 @@ class Sampler(Protocol):
     def look(self, slot: int, key: NDArray[np.float32]) -> None:
         """Take the current frame's key, (h, w, C) float32, which stands in a slot of memory."""
 
-    def sample(self, slot: int, references: Sequence[int]) -> Sampling:
-        """Say where the current frame's cells look in the frames of some slots, in their order."""
+    def sample(self, slot: int, references: Sequence[int], keys: NDArray[np.float32]) -> Sampling:
+        """Say where the current frame's cells look in the frames of some slots.
+
+        Args:
+            slot: of the current frame.
+            references: slots, in their order.
+            keys: (S, h, w, C) float32 of all slots.
+        """
 
     def keep(self) -> None:
         """Note that the current frame is done; one that is not may be looked at again."""
@@ -114,7 +140,7 @@ class WindowSampler:
     def look(self, slot: int, key: NDArray[np.float32]) -> None:
         """Windows hang on no key."""
 
-    def sample(self, slot: int, references: Sequence[int]) -> Sampling:
+    def sample(self, slot: int, references: Sequence[int], keys: NDArray[np.float32]) -> Sampling:
         """Return the window."""
         return self._sampling
 
@@ -123,43 +149,56 @@ class WindowSampler:
 
 
 class ClusterSampler:
-    """Two windows by the current frame's clusters (MER, eq. 15).
+    """Two windows by clusters of the current frame and its references (MER, eqs. 13 to 15).
 
     K-means begins with the centres of the frame before.
 
     Args:
         settings: of the clusters.
-        radius: of the largest window, in cells.
+        radius: of the first window at most, in cells.
+        slots: frames in memory.
         grid_hw: height and width of the key grid.
         key_dim: C.
     """
 
     def __init__(
-        self, settings: ClusterSettings, radius: int, grid_hw: tuple[int, int], key_dim: int
+        self,
+        settings: ClusterSettings,
+        radius: int,
+        slots: int,
+        grid_hw: tuple[int, int],
+        key_dim: int,
     ) -> None:
         self._settings = settings
         self._radius = radius
         self._former, self._found = np.zeros((2, settings.clusters, key_dim + 2), np.float32)
         self._former_count = self._found_count = 0
-        self._inner = float(radius)
         self._outer = np.zeros(grid_hw, np.float32)
+        self._ids = np.zeros((slots, *grid_hw), np.int32)
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the centres of two frames, and of the current one's second radii."""
-        return self._former.nbytes + self._found.nbytes + self._outer.nbytes
+        """Bytes of the centres of two frames, of second radii, and of the clusters of all slots."""
+        tables = (self._former, self._found, self._outer, self._ids)
+        return sum(table.nbytes for table in tables)
 
     def look(self, slot: int, key: NDArray[np.float32]) -> None:
-        """Cluster the current frame."""
+        """A frame is clustered with its references."""
+
+    def sample(self, slot: int, references: Sequence[int], keys: NDArray[np.float32]) -> Sampling:
+        """Cluster the frames; return the windows of the current one."""
         former = self._former[: self._former_count].copy() if self._former_count else None
-        found = cluster_windows(key, self._settings, self._radius, former)
+        frames = [keys[slot], *(keys[reference] for reference in references)]
+        found = cluster_windows(frames, self._settings, self._radius, former)
         self._found_count = len(found.centres)
         self._found[: self._found_count] = found.centres
-        self._inner, self._outer[:] = found.size_origin, found.outer
-
-    def sample(self, slot: int, references: Sequence[int]) -> Sampling:
-        """Return the windows of the current frame; its references have no say."""
-        return Sampling(self._inner, self._outer, self._settings.delta)
+        self._outer[:] = found.outer
+        for place, ids in zip((slot, *references), found.ids, strict=True):
+            self._ids[place] = ids
+        groups = Groups(
+            self._ids[slot], [self._ids[r] for r in references], float(self._settings.reach)
+        )
+        return Sampling(found.size_origin, self._outer, self._settings.delta, groups)
 
     def keep(self) -> None:
         """Let the next frame's clusters begin where this one's are."""
@@ -211,12 +250,15 @@ class RegionSampler:
             self._ids[slot], self._features[slot], self._positions[slot], self._sizes[slot]
         )
 
-    def sample(self, slot: int, references: Sequence[int]) -> Sampling:
+    def sample(self, slot: int, references: Sequence[int], keys: NDArray[np.float32]) -> Sampling:
         """Match the current frame's regions with those of its references."""
-        query, keys = self.regions_of(slot), [self.regions_of(r) for r in references]
-        allowed = [match_regions(query, key, self._radius, self._settings) for key in keys]
-        matches = RegionMatches(allowed, query.ids, [key.ids for key in keys])
-        return Sampling(self._radius, matches=matches)
+        return Sampling(self._radius, matches=self.match(slot, references))
+
+    def match(self, slot: int, references: Sequence[int]) -> RegionMatches:
+        """Match the regions of the frame in a slot with those of some references."""
+        query, others = self.regions_of(slot), [self.regions_of(r) for r in references]
+        allowed = [match_regions(query, other, self._radius, self._settings) for other in others]
+        return RegionMatches(allowed, query.ids, [other.ids for other in others])
 
     def keep(self) -> None:
         """Regions are kept by slot; a frame that is not done has none of its own."""
@@ -238,7 +280,7 @@ def open_sampler(
         TrackerError: there would be over ``MOST_REGIONS``.
     """
     if isinstance(settings, ClusterSettings):
-        return ClusterSampler(settings, radius, grid_hw, key_dim)
+        return ClusterSampler(settings, radius, slots, grid_hw, key_dim)
     if isinstance(settings, RegionSettings):
         if count_regions(settings, grid_hw) > MOST_REGIONS:
             raise TrackerError(

@@ -13,8 +13,16 @@ from numpy.typing import NDArray
 
 from vcedge_runtime.errors import TrackerError
 from vcedge_runtime.frames.colour import lab_from_bgr
-from vcedge_runtime.frames.motion import FlowEstimator, encode_flow, flow_from_lab, grey_from_lab
+from vcedge_runtime.frames.motion import (
+    FlowEstimator,
+    FlowScale,
+    encode_flow,
+    flow_from_lab,
+    grey_from_lab,
+)
 
+CELL = FlowScale("cell", 8)
+"""20 px are encoded as 1."""
 MakeLab = Callable[..., NDArray[np.float32]]
 
 
@@ -38,7 +46,7 @@ def test_flow_follows_a_shift_downwards(make_lab: MakeLab) -> None:
 
 
 def test_rest_is_encoded_as_exact_zeros(make_lab: MakeLab) -> None:
-    estimator, lab = FlowEstimator(), make_lab(96, 128)
+    estimator, lab = FlowEstimator(CELL), make_lab(96, 128)
     for _ in range(3):
         encoded = estimator.step(lab)
         np.testing.assert_array_equal(encoded, 0)
@@ -47,10 +55,14 @@ def test_rest_is_encoded_as_exact_zeros(make_lab: MakeLab) -> None:
 
 def test_the_first_frame_has_no_motion_and_the_next_has_that_of_the_pair(make_lab: MakeLab) -> None:
     first, second, third = (make_lab(96, 128, shift=s) for s in (0, 3, 9))
-    estimator = FlowEstimator()
+    estimator = FlowEstimator(CELL)
     assert not estimator.step(first).any()
-    np.testing.assert_array_equal(estimator.step(second), encode_flow(flow_from_lab(second, first)))
-    np.testing.assert_array_equal(estimator.step(third), encode_flow(flow_from_lab(third, second)))
+    np.testing.assert_array_equal(
+        estimator.step(second), encode_flow(flow_from_lab(second, first), CELL)
+    )
+    np.testing.assert_array_equal(
+        estimator.step(third), encode_flow(flow_from_lab(third, second), CELL)
+    )
 
 
 def test_colour_does_not_change_the_flow(make_lab: MakeLab) -> None:
@@ -63,7 +75,7 @@ def test_colour_does_not_change_the_flow(make_lab: MakeLab) -> None:
 
 
 def test_out_is_written_and_returned(make_lab: MakeLab) -> None:
-    estimator, out = FlowEstimator(), np.full((3, 96, 128), 9, np.float32)
+    estimator, out = FlowEstimator(CELL), np.full((3, 96, 128), 9, np.float32)
     assert estimator.step(make_lab(96, 128), out) is out
     assert not out.any()
     assert estimator.step(make_lab(96, 128, shift=4), out) is out
@@ -71,7 +83,7 @@ def test_out_is_written_and_returned(make_lab: MakeLab) -> None:
 
 
 def test_a_frame_of_another_size_is_refused_and_changes_nothing(make_lab: MakeLab) -> None:
-    estimator = FlowEstimator()
+    estimator = FlowEstimator(CELL)
     estimator.step(make_lab(96, 128))
     with pytest.raises(TrackerError, match=r"\(64, 128\) after one of \(96, 128\)"):
         estimator.step(make_lab(64, 128))
@@ -93,8 +105,8 @@ def test_any_size_has_a_finite_flow_of_its_own_size(
 def test_encoding_holds_direction_and_length_and_is_clipped() -> None:
     flow = np.zeros((256, 300, 2), np.float32)
     flow[0, 0], flow[0, 1], flow[0, 2] = (3, -4), (-50, 0), (0, 20)
-    encoded = encode_flow(flow)
-    # 20 px are 1 at a short side of 256; three float32 roundings.
+    encoded = encode_flow(flow, CELL)
+    # Three float32 roundings.
     np.testing.assert_allclose(encoded[:, 0, 0], [3 / 20, -4 / 20, 5 / 20], rtol=1e-6)
     np.testing.assert_array_equal(encoded[:, 0, 1], [-1, 0, 1])
     np.testing.assert_allclose(encoded[:, 0, 2], [0, 1, 1], rtol=1e-6)
@@ -108,16 +120,42 @@ def test_encoding_holds_direction_and_length_and_is_clipped() -> None:
     )
 )
 def test_encoding_stays_within_one(flow: NDArray[np.float32]) -> None:
-    encoded = encode_flow(flow)
+    encoded = encode_flow(flow, CELL)
     assert encoded.shape == (3, 5, 7)
     assert np.abs(encoded).max() <= 1
     assert (encoded[2] >= 0).all()
 
 
-def test_the_same_scene_at_twice_the_size_has_the_same_encoding() -> None:
-    small = np.full((100, 120, 2), 2, np.float32)
-    large = np.full((200, 240, 2), 4, np.float32)
-    np.testing.assert_allclose(encode_flow(large)[:, 0, 0], encode_flow(small)[:, 0, 0], rtol=1e-6)
+def encode_motion(pixels: float, size: tuple[int, int], scale: FlowScale) -> float:
+    """What a picture is encoded as in which everything moves to the right."""
+    flow = np.zeros((*size, 2), np.float32)
+    flow[..., 0] = pixels
+    return float(encode_flow(flow, scale)[0, 0, 0])
+
+
+@pytest.mark.parametrize("stride", [4, 8])
+def test_a_motion_is_encoded_alike_in_a_crop_and_in_a_frame_by_what_a_key_cell_covers(
+    stride: int,
+) -> None:
+    scale, pixels = FlowScale("cell", stride), 0.375 * stride
+    sizes = ((128, 128), (192, 192), (480, 854))
+    found = [encode_motion(pixels, size, scale) for size in sizes]
+    assert found == pytest.approx([0.375 / 2.5] * 3, rel=1e-6)
+
+
+def test_by_the_short_side_it_is_four_times_as_much_in_a_crop() -> None:
+    scale = FlowScale("side", 8)
+    # 3 px: what training had, and what a frame of 480 lines has.
+    assert encode_motion(3, (128, 128), scale) == pytest.approx(0.30, abs=0.005)
+    assert encode_motion(3, (480, 854), scale) == pytest.approx(0.08, abs=0.005)
+    assert encode_motion(6, (200, 240), scale) == pytest.approx(encode_motion(3, (100, 120), scale))
+
+
+def test_by_the_largest_motion_it_is_1_but_noise_stays_small() -> None:
+    scale, flow = FlowScale("largest", 8), np.zeros((64, 64, 2), np.float32)
+    flow[5, 7] = (30, 40)
+    assert encode_flow(flow, scale)[:, 5, 7].tolist() == pytest.approx([0.6, 0.8, 1])
+    assert encode_motion(0.1, (64, 64), scale) == pytest.approx(0.1)
 
 
 def test_grey_runs_from_black_to_white() -> None:

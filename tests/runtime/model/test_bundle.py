@@ -178,9 +178,10 @@ def test_what_was_shipped_is_read_as_it_was_written(name: str) -> None:
     written = json.loads((bundle.folder / MANIFEST).read_text())
     read = json.loads(json.dumps(bundle.composition.to_json()))
     # Manifests of before these were properties of a bundle do not name them: they mean Lab, frames
-    # that are resized, a local memory, and no frame besides the global ones.
+    # that are resized, a local memory, no frame besides the global ones, flow as a share of the
+    # short side, and keys that are refined once.
     before = {"colour": json.loads(json.dumps(asdict(LAB))), "fit": "resize", "mixes": True}
-    before["hidden_dim"] = 0
+    before |= {"hidden_dim": 0, "flow_scale": "side", "value_frames": "own"}
     known = {name: value for name, value in before.items() if name in read}
     known |= written["composition"]
     if known["memory"]["kind"] == "local_global":

@@ -73,6 +73,9 @@ COLUMNS = spec_of(
         "distance": "A P",
         "outer": "N R P",
         "delta": "1",
+        "column_group": "N R A",
+        "query_group": "N R P",
+        "reach": "1",
     },
     {"log_total": "N R A"},
 )
@@ -115,7 +118,7 @@ def make_scene(seed: int = 0) -> Scene:
     regions = [cluster_regions(key, RegionSettings(step=4)) for key in bank.keys]
     for slot, own in enumerate(regions):
         bank.enhanced_keys[slot] = enhance(bank.keys[slot], own, 0.5)
-        bank.enhanced_values[slot] = enhance_labels(bank.values[slot], own, 0.2)
+        bank.enhanced_values[slot] = enhance_labels(bank.values[slot], own.ids, 0.2)
     return Scene(bank, regions)
 
 

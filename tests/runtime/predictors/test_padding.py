@@ -34,14 +34,24 @@ OUTPUTS = (
     "values:tiles,references,queries,channels"
 )
 PLAIN = make_spec("label_readout", READOUT, OUTPUTS)
-SECOND = make_spec("cluster_readout", f"{READOUT} outer:tiles,queries delta:1", OUTPUTS)
+SECOND = make_spec(
+    "cluster_readout",
+    f"{READOUT} outer:tiles,queries delta:1 query_group:tiles,queries "
+    "key_group:tiles,references,patch reach:1",
+    OUTPUTS,
+)
 COLUMNS = make_spec(
     "column_total",
     "query:h,w,8 keys:slots,h,w,8 slot_offset:references column_index:tiles,columns "
     "query_index:tiles,references,patch query_bias:tiles,references,patch "
-    "distance:columns,patch inner:1 outer:tiles,references,patch delta:1",
+    "distance:columns,patch inner:1 outer:tiles,references,patch delta:1 "
+    "column_group:tiles,references,columns query_group:tiles,references,patch reach:1",
     "log_total:tiles,references,columns",
 )
+
+
+SMALL = ("distance", "inner", "outer", "delta", "reach")
+"""Inputs that are small whole numbers, as groups are."""
 
 
 class NotingEngine(ForwardingEngine):
@@ -75,7 +85,7 @@ def make_arrays(
         elif tensor.name.endswith("_bias"):
             masked = rng.random(shape) < 0.3
             arrays[tensor.name] = np.where(masked, MASKED_LOGIT, np.float32(0))
-        elif tensor.name in ("distance", "inner", "outer"):
+        elif tensor.name.endswith("_group") or tensor.name in SMALL:
             arrays[tensor.name] = rng.integers(0, 5, shape).astype(np.float32)
         else:
             arrays[tensor.name] = rng.standard_normal(shape).astype(np.float32)

@@ -54,7 +54,7 @@ READOUT = make_spec(
 COLUMNS = make_spec(
     "column_total",
     "query:h,w,C keys:S,h,w,C slot_offset:R column_index:N,A query_index:N,R,P query_bias:N,R,P "
-    "distance:A,P inner:1 outer:N,R,P delta:1",
+    "distance:A,P inner:1 outer:N,R,P delta:1 column_group:N,R,A query_group:N,R,P reach:1",
     "log_total:N,R,A",
 )
 

@@ -84,7 +84,7 @@ def test_a_region_shrinks_as_theta_rises(
 @given(KEYS, THETAS, THETAS, st.booleans())
 def test_windows_widen_as_theta_rises(key: Key, first: float, second: float, centre: bool) -> None:
     low, high = (
-        cluster_windows(key, ClusterSettings(theta=theta, centre=centre), radius=12)
+        cluster_windows([key], ClusterSettings(theta=theta, centre=centre), radius=12)
         for theta in sorted([first, second])
     )
     assert not (high.grown & ~low.grown).any()
@@ -98,20 +98,20 @@ def test_radii_are_whole_and_within_their_bounds(
     key: Key, radius: int, radius_max: int, clusters: int, centre: bool
 ) -> None:
     chosen = ClusterSettings(clusters=clusters, radius_max=radius_max, centre=centre)
-    windows = cluster_windows(key, chosen, radius)
+    windows = cluster_windows([key], chosen, radius)
     widest = min(radius, radius_max)
     assert min(3, widest) <= windows.size_origin <= widest
-    assert windows.outer.shape == windows.ids.shape == windows.grown.shape == key.shape[:2]
+    assert windows.outer.shape == windows.ids[0].shape == windows.grown.shape == key.shape[:2]
     assert windows.outer.dtype == np.float32
     assert windows.outer.min() >= min(2, widest)
     assert windows.outer.max() <= widest
     np.testing.assert_array_equal(windows.outer, np.rint(windows.outer))
-    assert windows.ids.min() >= 0
-    assert windows.ids.max() < clusters
+    assert windows.ids[0].min() >= 0
+    assert windows.ids[0].max() < clusters
 
 
 def test_the_first_radius_is_the_mean_distance_to_the_clusters_own_centroids() -> None:
-    windows = cluster_windows(make_halves(), ClusterSettings(clusters=2, radius_max=30), 30)
+    windows = cluster_windows([make_halves()], ClusterSettings(clusters=2, radius_max=30), 30)
     ys, xs = np.indices((20, 20))
     # Two squares of 20 cells: the mean distance of a cell to the middle of its square (eq. 13).
     assert windows.size_origin == np.rint(np.hypot(ys - 9.5, xs - 9.5).mean())
@@ -120,7 +120,7 @@ def test_the_first_radius_is_the_mean_distance_to_the_clusters_own_centroids() -
 def test_cells_like_their_cluster_look_near_and_others_far() -> None:
     key = make_halves()
     key[3, 3] = [0, 0, 9, 0]
-    windows = cluster_windows(key, ClusterSettings(clusters=2, radius_max=12), 12)
+    windows = cluster_windows([key], ClusterSettings(clusters=2, radius_max=12), 12)
     assert windows.size_origin == 8
     # Cosine about 1 to its cluster: half of 8; in no cluster: half more than 8.
     assert windows.outer[3, 3] == 12
@@ -132,8 +132,8 @@ def test_a_piece_apart_from_the_seed_of_its_cluster_is_not_reached() -> None:
     key = make_halves()
     key[:, 30:] = key[0, 0]
     key[:, 30] = [0, 0, 4, 0]
-    windows = cluster_windows(key, ClusterSettings(clusters=3), 12)
-    same = windows.ids == windows.ids[0, 0]
+    windows = cluster_windows([key], ClusterSettings(clusters=3), 12)
+    same = windows.ids[0] == windows.ids[0][0, 0]
     assert windows.grown[:, :20].all()
     assert windows.grown[same].any()
     assert not windows.grown[:, 31:][same[:, 31:]].any()
@@ -142,16 +142,16 @@ def test_a_piece_apart_from_the_seed_of_its_cluster_is_not_reached() -> None:
 @settings(max_examples=20)
 @given(KEYS)
 def test_the_same_key_has_the_same_windows(key: Key) -> None:
-    first, second = (cluster_windows(key, ClusterSettings(), 12) for _ in range(2))
+    first, second = (cluster_windows([key], ClusterSettings(), 12) for _ in range(2))
     np.testing.assert_array_equal(first.outer, second.outer)
     np.testing.assert_array_equal(first.centres, second.centres)
 
 
 def test_the_length_of_a_key_does_not_matter() -> None:
     key = make_key(1, 20, 30)
-    first, second = (cluster_windows(k, ClusterSettings(), 12) for k in (key, 16 * key))
+    first, second = (cluster_windows([k], ClusterSettings(), 12) for k in (key, 16 * key))
     # A power of two: only the guard against length 0 rounds differently.
-    assert (first.ids == second.ids).mean() > 0.99
+    assert (first.ids[0] == second.ids[0]).mean() > 0.99
     assert first.size_origin == second.size_origin
 
 
@@ -160,39 +160,51 @@ def test_opencvs_random_numbers_are_left_as_they_were() -> None:
     for between in (False, True):
         cv2.setRNGSeed(5)
         if between:
-            cluster_windows(key, ClusterSettings(), 12)
+            cluster_windows([key], ClusterSettings(), 12)
         drawn.append(cv2.randu(np.zeros((4, 4), np.uint8), 0, 255))
     np.testing.assert_array_equal(*drawn)
 
 
 def test_a_still_video_keeps_its_clusters_when_they_begin_where_they_were() -> None:
     key, chosen = make_key(3, 24, 32), ClusterSettings(clusters=3, iterations=100)
-    first = cluster_windows(key, chosen, 12)
-    second = cluster_windows(key, chosen, 12, first.centres)
-    np.testing.assert_array_equal(second.ids, first.ids)
+    first = cluster_windows([key], chosen, 12)
+    second = cluster_windows([key], chosen, 12, first.centres)
+    np.testing.assert_array_equal(second.ids[0], first.ids[0])
     np.testing.assert_array_equal(second.outer, first.outer)
+
+
+def test_a_frame_is_clustered_together_with_its_references() -> None:
+    halves, chosen = make_halves(), ClusterSettings(clusters=2)
+    mirrored, mixed = halves[:, ::-1].copy(), halves.copy()
+    mixed[4:9, 4:9] = halves[0, -1]
+    windows = cluster_windows([halves, mirrored, mixed], chosen, 12)
+    own, there, third = windows.ids
+    # What looks alike is of one cluster, wherever it is.
+    np.testing.assert_array_equal(there, own[:, ::-1])
+    assert (third[4:9, 4:9] == own[0, -1]).all()
+    np.testing.assert_array_equal(third[:, 20:], own[:, 20:])
 
 
 def test_centres_of_other_settings_are_not_begun_from() -> None:
     key = make_key(3, 24, 32)
-    others = cluster_windows(key, ClusterSettings(clusters=3), 12).centres
-    found = cluster_windows(key, ClusterSettings(), 12, others)
-    np.testing.assert_array_equal(found.outer, cluster_windows(key, ClusterSettings(), 12).outer)
+    others = cluster_windows([key], ClusterSettings(clusters=3), 12).centres
+    found = cluster_windows([key], ClusterSettings(), 12, others)
+    np.testing.assert_array_equal(found.outer, cluster_windows([key], ClusterSettings(), 12).outer)
 
 
 @pytest.mark.parametrize("value", [0.0, 1.0])
 @pytest.mark.parametrize("centre", [False, True])
 def test_a_flat_key_has_finite_windows(value: float, centre: bool) -> None:
     key = np.full((9, 11, 4), value, np.float32)
-    windows = cluster_windows(key, ClusterSettings(centre=centre), 12)
+    windows = cluster_windows([key], ClusterSettings(centre=centre), 12)
     assert np.isfinite(windows.outer).all()
     assert np.isfinite(windows.centres).all()
 
 
 def test_few_samples_still_cluster_every_cell() -> None:
-    windows = cluster_windows(make_halves(), ClusterSettings(clusters=2, samples=20), 12)
-    np.testing.assert_array_equal(windows.ids[:, :20], windows.ids[0, 0])
-    np.testing.assert_array_equal(windows.ids[:, 20:], 1 - windows.ids[0, 0])
+    windows = cluster_windows([make_halves()], ClusterSettings(clusters=2, samples=20), 12)
+    np.testing.assert_array_equal(windows.ids[0][:, :20], windows.ids[0][0, 0])
+    np.testing.assert_array_equal(windows.ids[0][:, 20:], 1 - windows.ids[0][0, 0])
 
 
 def test_settings_are_plain_values() -> None:
@@ -223,4 +235,4 @@ def test_a_key_that_is_not_finite_is_refused(value: float) -> None:
     key = make_key(0, 12, 16)
     key[3, 4, 5] = value
     with pytest.raises(EngineError, match="a key that is not finite"):
-        cluster_windows(key, ClusterSettings(), 8)
+        cluster_windows([key], ClusterSettings(), 8)

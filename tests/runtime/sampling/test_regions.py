@@ -211,7 +211,7 @@ def test_nothing_is_enhanced_without_weight() -> None:
     regions = cluster_regions(key, RegionSettings())
     np.testing.assert_allclose(enhance(key, regions, 0), key, rtol=1e-5)
     labels = np.random.default_rng(0).random((20, 20, 3), np.float32)
-    np.testing.assert_array_equal(enhance_labels(labels, regions, 0), labels)
+    np.testing.assert_array_equal(enhance_labels(labels, regions.ids, 0), labels)
 
 
 @settings(max_examples=40)
@@ -222,7 +222,7 @@ def test_enhanced_labels_are_mixed_with_their_regions_mean(
     regions = cluster_regions(key, RegionSettings(step=4, weight=0))
     labels = np.random.default_rng(0).random((*key.shape[:2], channels), np.float32)
     labels /= labels.sum(2, keepdims=True)
-    mixed = enhance_labels(labels, regions, eta)
+    mixed = enhance_labels(labels, regions.ids, eta)
     expected = labels.copy()
     for region in np.unique(regions.ids):
         inside = regions.ids == region

@@ -56,16 +56,17 @@ def test_settings_choose_the_sampler_and_its_bytes_are_what_it_holds(
     assert type(sampler) is kind
     before = sampler.nbytes
     assert before == bytes_held(sampler)
-    for slot, key in enumerate(make_keys(4)):
+    keys = make_keys(4)
+    for slot, key in enumerate(keys):
         sampler.look(slot, key)
-        sampling = sampler.sample(slot, [0, slot])
+        sampling = sampler.sample(slot, [0, slot], keys)
         sampler.keep()
         assert sampling.inner <= RADIUS
     assert sampler.nbytes == before == bytes_held(sampler)
 
 
 def test_a_window_is_the_radius_and_nothing_else() -> None:
-    found = open_sampler(WindowSettings(), RADIUS, 4, GRID, KEY_DIM).sample(0, [1])
+    found = open_sampler(WindowSettings(), RADIUS, 4, GRID, KEY_DIM).sample(0, [1], make_keys(2))
     assert (found.inner, found.outer, found.delta, found.matches) == (RADIUS, None, 0, None)
 
 
@@ -74,11 +75,19 @@ def test_clusters_give_two_windows_that_begin_where_the_frame_before_ended() -> 
     sampler, centres = open_sampler(settings, RADIUS, 4, GRID, KEY_DIM), None
     for slot, key in enumerate(keys):
         sampler.look(slot, key)
-        found, expected = sampler.sample(slot, [0]), cluster_windows(key, settings, RADIUS, centres)
+        found, expected = (
+            sampler.sample(slot, [0], keys),
+            cluster_windows([key, keys[0]], settings, RADIUS, centres),
+        )
         sampler.keep()
         centres = expected.centres
         assert (found.inner, found.delta) == (expected.size_origin, settings.delta)
         np.testing.assert_array_equal(found.outer, expected.outer)
+        groups = found.groups
+        assert groups is not None
+        assert groups.reach == settings.reach
+        np.testing.assert_array_equal(groups.query_ids, expected.ids[0])
+        np.testing.assert_array_equal(groups.key_ids, expected.ids[1:])
 
 
 def test_a_frame_that_is_not_kept_leaves_no_trace_in_the_clusters() -> None:
@@ -86,12 +95,11 @@ def test_a_frame_that_is_not_kept_leaves_no_trace_in_the_clusters() -> None:
     found = []
     for fails in (False, True):
         sampler = open_sampler(settings, RADIUS, 4, GRID, KEY_DIM)
-        sampler.look(0, keys[0])
+        sampler.sample(0, [0], keys)
         sampler.keep()
         if fails:
-            sampler.look(1, np.ascontiguousarray(keys[1][::-1]))
-        sampler.look(1, keys[2])
-        found.append(sampler.sample(1, [0]).outer)
+            sampler.sample(1, [0], np.ascontiguousarray(keys[:, ::-1]))
+        found.append(sampler.sample(2, [0], keys).outer)
     np.testing.assert_array_equal(*found)
 
 
@@ -100,7 +108,7 @@ def test_regions_are_kept_by_slot_and_matched_in_the_order_of_the_references() -
     sampler = RegionSampler(settings, RADIUS, 3, GRID, KEY_DIM)
     for slot, key in enumerate(keys):
         sampler.look(slot, key)
-    matches = sampler.sample(2, [1, 0]).matches
+    matches = sampler.sample(2, [1, 0], keys).matches
     assert matches is not None
     regions = [cluster_regions(key, settings) for key in keys]
     np.testing.assert_array_equal(matches.query_ids, regions[2].ids)
@@ -108,4 +116,4 @@ def test_regions_are_kept_by_slot_and_matched_in_the_order_of_the_references() -
         np.testing.assert_array_equal(matches.key_ids[place], regions[slot].ids)
         expected = match_regions(regions[2], regions[slot], RADIUS, settings)
         np.testing.assert_array_equal(matches.allowed[place], expected)
-    assert sampler.sample(2, [1]).unmatched.matches is None
+    assert sampler.sample(2, [1], keys).unmatched.matches is None

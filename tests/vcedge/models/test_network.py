@@ -47,6 +47,17 @@ def test_mer_begins_with_the_weights_of_base_and_modules_that_change_nothing() -
     assert not any(parameter.any() for parameter in mer.values.to_out.parameters())
 
 
+def test_a_given_alpha_holds_from_random_weights_and_beside_others() -> None:
+    base = KeyNetwork(PROFILES["edge"])
+    for given, alone, beside in ((None, 0.1, 0.0), (0.5, 0.5, 0.5)):
+        network = KeyNetwork(PROFILES["edge"], motion=True, alpha=given)
+        alpha = network.encoder.alpha
+        assert alpha is not None
+        assert alpha.item() == pytest.approx(alone)
+        network.take_weights(base)
+        assert alpha.item() == pytest.approx(beside)
+
+
 def test_a_profile_begins_with_what_it_shares_with_another() -> None:
     torch.manual_seed(0)
     edge, paper = KeyNetwork(PROFILES["edge"]), KeyNetwork(PROFILES["paper"])

@@ -26,7 +26,7 @@ from vcedge_runtime.model.bundle import Bundle
 from vcedge_runtime.predictors.reader import Source, TileReader
 from vcedge_runtime.propagation.fusion import fuse_joint
 from vcedge_runtime.propagation.readout import Readout
-from vcedge_runtime.sampling.sampling import Sampling
+from vcedge_runtime.sampling.sampling import Groups, Sampling
 
 Array = NDArray[np.float32]
 TOLERANCE = 1e-4
@@ -214,34 +214,40 @@ def test_the_exported_graph_reads_what_the_dense_window_reads(
 
 
 def two_windows(memory: Memory, seed: int) -> Sampling:
-    """Draw a first radius and each cell's second, up to the reader's own."""
+    """Draw a first radius, each cell's second, up to the reader's own, and groups of cells."""
     rng = np.random.default_rng(seed)
     outer = rng.integers(-1, memory.radius + 1, memory.grid_hw).astype(np.float32)
     inner = float(rng.integers(0, memory.radius + 1))
-    return Sampling(inner, outer, float(rng.uniform(0.1, 1)))
+    ids = rng.integers(0, 3, (1 + len(memory.read), *memory.grid_hw)).astype(np.int32)
+    groups = Groups(ids[0], list(ids[1:]), float(rng.integers(0, memory.radius + 1)))
+    return Sampling(inner, outer, float(rng.uniform(0.1, 1)), groups)
 
 
 def weigh(memory: Memory, sampling: Sampling) -> Array:
-    """State MER's eq. 15 plainly: the factor of each logit, (h * w, h * w); 0 for one not read."""
-    assert sampling.outer is not None
+    """State MER's eq. 15 plainly: the factor of each exponential, (R, h * w, h * w)."""
+    outer, groups = sampling.outer, sampling.groups
+    assert outer is not None
+    assert groups is not None
     distance = memory.distances()
-    near = (distance <= sampling.inner).astype(np.float32)
-    weight: Array = near + sampling.delta * (distance <= sampling.outer.reshape(-1, 1))
-    return weight
+    own = groups.query_ids.reshape(-1, 1)
+    same = np.stack([own == ids.reshape(1, -1) for ids in groups.key_ids])
+    second = (distance <= outer.reshape(-1, 1)) | (same & (distance <= groups.reach))
+    return np.asarray((distance <= sampling.inner) + sampling.delta * second, np.float32)
 
 
 @BOTH
 @settings(max_examples=30)
 @given(memory=MEMORIES, seed=st.integers(0, 99))
-def test_a_second_window_weighs_logits_and_never_adds_a_zero(
+def test_a_second_window_weighs_exponentials_and_holds_cells_of_the_same_group(
     make_engine: Callable[..., Engine], memory: Memory, seed: int
 ) -> None:
     sampling = two_windows(memory, seed)
     weight, reader = weigh(memory, sampling), memory.reader(make_engine(second_window=True))
     found = fuse_joint(reader.read(memory.source, sampling, reader.all_tiles))
-    logits = np.where(weight > 0, memory.logits() * weight, -np.inf)
-    affinity = np.exp(logits - logits.max(axis=(0, 2), keepdims=True))
-    affinity /= affinity.sum(axis=(0, 2), keepdims=True)
+    logits = memory.logits()
+    affinity = weight * np.exp(logits - logits.max(axis=(0, 2), keepdims=True))
+    seen = affinity.sum(axis=(0, 2)) > 0
+    affinity[:, seen] /= affinity[:, seen].sum(axis=(0, 2), keepdims=True)
     labels = memory.labels[list(memory.read)].reshape(len(memory.read), -1, 3)
     expected = np.einsum("rqk,rkl->ql", affinity, labels).reshape(*memory.grid_hw, 3)
     np.testing.assert_allclose(memory.lay_out(reader, found), expected, atol=TOLERANCE)
@@ -256,10 +262,11 @@ def test_column_totals_are_the_sums_over_the_cells_that_look(
     sampling = two_windows(memory, seed)
     reader = memory.reader(engine_in_numpy(), make_columns())
     found = reader.read_columns(memory.source, sampling, reader.all_tiles)
-    weight = weigh(memory, sampling)
-    logits = np.where(weight > 0, memory.logits() * weight, -np.inf)
-    expected = np.log(np.exp(logits).sum(axis=1))
-    np.testing.assert_allclose(found, expected, atol=TOLERANCE)
+    totals = (weigh(memory, sampling) * np.exp(memory.logits().astype(np.float64))).sum(axis=1)
+    seen = totals > 0
+    np.testing.assert_allclose(found[seen], np.log(totals[seen]), atol=TOLERANCE)
+    # A cell at which no cell of the frame looks.
+    assert (found[~seen] < -5e3).all()
 
 
 @pytest.mark.parametrize("grid_hw", [(1, 1), (19, 26)])

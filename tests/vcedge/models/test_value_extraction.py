@@ -8,6 +8,7 @@ import math
 import warnings
 from contextlib import redirect_stdout
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from vcedge.models.value_extraction import (
+    READINGS,
     FrameValues,
     Grid,
     ValueExtraction,
@@ -30,7 +32,7 @@ KEY_DIM = 16
 OPSET = 19
 
 
-def make_network(gate: float = 0.7, **own: float) -> ValueExtraction:
+def make_network(gate: float = 0.7, **own: Any) -> ValueExtraction:
     """Make a network whose gate is open and whose position map is not blank."""
     torch.manual_seed(0)
     network = ValueExtraction(KEY_DIM, ValueSettings(**own)).eval()
@@ -84,7 +86,9 @@ def test_a_share_of_keys_that_leaves_none_is_refused(dropkey: float) -> None:
 # The value map (eqs. 7, 8).
 
 
-def plain_value_map(tokens: np.ndarray, references: np.ndarray, omega: float) -> np.ndarray:
+def plain_value_map(
+    tokens: np.ndarray, references: np.ndarray, reading: str, omega: float
+) -> np.ndarray:
     """Count eq. 7 with loops: (C, ty, tx) and (R, C, ty, tx) to (8, 8)."""
 
     def cut(plane: np.ndarray) -> list[np.ndarray]:
@@ -99,22 +103,33 @@ def plain_value_map(tokens: np.ndarray, references: np.ndarray, omega: float) ->
         return float(a @ b / np.linalg.norm(a) / np.linalg.norm(b))
 
     own = cut(tokens)
-    theirs = [window for reference in references for window in cut(reference)]
+    theirs = [cut(reference) for reference in references]
+    expected = [
+        {
+            "static": [cosine(window, reference[place]) for reference in theirs],
+            "own": [cosine(window, other) for other in own],
+            "literal": [1.0],
+        }[reading]
+        for place, window in enumerate(own)
+    ]
     values = [
-        np.mean([cosine(window, other) for other in theirs])
-        - omega * np.mean([cosine(window, other) for other in own])
-        for window in own
+        np.mean([cosine(window, other) for reference in theirs for other in reference])
+        - omega * np.mean(likeness)
+        for window, likeness in zip(own, expected, strict=True)
     ]
     stretched = (np.array(values) - min(values)) / (max(values) - min(values))
     return stretched.reshape(WINDOWS, WINDOWS)
 
 
+@pytest.mark.parametrize("reading", READINGS)
 @pytest.mark.parametrize("omega", [0.0, 0.6, 1.0])
-def test_the_value_map_is_the_likeness_of_windows(omega: float) -> None:
+def test_the_value_map_is_the_likeness_of_windows(reading: str, omega: float) -> None:
     torch.manual_seed(2)
     tokens, references = torch.randn(1, 5, 16, 8), torch.randn(3, 5, 16, 8)
-    found = make_network(omega=omega).value_map(tokens, references, torch.ones(1, 3))
-    expected = plain_value_map(tokens[0].numpy(), references.numpy(), omega)
+    found = make_network(reading=reading, omega=omega).value_map(
+        tokens, references, torch.ones(1, 3)
+    )
+    expected = plain_value_map(tokens[0].numpy(), references.numpy(), reading, omega)
     np.testing.assert_allclose(found[0].numpy(), expected, atol=1e-4)
 
 
@@ -124,22 +139,59 @@ def test_omega_as_printed_changes_nothing(first: float, second: float, seed: int
     torch.manual_seed(seed)
     tokens, references, valid = torch.randn(1, 4, 8, 8), torch.randn(2, 4, 8, 8), torch.ones(1, 2)
     maps = [
-        ValueExtraction(4, ValueSettings(omega=omega, literal=True)).value_map(
-            tokens, references, valid
-        )
+        ValueExtraction(4, ValueSettings("literal", omega)).value_map(tokens, references, valid)
         for omega in (first, second)
     ]
     # Subtracting a constant rounds in FP32 before it is taken out again.
     torch.testing.assert_close(maps[0], maps[1], atol=1e-4, rtol=0)
 
 
-def test_omega_as_we_read_it_changes_the_map() -> None:
+@pytest.mark.parametrize("reading", ["static", "own"])
+def test_omega_as_we_read_it_changes_the_map(reading: str) -> None:
     torch.manual_seed(0)
     inputs = torch.randn(1, 4, 8, 8), torch.randn(2, 4, 8, 8), torch.ones(1, 2)
     maps = [
-        ValueExtraction(4, ValueSettings(omega=omega)).value_map(*inputs) for omega in (0.3, 0.9)
+        ValueExtraction(4, ValueSettings(reading, omega)).value_map(*inputs) for omega in (0.3, 0.9)
     ]
     assert (maps[0] - maps[1]).abs().max() > 0.05
+
+
+def area_under_curve(values: np.ndarray, positive: np.ndarray) -> float:
+    """Share of the pairs of a positive and a negative in which the positive is larger."""
+    above = values[positive][:, None] - values[~positive]
+    return float(((above > 0) + 0.5 * (above == 0)).mean())
+
+
+def test_windows_of_what_moves_stand_out_by_the_static_reading_alone() -> None:
+    rng, side, found = np.random.default_rng(0), 32, {reading: [] for reading in READINGS}
+    for _ in range(12):
+        # A still background that resembles itself, and an object unlike it that moves.
+        common, object_key = rng.standard_normal((2, KEY_DIM, 1, 1))
+        still = common + rng.standard_normal((KEY_DIM, side, side))
+        frames, places = [], []
+        for at in ((4, 4), (12, 12), (20, 8)):
+            frame, mask = still + 0.3 * rng.standard_normal(still.shape), np.zeros((side, side))
+            area = np.s_[at[0] : at[0] + 8, at[1] : at[1] + 8]
+            frame[:, area[0], area[1]] = 1.5 * object_key + rng.standard_normal((KEY_DIM, 8, 8))
+            mask[area] = 1
+            frames.append(torch.from_numpy(frame).float())
+            places.append(mask.reshape(WINDOWS, 4, WINDOWS, 4).mean((1, 3)) > 0.5)
+        for reading in READINGS:
+            network = ValueExtraction(KEY_DIM, ValueSettings(reading))
+            seen = network.value_map(frames[0][None], torch.stack(frames[1:]), torch.ones(1, 2))
+            found[reading].append(area_under_curve(seen[0].numpy(), places[0]))
+    areas = {reading: float(np.mean(each)) for reading, each in found.items()}
+    assert areas["static"] > 0.75
+    # As printed, and as we read it before, the background is what is seen.
+    assert areas["own"] < 0.5
+    assert areas["literal"] < 0.5
+
+
+def test_what_cannot_be_read_is_refused() -> None:
+    with pytest.raises(TrainingError, match=r"received reading 'other'.*expected one of"):
+        ValueSettings("other")
+    with pytest.raises(TrainingError, match="Omega that is not negative"):
+        ValueSettings(omega=-0.1)
 
 
 def test_a_map_is_stretched_over_each_frame_and_blank_frames_are_safe() -> None:
@@ -217,6 +269,7 @@ def frame_inputs(
     tables = Grid.of(token_grid(grid_hw))._asdict()
     return {
         "x": torch.randn(*grid_hw, KEY_DIM),
+        "target": torch.randn(*grid_hw, KEY_DIM),
         "keys": torch.randn(slots, *grid_hw, KEY_DIM),
         "slot_index": torch.tensor(picked),
         "slot_valid": torch.tensor(valid),
@@ -229,6 +282,7 @@ def test_a_frames_form_is_the_network_itself(grid_hw: tuple[int, int]) -> None:
     network = make_network()
     frame = FrameValues(network, 3)
     inputs = frame_inputs(grid_hw, 6, [4, 0, 2], [1.0, 1.0, 0.0])
+    inputs["target"] = inputs["x"]
     with torch.inference_mode():
         key, value_map = frame(*inputs.values())
         expected = network(
@@ -243,6 +297,21 @@ def test_a_frames_form_is_the_network_itself(grid_hw: tuple[int, int]) -> None:
     outputs = {"key": key.numpy(), "value_map": value_map.numpy()}
     assert list(arrays) == [tensor.name for tensor in frame.spec.inputs]
     frame.spec.check_arrays({**arrays, **outputs})
+
+
+def test_a_reference_is_refined_by_the_targets_map_and_tokens() -> None:
+    network, grid = make_network(), Grid.of(token_grid((9, 14)))
+    inputs = frame_inputs((9, 14), 6, [4, 0, 2], [1.0, 1.0, 0.0])
+    with torch.inference_mode():
+        key, value_map = FrameValues(network, 3)(*inputs.values())
+        frame, target = (inputs[name].permute(2, 0, 1)[None] for name in ("x", "target"))
+        refs = inputs["keys"][[4, 0]].permute(0, 3, 1, 2)[None]
+        seen = network(target, refs, torch.ones(1, 2), grid)
+        place = grid.spread(network.position)
+        tokens = network.map_tokens(target, seen.value_map, place, grid)
+        expected = network.refine(frame, tokens, place, grid)[0].permute(1, 2, 0)
+    torch.testing.assert_close(value_map, seen.value_map[0], atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(key, expected, atol=1e-5, rtol=1e-5)
 
 
 def test_a_frames_form_leaves_the_network_in_training() -> None:

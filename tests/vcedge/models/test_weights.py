@@ -10,7 +10,9 @@ import torch
 from safetensors.torch import save_file
 
 from vcedge.models import weights as weights_module
+from vcedge.models.encoder import PROFILES
 from vcedge.models.network import KeyNetwork
+from vcedge.models.value_extraction import FORMER, ValueSettings
 from vcedge.models.weights import load_weights, save_weights, shipped_weights
 from vcedge_runtime import files
 from vcedge_runtime.errors import BundleError
@@ -41,6 +43,25 @@ def test_weights_come_back_in_fp16_with_their_facts(network: KeyNetwork, tmp_pat
         rounded = expected[name].half().float() if value.is_floating_point() else expected[name]
         assert value.dtype == expected[name].dtype
         torch.testing.assert_close(value, rounded, atol=0, rtol=0)
+
+
+def test_settings_of_the_value_extraction_come_back(tmp_path: Path) -> None:
+    wanted = ValueSettings("static", omega=0.75, dropkey=0.2)
+    network = KeyNetwork(PROFILES["edge"], value_extraction=True, values=wanted)
+    save_weights(network, tmp_path / "mer.safetensors", FACTS)
+    loaded = load_weights(tmp_path / "mer.safetensors").network
+    assert isinstance(loaded, KeyNetwork)
+    assert loaded.values is not None
+    assert loaded.values.settings == wanted
+
+
+def test_weights_from_before_are_read_as_they_were_trained() -> None:
+    loaded = load_weights("mer-edge")
+    assert "value_settings" not in loaded.facts
+    assert isinstance(loaded.network, KeyNetwork)
+    assert loaded.network.values is not None
+    assert loaded.network.values.settings == FORMER == ValueSettings("own", 0.6)
+    assert not {"flow_scale", "value_frames"} & set(loaded.composition)
 
 
 def test_a_methods_choices_come_back(network: KeyNetwork, tmp_path: Path) -> None:

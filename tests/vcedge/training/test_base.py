@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 import torch
 
+from tests.conftest import whole_frames
 from vcedge.models.affinity import window_bias
 from vcedge.models.encoder import PROFILES
 from vcedge.training.base import BaseObjective, BaseSettings
@@ -16,7 +17,12 @@ from vcedge.training.objective import Objective
 from vcedge.training.settings import default_sizes
 from vcedge_runtime.errors import TrainingError
 
-CLIPS = Clips(torch.rand(2, 3, 3, 32, 32), torch.zeros(2, 3, 0, 32, 32), torch.tensor([0, 1]))
+CLIPS = Clips(
+    torch.rand(2, 3, 3, 32, 32),
+    torch.zeros(2, 3, 0, 32, 32),
+    torch.tensor([0, 1]),
+    whole_frames(2, 3),
+)
 
 
 @pytest.mark.parametrize("channel", [1, 2])
@@ -28,7 +34,8 @@ def test_the_loss_is_the_colourisation_loss_of_the_hidden_channel(
     with torch.no_grad():
         (found,) = objective.colour_losses(CLIPS, channel, 0.5, network).values()
         keys = clip_keys(network.encoder, CLIPS, channel)
-        expected = colourisation_loss(keys, CLIPS.lab[:, :, channel], window_bias(4, 4, 3), 8)
+        bias = window_bias(4, 4, 3)
+        expected = colourisation_loss([keys] * 3, CLIPS.lab[:, :, channel], [bias] * 3, 8)
     assert found.item() == pytest.approx(expected.item())
 
 
@@ -57,8 +64,27 @@ def test_a_window_mask_is_made_once_for_a_grid(make_objective: Callable[..., Obj
     assert torch.equal(objective.bias(5, device), window_bias(5, 5, 3))
 
 
+@pytest.mark.parametrize("method", ["base", "mer"])
+def test_the_prior_is_a_part_of_the_loss_where_it_has_a_weight(
+    make_objective: Callable[..., Objective], method: str
+) -> None:
+    own = {"motion": False} if method == "mer" else {}
+    found = {}
+    for compact in (0.0, 0.5, 1.0):
+        objective = make_objective(method, compact=compact, **own).eval()
+        with torch.no_grad():
+            # Keys that are sure of one cell.
+            objective.network.encoder.head.weight *= 40
+            torch.manual_seed(0)
+            found[compact] = objective.colour_losses(CLIPS, 1, 0.5, objective.network)
+    assert "compact" not in found[0.0]
+    assert found[1.0]["compact"] > 0
+    assert found[0.5]["compact"].item() == pytest.approx(found[1.0]["compact"].item() / 2)
+    assert torch.equal(found[1.0]["colour"], found[0.0]["colour"])
+
+
 def test_a_window_without_cells_is_refused() -> None:
-    with pytest.raises(TrainingError, match="radius must be at least 1, received 0"):
+    with pytest.raises(TrainingError, match=r"a radius of at least 1 .* received 0, 0.0"):
         BaseSettings(radius=0)
 
 

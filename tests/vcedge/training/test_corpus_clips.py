@@ -14,8 +14,9 @@ from torch import Tensor
 
 from vcedge.training import corpus
 from vcedge.training.corpus import CachedVideo, ClipDataset, Clips, ClipSettings
+from vcedge_runtime.errors import TrainingError
 from vcedge_runtime.frames.colour import lab_from_bgr
-from vcedge_runtime.frames.motion import encode_flow, flow_from_lab
+from vcedge_runtime.frames.motion import FlowScale, encode_flow, flow_from_lab
 
 Frame = NDArray[np.uint8]
 
@@ -205,6 +206,26 @@ def test_a_clip_names_its_video(videos: list[CachedVideo]) -> None:
     assert alone == [0] * 5
 
 
+def test_a_clip_says_where_in_the_frame_its_crops_lie(monkeypatch: pytest.MonkeyPatch) -> None:
+    height, width, size = 160, 200, 48
+    video = make_ramps(height, width)
+    middles = (np.arange(size) + 0.5) / size
+    for index in range(20):
+        clip = draw_clip([video], index, size)
+        places = read_ramps(monkeypatch, lambda i=index: draw([video], i, size))
+        xs, ys = np.meshgrid(middles, middles)
+        told = np.einsum("tdc,cyx->tdyx", clip.place.numpy(), [xs, ys, np.ones_like(xs)])
+        told *= np.array([width, height])[:, None, None]
+        # A ramp's grey is the number of a pixel, whose middle is half a pixel further.
+        inside = np.s_[:, :, 12:-12, 12:-12]
+        np.testing.assert_allclose(told[inside] - 0.5, places[inside], atol=1)
+    whole = draw_clip([make_ramps(48, 48)], 0, 48, jitter=0.0, zoom=(1.0, 1.0)).place[0]
+    assert whole[:, :2].abs().tolist() == pytest.approx(np.eye(2))
+    flipped = whole[0, 0] < 0
+    # A crop is flipped about the middle of a pixel.
+    np.testing.assert_allclose(whole[:, 2], [49 / 48 if flipped else 0.0, 0.0], atol=1e-6)
+
+
 # Flow.
 
 
@@ -230,11 +251,36 @@ def test_flow_points_to_where_the_frame_before_has_it(make_frame: Callable[..., 
                 assert frame in (0, 2)  # the video's first frame has none before it
                 continue
             # What moves 3 px to the right was 3 px to the left; a flipped crop turns it round.
-            assert abs(along_x) == pytest.approx(3 / 20 * 256 / 64, rel=0.1)
+            assert abs(along_x) == pytest.approx(3 / 20, rel=0.1)
             assert along_y == pytest.approx(0, abs=0.05)
             assert length == pytest.approx(abs(along_x), rel=0.1)
             signs.add(along_x > 0)
     assert signs == {True, False}
+
+
+def test_flow_may_be_to_as_far_back_as_the_clips_frames_are_apart(
+    make_frame: Callable[..., Frame],
+) -> None:
+    video = cached([make_frame(96, 128, 2 * step) for step in range(30)])
+    settings = {"flow": True, "jitter": 0.0, "zoom": (1.0, 1.0), "gaps": (3, 3)}
+    for index in range(8):
+        near, far = (
+            draw_clip([video], index, 64, flow_gap=gap, **settings) for gap in ("1", "drawn")
+        )
+        assert torch.equal(near.lab, far.lab)
+        moved = [
+            clip.flow[:, 2, 16:48, 16:48].median(-1).values.median(-1).values
+            for clip in (near, far)
+        ]
+        ratios = (moved[1] / moved[0])[moved[0] > 0].tolist()
+        # The video's first frames have fewer before them.
+        assert sorted(ratios)[-1] == pytest.approx(3, rel=0.1)
+
+
+@pytest.mark.parametrize("own", [{"flow_scale": "other"}, {"flow_gap": "2"}])
+def test_flow_that_cannot_be_is_refused(own: dict[str, str]) -> None:
+    with pytest.raises(TrainingError, match="expected one of"):
+        ClipSettings(**own)
 
 
 def test_a_videos_first_frame_has_no_flow(make_frame: Callable[..., Frame]) -> None:
@@ -256,6 +302,9 @@ def test_flow_is_that_of_the_crop_as_at_run_time(monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setattr(corpus._Crop, "cut", watched)
     clip = draw_clip([video], 3, 48, flow=True)
+    scale = FlowScale("cell", 8)
     for frame, (lab, before) in enumerate(zip(cuts[::2], cuts[1::2], strict=True)):
         np.testing.assert_array_equal(clip.lab[frame].numpy(), lab.transpose(2, 0, 1))
-        np.testing.assert_array_equal(clip.flow[frame], encode_flow(flow_from_lab(lab, before)))
+        np.testing.assert_array_equal(
+            clip.flow[frame], encode_flow(flow_from_lab(lab, before), scale)
+        )

@@ -11,6 +11,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.conftest import whole_frames
 from vcedge.models.affinity import read_values, window_bias
 from vcedge.training.corpus import Clips
 from vcedge.training.dmp import DmpSettings, backward_logits, fusion_weights
@@ -23,7 +24,9 @@ MakeObjective = Callable[..., Objective]
 def make_clips(frames: int = 4, side: int = 48) -> Clips:
     torch.manual_seed(5)
     lab = torch.rand(2, frames, 3, side, side) * 2 - 1
-    return Clips(lab, torch.zeros(2, frames, 0, side, side), torch.tensor([0, 1]))
+    return Clips(
+        lab, torch.zeros(2, frames, 0, side, side), torch.tensor([0, 1]), whole_frames(2, frames)
+    )
 
 
 # The fusion.

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from tests.conftest import whole_frames
 from vcedge.models.affinity import window_bias
 from vcedge.training.corpus import Clips
 from vcedge.training.losses import (
@@ -16,6 +17,7 @@ from vcedge.training.losses import (
     cell_colours,
     clip_keys,
     colourisation_loss,
+    compactness_loss,
     drop_channel,
     others,
 )
@@ -40,11 +42,11 @@ class Superposition(nn.Module):
 
 def test_every_frame_is_encoded_without_the_channel_and_with_its_flow() -> None:
     lab, flow = torch.randn(2, 4, 3, 8, 8), torch.randn(2, 4, 3, 8, 8)
-    video = torch.tensor([0, 1])
-    keys = clip_keys(Superposition(), Clips(lab, flow[:, :, :0], video), 2)
+    video, place = torch.tensor([0, 1]), whole_frames(2, 4)
+    keys = clip_keys(Superposition(), Clips(lab, flow[:, :, :0], video, place), 2)
     assert keys.shape == lab.shape
     assert torch.equal(keys, drop_channel(lab, 2))
-    moving = clip_keys(Superposition(), Clips(lab, flow, video), 2)
+    moving = clip_keys(Superposition(), Clips(lab, flow, video, place), 2)
     assert torch.equal(moving, drop_channel(lab, 2) + 2 * flow)
 
 
@@ -68,18 +70,26 @@ def distinct_keys(frames: int, side: int, length: float) -> Tensor:
     return frame.expand(1, frames, -1, -1, -1).contiguous()
 
 
+def lose(
+    keys: Tensor, colour: Tensor, bias: Tensor, stride: int, weight: Tensor | None = None
+) -> Tensor:
+    """The loss of keys that every target sees alike, in one window."""
+    frames = keys.shape[1]
+    return colourisation_loss([keys] * frames, colour, [bias] * frames, stride, weight)
+
+
 def test_one_colour_everywhere_costs_nothing_whatever_the_keys() -> None:
     keys = torch.randn(2, 3, 8, 4, 4)
     colour = torch.full((2, 3, 16, 16), 0.3)
     # Weights of a softmax sum to 1 within FP32, and smooth L1 squares what is left.
-    assert colourisation_loss(keys, colour, window_bias(4, 4, 2), 4).item() < 1e-9
+    assert lose(keys, colour, window_bias(4, 4, 2), 4).item() < 1e-9
 
 
 def test_keys_that_find_themselves_copy_the_colour() -> None:
     colour = torch.rand(1, 1, 16, 16).expand(1, 3, 16, 16)
     bias = window_bias(4, 4, 8)
-    found = colourisation_loss(distinct_keys(3, 4, 40.0), colour, bias, 4)
-    blind = colourisation_loss(torch.zeros(1, 3, 16, 4, 4), colour, bias, 4)
+    found = lose(distinct_keys(3, 4, 40.0), colour, bias, 4)
+    blind = lose(torch.zeros(1, 3, 16, 4, 4), colour, bias, 4)
     assert found.item() < 1e-9
     assert blind.item() > 0.01
 
@@ -92,7 +102,7 @@ def test_the_colourisation_loss_is_smooth_l1_on_20_times_the_cells_mean() -> Non
     cells = [np.zeros(4), 20 * np.array([0.6, 0.5, 0.5, 0.5])]
     errors = np.abs([cells[1].mean() - cells[0], cells[0].mean() - cells[1]])
     expected = np.where(errors < 1, errors**2 / 2, errors - 0.5).mean()
-    found = colourisation_loss(keys, colour, window_bias(2, 2, 2), 2)
+    found = lose(keys, colour, window_bias(2, 2, 2), 2)
     assert found.item() == pytest.approx(expected, rel=1e-5)
 
 
@@ -100,16 +110,16 @@ def test_each_cells_error_has_its_weight() -> None:
     torch.manual_seed(0)
     keys, colour = torch.randn(2, 3, 4, 4, 4), torch.rand(2, 3, 16, 16)
     bias = window_bias(4, 4, 2)
-    plain = colourisation_loss(keys, colour, bias, 4)
+    plain = lose(keys, colour, bias, 4)
     for factor in (0.0, 1.0, 2.5):
         weight = torch.full((2, 3, 4, 4), factor)
-        found = colourisation_loss(keys, colour, bias, 4, weight)
+        found = lose(keys, colour, bias, 4, weight)
         assert found.item() == pytest.approx(factor * plain.item(), rel=1e-6)
     total = 0.0
     for cell in range(2 * 3 * 4 * 4):
         weight = torch.zeros(2, 3, 4, 4)
         weight.view(-1)[cell] = 1
-        total += colourisation_loss(keys, colour, bias, 4, weight).item()
+        total += lose(keys, colour, bias, 4, weight).item()
     assert total == pytest.approx(plain.item(), rel=1e-4)
 
 
@@ -117,7 +127,7 @@ def test_each_cells_error_has_its_weight() -> None:
 def test_gradients_are_finite(scale: float) -> None:
     torch.manual_seed(0)
     keys = (scale * torch.randn(2, 4, 8, 4, 4)).requires_grad_()
-    loss = colourisation_loss(keys, torch.rand(2, 4, 32, 32), window_bias(4, 4, 2), 8)
+    loss = lose(keys, torch.rand(2, 4, 32, 32), window_bias(4, 4, 2), 8)
     (gradient,) = torch.autograd.grad(loss, keys)
     assert math.isfinite(loss.item())
     assert gradient.isfinite().all()
@@ -128,7 +138,37 @@ def test_the_loss_pulls_keys_of_one_colour_together() -> None:
     keys = torch.randn(1, 2, 8, 4, 4, requires_grad=True)
     colour = torch.rand(1, 1, 16, 16).expand(1, 2, 16, 16)
     bias = window_bias(4, 4, 4)
-    loss = colourisation_loss(keys, colour, bias, 4)
+    loss = lose(keys, colour, bias, 4)
     (gradient,) = torch.autograd.grad(loss, keys)
     with torch.no_grad():
-        assert colourisation_loss(keys - gradient, colour, bias, 4) < loss
+        assert lose(keys - gradient, colour, bias, 4) < loss
+
+
+# LIIR's compactness prior.
+
+
+def test_the_prior_pulls_a_sure_cell_to_two_narrow_peaks() -> None:
+    keys, bias = distinct_keys(2, 4, 4.0), window_bias(4, 4, 4)
+    # Logits of 16 / 4 on the own cell and 0 on the 15 others.
+    most, rest = math.exp(4) / (math.exp(4) + 15), 1 / (math.exp(4) + 15)
+    affinity = np.full((16, 16), rest)
+    np.fill_diagonal(affinity, most)
+    share = np.exp([most, rest]) / np.exp([most, rest]).sum()
+    ys, xs = np.divmod(np.arange(16), 4)
+    square = (ys[:, None] - ys) ** 2 + (xs[:, None] - xs) ** 2
+    peaks = np.exp(-4 * np.log(2) * square)
+    # Of the cells that are alike, the first is the second largest.
+    second = np.array([0 if cell else 1 for cell in range(16)])
+    wanted = share[0] * peaks + share[1] * peaks[second]
+    errors = 20 * np.abs(affinity - wanted)
+    expected = np.where(errors < 1, errors**2 / 2, errors - 0.5).mean(axis=1).mean()
+    found = compactness_loss([keys, keys], [bias, bias])
+    assert found.item() == pytest.approx(expected, rel=0.02)
+
+
+def test_the_prior_looks_at_no_cell_that_is_unsure() -> None:
+    keys = torch.zeros(1, 3, 8, 4, 4, requires_grad=True)
+    loss = compactness_loss([keys] * 3, [window_bias(4, 4, 2)] * 3)
+    (gradient,) = torch.autograd.grad(loss, keys)
+    assert loss.item() == 0
+    assert not gradient.any()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -11,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from tests.conftest import whole_frames
 from vcedge.training.corpus import Clips
 from vcedge.training.mer import MerObjective, MerSettings, _weight_map
 from vcedge.training.objective import Objective
@@ -28,6 +30,7 @@ def make_clips(videos: Sequence[int] = (0, 1), side: int = 32, flow: bool = True
         lab,
         torch.rand(len(videos), 3, channels, side, side) * 2 - 1,
         torch.tensor(videos),
+        whole_frames(len(videos), 3),
     )
 
 
@@ -182,3 +185,55 @@ def test_all_weights_learn_and_the_moving_average_does_not(make_objective: MakeO
         assert weight.grad.any() or name == "values.to_key.bias", name
     assert all(weight.grad is None for weight in teacher.parameters())
     assert not teacher.training
+
+
+# Whose value map (eq. 11), and what the weights' file says of it.
+
+
+def open_gate(objective: Objective) -> Objective:
+    torch.manual_seed(3)
+    values = objective.network.values
+    assert values is not None
+    values.to_out.reset_parameters()
+    torch.nn.init.normal_(values.position)
+    return objective.eval()
+
+
+def test_references_are_refined_by_the_targets_value_map(make_objective: MakeObjective) -> None:
+    clips, raw = make_clips(), torch.randn(2, 3, 64, 4, 4)
+    both = {}
+    for frames in ("target", "own"):
+        objective = open_gate(make_objective("mer", value_frames=frames))
+        assert isinstance(objective, MerObjective)
+        with torch.no_grad():
+            both[frames], _ = objective._extract(raw, clips.place)
+    for target in range(3):
+        # A frame as the target is the same by both.
+        torch.testing.assert_close(both["target"][target][:, target], both["own"][0][:, target])
+        others = [index for index in range(3) if index != target]
+        assert not torch.allclose(both["target"][target][:, others], both["own"][0][:, others])
+    assert all(view is both["own"][0] for view in both["own"])
+
+
+def test_the_weights_say_how_they_are_to_be_run(make_objective: MakeObjective) -> None:
+    told = make_objective("mer", flow_scale="largest", value_frames="own").composition
+    assert (told["flow_scale"], told["value_frames"]) == ("largest", "own")
+    bare = make_objective("mer", **NOTHING).composition
+    assert set(bare) == {"memory"}
+    assert make_objective("mer").composition["flow_scale"] == "cell"
+
+
+@pytest.mark.parametrize(
+    "own", [{"value_frames": "other"}, {"clusters": -1}, {"compact": -0.5}, {"compact": math.nan}]
+)
+def test_settings_that_are_none_are_refused(own: dict[str, Any]) -> None:
+    with pytest.raises(TrainingError, match=r"received (value_frames|MER settings out of range)"):
+        MerSettings(**own)
+
+
+def test_the_sampler_weighs_in_training_as_at_run_time(make_objective: MakeObjective) -> None:
+    plain, sampled = (make_objective("mer", clusters=k, contrast=0.0).eval() for k in (0, 3))
+    clips = make_clips(side=64)
+    with torch.no_grad():
+        found = [losses_of(each, clips)["colour"].item() for each in (plain, sampled)]
+    assert found[0] != found[1]

@@ -74,16 +74,34 @@ def test_the_loss_is_that_of_the_paper() -> None:
         for p in range(3):
             q = query[b, p]
             likenesses = [torch.cosine_similarity(q, positive[b, p], dim=0).item()]
-            for n in range(5):
-                cells = maps[n].flatten(1).T
-                rebuilt = torch.softmax(cells @ q / math.sqrt(4), 0) @ cells
-                if foreign[b, n]:
-                    likenesses.append(torch.cosine_similarity(q, rebuilt, dim=0).item())
+            cells = maps[foreign[b]].flatten(2).transpose(1, 2)
+            # Eq. 16: one softmax over the cells of all maps.
+            affinity = torch.exp(cells @ q / math.sqrt(4))
+            affinity /= affinity.sum()
+            unit = torch.nn.functional.normalize(cells, dim=-1)
+            for share, cell in zip(affinity, unit, strict=True):
+                rebuilt = share @ cell
+                likenesses.append((q @ rebuilt / q.norm()).item())
             weights = [math.exp(likeness / 0.1) for likeness in likenesses]
             total -= math.log(weights[0] / sum(weights))
     found = contrast_loss(query, positive, maps, foreign, 0.1)
     # FP32 sums in another order, of cosines that are divided by 0.1.
     assert found.item() == pytest.approx(total / 6, rel=1e-4)
+
+
+def test_a_map_that_holds_nothing_alike_is_no_negative() -> None:
+    query, positive = torch.tensor([[[8.0, 0.0]]]), torch.tensor([[[1.0, 0.0]]])
+    alike, unlike = make_keys(8.0, side=2), -make_keys(8.0, side=2)
+    both = torch.cat([alike, unlike])
+    one, two = (
+        contrast_loss(query, positive, maps, torch.ones(1, len(maps), dtype=torch.bool), 0.07)
+        for maps in (alike, both)
+    )
+    # Beside a map that is alike it adds exp(0), not exp of its own likeness.
+    own, other = 1 / 0.07, math.cos(math.pi / 4) / 0.07
+    expected = math.log1p(math.exp(other - own) + math.exp(-own))
+    assert two.item() == pytest.approx(expected, rel=1e-3)
+    assert one.item() == pytest.approx(math.log1p(math.exp(other - own)), rel=1e-3)
 
 
 def test_maps_of_the_own_video_do_not_count() -> None:

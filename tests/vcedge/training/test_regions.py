@@ -85,7 +85,7 @@ def test_values_are_mixed_as_at_run_time(grid: tuple[int, int], seed: int, eta: 
     for number, frame in enumerate(frames):
         if not np.array_equal(batch.ids[number].reshape(grid).numpy(), frame.ids):
             continue
-        expected = runtime.enhance_labels(to_rows(labels[number]), frame, eta)
+        expected = runtime.enhance_labels(to_rows(labels[number]), frame.ids, eta)
         np.testing.assert_allclose(to_rows(found[number]), expected, atol=1e-5)
 
 
