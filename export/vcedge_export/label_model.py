@@ -13,6 +13,7 @@ from vcedge.models.value_extraction import FrameValues
 from vcedge_export.plan import RADIUS, TEMPERATURE, ExportedModel, ExportOptions
 from vcedge_runtime.errors import ExportError
 from vcedge_runtime.model.composition import Composition
+from vcedge_runtime.model.presets import PRESET_SIZE, PRESET_TEMPERATURE
 from vcedge_runtime.predictors.refining import VALUE_REFERENCES
 from vcedge_runtime.sampling.alignment import AlignmentSettings
 
@@ -79,13 +80,16 @@ def compose_label_model(
         BundleError: settings that cannot be, or that belong to SRNet.
     """
     profile = network.profile
+    size, temperature = DEFAULT_SIZES[profile.name], TEMPERATURE
+    if "preset" in options.overrides:
+        size, temperature = PRESET_SIZE, PRESET_TEMPERATURE
     plain = Composition(
         stride=profile.stride,
         key_dim=profile.key_dim,
-        size=options.size or DEFAULT_SIZES[profile.name],
+        size=options.size or size,
         radius=options.radius or RADIUS,
         top_k=options.top_k,
-        temperature=options.temperature or TEMPERATURE,
+        temperature=options.temperature or temperature,
         alignment=AlignmentSettings(),
     )
     there = {

@@ -6,11 +6,14 @@ import json
 import runpy
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 
-from tests.benchmarks.conftest import SCRIPTS, RunScript
+from tests.benchmarks.conftest import SCRIPTS, MakeImage, RunScript
+from tests.vcedge.commands.conftest import write_video
 from vcedge_runtime.model.bundle import Bundle
-from vcedge_runtime.model.composition import LABEL_PARTS, part_from_json
+from vcedge_runtime.model.composition import LABEL_PARTS, Composition
 from vcedge_runtime.timing import STAGES as TRACKING
 
 
@@ -80,14 +83,59 @@ def test_an_ablation_scores_every_row_beside_the_papers_figure(
     assert all(set(row["sequences"]) == {"first", "second"} for row in found)
     assert all(row["ms"]["readout"] > 0 for row in found)
     assert all("encode" not in row["ms"] for row in found)
+    assert all(row["j_and_f"] == pytest.approx((row["j"] + row["f"]) / 2) for row in found)
     assert "| memory | as it is |" in capsys.readouterr().out.replace("  ", " ")
 
 
 def test_the_tables_of_the_papers_name_parts_that_there_are() -> None:
     tables = json.loads((SCRIPTS / "ablations.json").read_text())
     parts = [row.get("parts", {}) for rows in tables.values() for row in rows]
-    made = [part_from_json(part, value) for row in parts for part, value in row.items()]
-    assert len(made) >= len(parts)
+    plain = Composition(8, 64, 480)
+    assert all(isinstance(plain.exchange(**row), Composition) for row in parts)
+    assert sum(map(len, parts)) >= len(parts)
+
+
+@pytest.fixture
+def masked(make_frame: MakeImage, make_mask: MakeImage, tmp_path: Path) -> Path:
+    """Six videos of four frames with masks, two of one source; one of them has three objects."""
+    root = tmp_path / "masked"
+    (root / "videos").mkdir(parents=True)
+    for at, name in enumerate(("a", "b", "c", "d", "road_1", "road_2")):
+        frames = [make_frame(64, 96, (1 + at) * step) for step in range(4)]
+        write_video(root / "videos" / f"{name}.mp4", frames)
+        (root / "masks" / name).mkdir(parents=True)
+        mask = make_mask(64, 96, *((1, 2, 3) if name == "d" else (1,)))
+        for index in range(4):
+            place = root / "masks" / name / f"{index:05d}.png"
+            cv2.imwrite(str(place), np.roll(mask, (1 + at) * index, axis=1))
+    return root
+
+
+def test_settings_are_chosen_on_one_half_and_told_of_the_other(
+    run_script: RunScript, masked: Path, tmp_path: Path
+) -> None:
+    rows = [{"name": "today"}, {"name": "vote", "parts": {"fusion": {"kind": "vote"}}}]
+    tables = tmp_path / "tables.json"
+    tables.write_text(json.dumps({"fusion": rows}))
+    options = ["--masked", masked, "--tables", tables, "--size", 64, "--objects", 2]
+    found = run_script("halves.py", *options)
+    scores = found["videos"]
+    assert sorted(scores) == ["a", "b", "c", "road_1", "road_2"]
+    assert all(len(each) == 2 for each in scores.values())
+    names = {half: found["choice"][f"chosen on the {half}"] for half in ("first", "second")}
+    # Videos of a source are in both halves.
+    deal = runpy.run_path(str(SCRIPTS / "halves.py"))["deal_halves"]
+    halves = deal(list(scores))
+    assert sorted([*halves[0], *halves[1]]) == sorted(scores)
+    assert all(sum(name.startswith("road") for name in half) == 1 for half in halves)
+    for (half, other), own in zip((halves, halves[::-1]), names.values(), strict=True):
+        means = np.mean([scores[name] for name in half], axis=0)
+        best = int(np.argmax(means))
+        assert own["row"] == rows[best]["name"]
+        assert own["there"] == pytest.approx(means[best])
+        elsewhere = np.mean([scores[name] for name in other], axis=0)
+        assert own["on the other"] == pytest.approx(elsewhere[best])
+        assert own["today's on the other"] == pytest.approx(elsewhere[0])
 
 
 def test_a_table_that_is_not_there_is_refused(

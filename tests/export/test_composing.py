@@ -18,6 +18,8 @@ from vcedge_runtime.memory.dynamic import DynamicPolicy
 from vcedge_runtime.memory.local_global import LocalGlobalPolicy
 from vcedge_runtime.memory.references import ReferencePolicy
 from vcedge_runtime.model.bundle import Bundle, shipped_models, shipped_prompt_models
+from vcedge_runtime.model.composition import Composition
+from vcedge_runtime.model.presets import PRESETS
 
 MEASURED = {
     "mer-paper": (240, ReferencePolicy(short=(8, 5, 3, 2, 1))),
@@ -69,7 +71,11 @@ def test_a_bundle_in_int8_is_the_one_in_fp32_but_for_its_layers(name: str, origi
 def test_what_training_delivers_is_composed_as_its_method(objective: Any) -> None:
     shipped = load_weights(f"{objective.name}-edge")
     assert objective.composition == shipped.composition
-    assert objective("edge").composition == shipped.composition
+    made = objective("edge").composition
+    assert {part: made[part] for part in shipped.composition} == shipped.composition
+    # What weights from before do not name is as it was; new ones say it.
+    ways = {"flow_scale": "cell", "value_frames": "target"} if objective is MerObjective else {}
+    assert {part: made[part] for part in set(made) - set(shipped.composition)} == ways
 
 
 @pytest.mark.parametrize(
@@ -100,6 +106,19 @@ def test_what_was_measured_keeps_its_claim(options: dict[str, Any]) -> None:
     weights, chosen = load_weights("dmp-edge"), ExportOptions(**options)
     composition = compose(weights, chosen)
     assert facts_as_exported(weights, composition, chosen) == weights.facts
+
+
+@pytest.mark.parametrize(("name", "preset"), [("mer", "mer-as-printed"), ("dmp", "dmp-as-printed")])
+def test_a_preset_is_the_papers_stride_size_temperature_and_parts(name: str, preset: str) -> None:
+    weights = load_weights(f"{name}-paper")
+    found = compose(weights, ExportOptions(overrides={"preset": preset}))
+    assert isinstance(found, Composition)
+    assert (found.stride, found.size, found.temperature) == (4, 480, 1.0)
+    assert {part: getattr(found, part) for part in PRESETS[preset]} == PRESETS[preset]
+    chosen = ExportOptions(size=240, temperature=0.5, overrides={"preset": preset, "edges": True})
+    own = compose(weights, chosen)
+    assert isinstance(own, Composition)
+    assert (own.size, own.temperature, own.edges) == (240, 0.5, True)
 
 
 def test_the_users_choice_comes_before_the_methods() -> None:

@@ -18,6 +18,7 @@ from vcedge_runtime.model import composition
 from vcedge_runtime.model.bundle import DEFAULT_LABEL_MODEL, DEFAULT_MODEL, Bundle
 from vcedge_runtime.model.composition import KINDS, part_from_text
 from vcedge_runtime.model.object_composition import LOCALS
+from vcedge_runtime.model.presets import PRESETS
 from vcedge_runtime.tracker import MOST_THREADS, Tracker
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -112,6 +113,11 @@ VALUE_FRAMES = click.option(
     help="Whose value map refines a reference (MER, eq. 11): that of the frame that reads it, or "
     "its own; the model's own choice by default.",
 )
+PRESET = click.option(
+    "--preset",
+    type=click.Choice(list(PRESETS)),
+    help="The run-time part as a paper prints it, without what is ours; other options come before.",
+)
 
 LOCAL = click.option(
     "--local",
@@ -188,6 +194,7 @@ OVERRIDES: dict[str, Callable[[Any], Any]] = {
     "sampler": SAMPLER,
     "memory": MEMORY,
     "window": WINDOW,
+    "preset": PRESET,
 }
 """Switches of the composition, by their keywords; the last one stands first in the help."""
 

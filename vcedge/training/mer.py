@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
@@ -93,6 +93,10 @@ class MerObjective(ColourObjective):
     """The fused loss of MER (eq. 21) on clips with flow."""
 
     name = "mer"
+    # MER's own references, and two more: measured, see vcedge/weights/RUNS.md.
+    composition: Mapping[str, Any] = MappingProxyType(
+        {"memory": ReferencePolicy(short=(8, 5, 3, 2, 1))}
+    )
     former = MappingProxyType(
         {"flow_scale": "side", "value_frames": "own", "value_map": FORMER.reading}
     )
@@ -113,13 +117,9 @@ class MerObjective(ColourObjective):
         super().__init__(network, settings, clips)
         self.bank = NegativeBank(network.profile.key_dim, settings.bank)
         self._grids: dict[int, Grid] = {}
-        # MER's own references, and two more: measured, see vcedge/weights/RUNS.md.
-        parts: dict[str, Any] = {"memory": ReferencePolicy(short=(8, 5, 3, 2, 1))}
-        if settings.motion:
-            parts["flow_scale"] = settings.flow_scale
-        if settings.value_extraction:
-            parts["value_frames"] = settings.value_frames
-        self.composition = parts
+        ways = {"flow_scale": settings.motion, "value_frames": settings.value_extraction}
+        own = {way: getattr(settings, way) for way, trained in ways.items() if trained}
+        self.composition = {**type(self).composition, **own}
 
     def colour_losses(
         self, clips: Clips, channel: int, share: float, teacher: KeyNetwork

@@ -16,6 +16,7 @@ from vcedge_runtime.memory.dynamic import DynamicPolicy
 from vcedge_runtime.memory.local_global import LocalGlobalPolicy
 from vcedge_runtime.memory.long_term import LongTermPolicy
 from vcedge_runtime.memory.references import ReferencePolicy
+from vcedge_runtime.model.presets import PRESETS
 from vcedge_runtime.propagation.fusion import (
     BidirectionalFusion,
     Fusion,
@@ -160,11 +161,16 @@ class Composition:
         Args:
             parts: ``memory``, ``sampler``, ``fusion``, ``alignment``, ``edges``, ``motion``,
                 ``value_extraction``, ``flow_scale``, ``value_frames``; see ``exchange_parts``.
+                ``preset``, a name of ``PRESETS``, stands for several, before which others come.
 
         Raises:
             BundleError: no such part or kind, or a value that cannot be.
         """
         missing = "a model that propagates labels, which has none: SRNet has"
+        preset = parts.pop("preset", None)
+        if preset is not None:
+            given = {part: value for part, value in parts.items() if value is not None}
+            parts = {**find_preset(preset), **given}
         return exchange_parts(self, parts, (*LABEL_PARTS, *FLAGS, *WAYS), missing)
 
     def to_json(self) -> dict[str, Any]:
@@ -196,6 +202,17 @@ def check_strides(size: int, stride: int) -> None:
             f"received size={size} for key cells of {stride} pixels; expected at least two cells, "
             f"{2 * stride} pixels"
         )
+
+
+def find_preset(name: Any) -> Mapping[str, Any]:
+    """Parts of a preset.
+
+    Raises:
+        BundleError: there is no such preset.
+    """
+    if not isinstance(name, str) or name not in PRESETS:
+        raise BundleError(f"received preset {show(name)}; expected one of {', '.join(PRESETS)}")
+    return PRESETS[name]
 
 
 def exchange_parts(present: Kind, parts: Mapping[str, Any], own: Sequence[str], lacks: str) -> Kind:

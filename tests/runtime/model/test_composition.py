@@ -21,8 +21,9 @@ from vcedge_runtime.model.composition import (
     part_from_text,
 )
 from vcedge_runtime.model.object_composition import ObjectComposition
+from vcedge_runtime.model.presets import PRESETS
 from vcedge_runtime.propagation.fusion import BidirectionalFusion, JointFusion, VoteFusion
-from vcedge_runtime.sampling.alignment import NoAlignment
+from vcedge_runtime.sampling.alignment import AlignmentSettings, NoAlignment
 from vcedge_runtime.sampling.clusters import ClusterSettings
 
 PLAIN = Composition(8, 64, 480)
@@ -34,6 +35,56 @@ def test_every_combination_is_written_and_read_back(kinds: tuple[str, ...]) -> N
     parts = PLAIN.exchange(**dict(zip(LABEL_PARTS, kinds, strict=True)))
     assert tuple(kind_of(part, getattr(parts, part)) for part in LABEL_PARTS) == kinds
     assert Composition.from_json(json.loads(json.dumps(parts.to_json()))) == parts
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_a_preset_has_nothing_that_is_ours_and_others_come_before_it(preset: str) -> None:
+    found = replace(PLAIN, alignment=AlignmentSettings()).exchange(preset=preset)
+    assert found.alignment == NoAlignment()
+    assert not found.edges
+    assert found.exchange(preset=preset) == found
+    own = PLAIN.exchange(preset=preset, edges=True, fusion="joint", memory=None)
+    assert (own.edges, own.fusion) == (True, JointFusion())
+    assert own.memory == found.memory
+
+
+def test_the_presets_are_what_the_papers_print() -> None:
+    mer, dmp = (PLAIN.exchange(preset=name) for name in PRESETS)
+    assert mer.memory == ReferencePolicy((0, 5), (5, 3, 1))
+    assert mer.fusion == VoteFusion()
+    assert isinstance(mer.sampler, ClusterSettings)
+    assert (mer.sampler.clusters, mer.sampler.theta) == (5, 0.45)
+    assert (mer.motion, mer.value_extraction, mer.value_frames) == (True, True, "target")
+    assert isinstance(dmp.memory, DynamicPolicy)
+    assert (dmp.memory.beta, dmp.memory.gamma) == (0.15, 0.85)
+    assert isinstance(dmp.fusion, BidirectionalFusion)
+    assert (dmp.fusion.candidates, dmp.fusion.enhanced) == ("regions", "query")
+    assert kind_of("sampler", dmp.sampler) == "regions"
+
+
+@pytest.mark.parametrize("name", ["mer", "", 3, {"kind": "mer"}])
+def test_a_preset_that_is_none_is_refused(name: Any) -> None:
+    with pytest.raises(BundleError, match=r"received preset .*; expected one of mer-as-printed, "):
+        PLAIN.exchange(preset=name)
+    with pytest.raises(BundleError, match="received preset for a model that segments"):
+        OBJECTS.exchange(preset="mer-as-printed")
+
+
+@pytest.mark.parametrize(
+    ("part", "value"), [("flow_scale", "pixels"), ("value_frames", "all"), ("flow_scale", 3)]
+)
+def test_a_way_that_is_none_is_refused(part: str, value: Any) -> None:
+    with pytest.raises(BundleError, match=f"received {part}=.*; expected one of"):
+        PLAIN.exchange(**{part: value})
+
+
+def test_a_manifest_of_before_names_no_ways_and_means_the_ones_there_were() -> None:
+    written = PLAIN.to_json()
+    del written["flow_scale"], written["value_frames"]
+    assert Composition.from_json(written) == PLAIN
+    assert (PLAIN.flow_scale, PLAIN.value_frames) == ("side", "own")
+    new = replace(PLAIN, flow_scale="cell", value_frames="target")
+    assert Composition.from_json(new.to_json()) == new
 
 
 def test_settings_are_kept_by_name_and_by_value() -> None:

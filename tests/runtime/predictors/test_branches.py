@@ -238,6 +238,48 @@ def test_regions_that_match_restrict_all_but_the_normal_branch() -> None:
     np.testing.assert_allclose(found, expected, atol=TOLERANCE)
 
 
+def match_scene(scene: Scene) -> RegionMatches:
+    """The matches of the scene's own regions, one of each reference."""
+    regions, settings = scene.regions, RegionSettings(step=4, matches=1)
+    allowed = [match_regions(regions[QUERY], regions[r], RADIUS, settings) for r in REFERENCES]
+    return RegionMatches(allowed, regions[QUERY].ids, [regions[r].ids for r in REFERENCES])
+
+
+@pytest.mark.parametrize("backward", ["plain", "column"])
+def test_the_backward_branch_has_regions_of_its_own_whatever_the_sampler(backward: str) -> None:
+    scene = make_scene()
+    matches = match_scene(scene)
+    branches = ("normal", "backward")
+    own = BidirectionalFusion(branches=branches, backward=backward, candidates="regions")
+    plain = BidirectionalFusion(branches=branches, backward=backward)
+    free, bound = Sampling(RADIUS, regions=matches), Sampling(RADIUS, matches=matches)
+    found = scene.propagation(own, tile=1).read(QUERY, REFERENCES, free)
+    # As if the sampler had the regions: the normal branch never has.
+    expected = scene.propagation(plain, tile=1).read(QUERY, REFERENCES, bound)
+    np.testing.assert_array_equal(found, expected)
+    without = scene.propagation(plain, tile=1).read(QUERY, REFERENCES, free)
+    assert np.abs(found - without).max() > 1e-3
+
+
+def test_the_forward_branch_smooths_what_it_predicts_within_the_querys_regions() -> None:
+    scene = make_scene()
+    # Memory is read as it is; its keys are enhanced.
+    scene.bank.enhanced_values[:] = scene.bank.values
+    fusion = BidirectionalFusion(
+        branches=("normal", "forward"), enhanced="query", eta_labels=0.3, least=1 / 3, most=1 / 3
+    )
+    sampling = Sampling(RADIUS, regions=match_scene(scene))
+    found = scene.propagation(fusion).read(QUERY, REFERENCES, sampling)
+    values = scene.values(scene.bank.values)
+    normal = joint(np.exp(scene.logits(scene.bank.keys)), values)[..., 3:]
+    forward = joint(np.exp(scene.logits(scene.bank.enhanced_keys)), values)[..., 3:]
+    ids = scene.regions[QUERY].ids
+    smooth = forward.copy()
+    for region in np.unique(ids):
+        smooth[ids == region] = 0.7 * forward[ids == region] + 0.3 * forward[ids == region].mean(0)
+    np.testing.assert_allclose(found, (normal + smooth) / 2, atol=TOLERANCE)
+
+
 def test_cells_without_an_object_in_sight_have_no_say_in_the_weights() -> None:
     scene = make_scene()
     scene.bank.labels[..., 1:], scene.bank.labels[..., 0] = 0, 1

@@ -1,0 +1,198 @@
+"""Run-time settings chosen by halves: what is best on one half of masked videos, told of the other.
+
+Rows come from a file like ``ablations.json``, whose first row is what is there today. Videos are
+dealt to two halves in turn, in the order of their names' sha256 and source by source, so that a
+source is in both. One video is tracked by all rows before the next, whose keys are encoded once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vcedge.commands.tables import make_table, open_console
+from vcedge.doctor.machine import describe_machine
+from vcedge.evaluation.davis_sequence import score_sequence
+from vcedge.evaluation.rows import KeepingEncoder, Row, open_keeping_engines, read_rows
+from vcedge.evaluation.tracking import follow_masks
+from vcedge_runtime.errors import EvaluationError, VcedgeError
+from vcedge_runtime.model.bundle import DEFAULT_LABEL_MODEL, Bundle
+from vcedge_runtime.tracker import Tracker
+from vcedge_runtime.video.palette import read_label_png
+from vcedge_runtime.video.videos import VideoSource
+
+Picture = NDArray[np.uint8]
+VOID = 255
+
+
+def parse_arguments() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--masked", type=Path, required=True, help="videos and masks")
+    parser.add_argument("--model", default=DEFAULT_LABEL_MODEL)
+    parser.add_argument("--tables", type=Path, required=True, help="JSON of tables and rows")
+    parser.add_argument("--only", help="names of tables, separated by commas; all otherwise")
+    parser.add_argument("--videos", help="names, separated by commas; all otherwise")
+    parser.add_argument("--size", type=int, default=256, help="working size")
+    parser.add_argument("--frames", type=int, default=40, help="of a video, at most")
+    parser.add_argument(
+        "--objects", type=int, default=4, help="videos with more of them are left out"
+    )
+    parser.add_argument("--threads", type=int, default=0, help="of an engine; 0 lets it choose")
+    parser.add_argument("--json", type=Path, default=Path("halves.json"))
+    return parser.parse_args()
+
+
+def deal_halves(names: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Two halves of the names; those of a source, up to the first underscore, are in both."""
+
+    def place(name: str) -> tuple[str, str]:
+        source = name.partition("_")[0] if "_" in name else ""
+        return source, hashlib.sha256(name.encode()).hexdigest()
+
+    dealt = sorted(names, key=place)
+    return dealt[::2], dealt[1::2]
+
+
+def list_videos(root: Path, wanted: Sequence[str] | None, most: int) -> list[str]:
+    """Names of the videos whose first mask shows an object, and no more than so many.
+
+    Raises:
+        EvaluationError: a wanted one is not there.
+    """
+    there = sorted(path.stem for path in (root / "videos").glob("*.mp4"))
+    missing = sorted(set(wanted or ()) - set(there))
+    if missing:
+        raise EvaluationError(f"received videos {missing}; {root} has {there}")
+    counts = {name: len(np.unique(read_ids(root, name, 0))) - 1 for name in wanted or there}
+    return [name for name, count in counts.items() if 1 <= count <= most]
+
+
+def read_ids(root: Path, name: str, index: int) -> Picture:
+    """Ids of a frame, (H, W) uint8; a mask in white on black has id 1, and void is background."""
+    labels = read_label_png(root / "masks" / name / f"{index:05d}.png")
+    alone = not ((labels > 0) & (labels < VOID)).any()
+    return np.where(labels == VOID, np.uint8(alone), labels).astype(np.uint8)
+
+
+def read_frames(root: Path, name: str, most: int) -> list[Picture]:
+    """The first frames of a video."""
+    frames = []
+    with VideoSource(root / "videos" / f"{name}.mp4", name) as video:
+        for frame in video:
+            frames.append(frame.image)
+            if len(frames) == most:
+                break
+    return frames
+
+
+def score_video(
+    root: Path, name: str, rows: Sequence[Row], bundle: Bundle, arguments: argparse.Namespace
+) -> list[float]:
+    """J&F of each row on one video."""
+    frames = read_frames(root, name, arguments.frames)
+    truth = [read_ids(root, name, index) for index in range(len(frames))]
+    engines = open_keeping_engines(bundle, arguments.threads)
+    found = []
+    for row in rows:
+        tracker = Tracker(row.change(bundle), engines, size=arguments.size)
+        masks = follow_masks(tracker, frames, truth[0])
+        found.append(score_sequence(truth, masks, name=name, binary=False).j_and_f)
+    for engine in engines.values():
+        if not isinstance(engine, KeepingEncoder):
+            engine.close()
+    return found
+
+
+def choose_by_halves(
+    scores: Mapping[str, Sequence[float]], rows: Sequence[Row]
+) -> dict[str, dict[str, Any]]:
+    """What is best on each half, and what it gives on the other beside the first row there."""
+    halves = dict(zip(("first", "second"), deal_halves(list(scores)), strict=True))
+    means = {
+        half: np.mean([scores[name] for name in names], axis=0) for half, names in halves.items()
+    }
+    chosen = {}
+    for half, other in (("first", "second"), ("second", "first")):
+        best = int(np.argmax(means[half]))
+        chosen[f"chosen on the {half}"] = {
+            "row": rows[best].name,
+            "table": rows[best].table,
+            "there": float(means[half][best]),
+            "on the other": float(means[other][best]),
+            "today's on the other": float(means[other][0]),
+        }
+    return chosen
+
+
+def lay_out(scores: Mapping[str, Sequence[float]], rows: Sequence[Row]) -> list[tuple[str, ...]]:
+    """The table's rows: the mean of each half, of all, and over today's with its standard error."""
+    halves = deal_halves(list(scores))
+    every = np.array(list(scores.values()))
+    lines = []
+    for at, row in enumerate(rows):
+        own = [np.mean([scores[name][at] for name in half]) for half in halves]
+        gain = every[:, at] - every[:, 0]
+        error = gain.std(ddof=1) / np.sqrt(len(gain)) if len(gain) > 1 else 0.0
+        figures = (*own, every[:, at].mean())
+        lines.append(
+            (
+                row.table,
+                row.name,
+                *(f"{f:.3f}" for f in figures),
+                f"{gain.mean():+.3f} ({error:.3f})",
+            )
+        )
+    return lines
+
+
+def main() -> None:
+    """Run the benchmark."""
+    arguments = parse_arguments()
+    bundle = Bundle.open(arguments.model)
+    rows = read_rows(arguments.tables, arguments.only.split(",") if arguments.only else None)
+    wanted = arguments.videos.split(",") if arguments.videos else None
+    scores: dict[str, list[float]] = {}
+    if arguments.json.exists():
+        # A run that was stopped goes on, where it has the same rows.
+        before = json.loads(arguments.json.read_text())
+        if before["rows"] == [row.name for row in rows] and before["size"] == arguments.size:
+            scores = before["videos"]
+    for name in list_videos(arguments.masked, wanted, arguments.objects):
+        if name in scores:
+            continue
+        scores[name] = score_video(arguments.masked, name, rows, bundle, arguments)
+        print(name, " ".join(f"{score:.3f}" for score in scores[name]), file=sys.stderr)
+        value = {
+            "model": bundle.name,
+            "size": arguments.size,
+            "frames": arguments.frames,
+            "machine": describe_machine().to_json(),
+            "rows": [row.name for row in rows],
+            "videos": scores,
+        }
+        if len(scores) > 1:
+            value["choice"] = choose_by_halves(scores, rows)
+        arguments.json.write_text(json.dumps(value, indent=1) + "\n")
+    columns = ("table", "row", "first half", "second half", "all", "over today's (standard error)")
+    open_console(markdown=True).print(
+        make_table(columns, lay_out(scores, rows), left=2, markdown=True)
+    )
+    for told, choice in choose_by_halves(scores, rows).items():
+        figures = (choice[name] for name in ("there", "on the other", "today's on the other"))
+        print(told, choice["row"], *(f"{figure:.3f}" for figure in figures), sep=" | ")
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except VcedgeError as exc:
+        sys.exit(f"halves.py: {exc}")
