@@ -8,7 +8,6 @@ source is in both. One video is tracked by all rows before the next, whose keys 
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import sys
 from collections.abc import Mapping, Sequence
@@ -16,21 +15,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from vcedge.commands.tables import make_table, open_console
 from vcedge.doctor.machine import describe_machine
-from vcedge.evaluation.davis_sequence import score_sequence
+from vcedge.evaluation.masked import deal_halves, list_videos, read_clip, score_clip
 from vcedge.evaluation.rows import KeepingEncoder, Row, open_keeping_engines, read_rows
-from vcedge.evaluation.tracking import follow_masks
-from vcedge_runtime.errors import EvaluationError, VcedgeError
+from vcedge_runtime.errors import VcedgeError
 from vcedge_runtime.model.bundle import DEFAULT_LABEL_MODEL, Bundle
 from vcedge_runtime.tracker import Tracker
-from vcedge_runtime.video.palette import read_label_png
-from vcedge_runtime.video.videos import VideoSource
-
-Picture = NDArray[np.uint8]
-VOID = 255
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -51,61 +43,16 @@ def parse_arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def deal_halves(names: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Two halves of the names; those of a source, up to the first underscore, are in both."""
-
-    def place(name: str) -> tuple[str, str]:
-        source = name.partition("_")[0] if "_" in name else ""
-        return source, hashlib.sha256(name.encode()).hexdigest()
-
-    dealt = sorted(names, key=place)
-    return dealt[::2], dealt[1::2]
-
-
-def list_videos(root: Path, wanted: Sequence[str] | None, most: int) -> list[str]:
-    """Names of the videos whose first mask shows an object, and no more than so many.
-
-    Raises:
-        EvaluationError: a wanted one is not there.
-    """
-    there = sorted(path.stem for path in (root / "videos").glob("*.mp4"))
-    missing = sorted(set(wanted or ()) - set(there))
-    if missing:
-        raise EvaluationError(f"received videos {missing}; {root} has {there}")
-    counts = {name: len(np.unique(read_ids(root, name, 0))) - 1 for name in wanted or there}
-    return [name for name, count in counts.items() if 1 <= count <= most]
-
-
-def read_ids(root: Path, name: str, index: int) -> Picture:
-    """Ids of a frame, (H, W) uint8; a mask in white on black has id 1, and void is background."""
-    labels = read_label_png(root / "masks" / name / f"{index:05d}.png")
-    alone = not ((labels > 0) & (labels < VOID)).any()
-    return np.where(labels == VOID, np.uint8(alone), labels).astype(np.uint8)
-
-
-def read_frames(root: Path, name: str, most: int) -> list[Picture]:
-    """The first frames of a video."""
-    frames = []
-    with VideoSource(root / "videos" / f"{name}.mp4", name) as video:
-        for frame in video:
-            frames.append(frame.image)
-            if len(frames) == most:
-                break
-    return frames
-
-
 def score_video(
     root: Path, name: str, rows: Sequence[Row], bundle: Bundle, arguments: argparse.Namespace
 ) -> list[float]:
     """J&F of each row on one video."""
-    frames = read_frames(root, name, arguments.frames)
-    truth = [read_ids(root, name, index) for index in range(len(frames))]
+    clip = read_clip(root, name, arguments.frames)
     engines = open_keeping_engines(bundle, arguments.threads)
     found = []
     for row in rows:
         tracker = Tracker(row.change(bundle), engines, size=arguments.size)
-        masks = follow_masks(tracker, frames, truth[0])
-        found.append(score_sequence(truth, masks, name=name, binary=False).j_and_f)
+        found.append(score_clip(tracker, clip).j_and_f)
     for engine in engines.values():
         if not isinstance(engine, KeepingEncoder):
             engine.close()

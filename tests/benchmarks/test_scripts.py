@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import runpy
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -136,6 +137,45 @@ def test_settings_are_chosen_on_one_half_and_told_of_the_other(
         elsewhere = np.mean([scores[name] for name in other], axis=0)
         assert own["on the other"] == pytest.approx(elsewhere[best])
         assert own["today's on the other"] == pytest.approx(elsewhere[0])
+
+
+def test_rows_are_trained_once_with_every_seed_and_scored_by_halves(
+    masked: Path, davis: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: Any
+) -> None:
+    pytest.importorskip("onnxscript")
+    rows = [{"name": "plain", "method": "base", "options": [], "paper": "68.0"}]
+    mer = ["--no-motion", "--no-values", "--contrast", "0", "--clusters", "2"]
+    rows.append({"name": "sampler", "method": "mer", "options": mer, "paper": ""})
+    tables, out = tmp_path / "tables.json", tmp_path / "rows"
+    tables.write_text(json.dumps({"one": rows, "again": rows[:1]}))
+    options = ["--videos", masked, "--masked", masked, "--root", davis, "--tables", tables]
+    options += ["--seeds", "0,1", "--steps", 1, "--sizes", "1.0:32", "--size", 64]
+    options += ["--objects", 1, "--cache", tmp_path / "frames", "--out", out]
+    monkeypatch.setattr("sys.argv", ["training_rows.py", *map(str, options)])
+    runpy.run_path(str(SCRIPTS / "training_rows.py"), run_name="__main__")
+    scores = json.loads((out / "scores.json").read_text())
+    assert len(scores) == 4
+    assert sorted(path.name for path in out.iterdir() if path.is_dir()) == sorted(scores)
+    for key, found in scores.items():
+        names = {"plain windows"} | ({"its sampler"} if key.startswith("mer") else set())
+        assert set(found) == names
+        assert all(len(own["halves"]) == 2 and 0 <= own["davis"] <= 1 for own in found.values())
+    # The row that two tables have is told in both.
+    assert capfd.readouterr().out.count(" 68.0 |") == 2
+    # What is done is neither trained nor scored again.
+    before = {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.is_file()}
+    runpy.run_path(str(SCRIPTS / "training_rows.py"), run_name="__main__")
+    assert before == {path: path.stat().st_mtime_ns for path in before}
+
+
+def test_the_training_rows_are_options_that_there_are() -> None:
+    from vcedge.commands.train import command
+
+    tables = json.loads((SCRIPTS / "training_rows.json").read_text())
+    for row in (row for rows in tables.values() for row in rows):
+        method = command.commands[row["method"]]
+        given = ["--videos", str(SCRIPTS), *row["options"]]
+        assert method.make_context(row["method"], given).params
 
 
 def test_a_table_that_is_not_there_is_refused(
