@@ -62,10 +62,15 @@ class TrainingRow:
         return "_".join([self.method, *(o.lstrip("-") for o in self.options)])
 
     @property
-    def clusters(self) -> int:
-        """K of its sampler in training; 0 for plain windows."""
+    def sampler(self) -> ClusterSettings | None:
+        """Its sampler in training; None for plain windows."""
         options = list(self.options)
-        return int(options[options.index("--clusters") + 1]) if "--clusters" in options else 0
+        given = {
+            name: int(options[options.index(f"--{name}") + 1])
+            for name in ("clusters", "reach")
+            if f"--{name}" in options
+        }
+        return ClusterSettings(**given) if "clusters" in given else None
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -125,8 +130,8 @@ def train(row: TrainingRow, seed: int, arguments: argparse.Namespace) -> Path:
 def open_trackers(row: TrainingRow, weights: Path, size: int) -> dict[str, Tracker]:
     """Trackers on the weights in PyTorch, with plain windows and with the row's sampler."""
     samplers: dict[str, Any] = {"plain windows": "window"}
-    if row.clusters:
-        samplers["its sampler"] = ClusterSettings(clusters=row.clusters)
+    if row.sampler:
+        samplers["its sampler"] = row.sampler
     found = {}
     for name, sampler in samplers.items():
         parts = {**IN_PLACE, "sampler": sampler}

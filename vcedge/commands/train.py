@@ -126,6 +126,13 @@ def base(request: Request, folders: tuple[Path, ...], max_frames: int, compact: 
     show_default=True,
     help="K of the multi-cluster sampler in training; 0 for plain windows.",
 )
+@click.option(
+    "--reach",
+    type=click.IntRange(0, 64),
+    default=MerSettings.reach,
+    show_default=True,
+    help="Cells within which that sampler also reads what is of the same cluster.",
+)
 @COMPACT
 def mer(
     request: Request,

@@ -49,6 +49,8 @@ class MerSettings:
         negatives: maps of the bank that it looks at, a step.
         bank: maps that the bank keeps.
         clusters: K of the multi-cluster sampler (eqs. 13 to 15), 0 for plain windows.
+        reach: cells within which it also reads what is of the same cluster; see
+            ``ClusterSettings``.
         compact: weight of LIIR's compactness prior, 0 for none.
     """
 
@@ -69,6 +71,7 @@ class MerSettings:
     negatives: int = 32
     bank: int = 1600
     clusters: int = 0
+    reach: int = ClusterSettings.reach
     compact: float = 0.0
 
     def __post_init__(self) -> None:
@@ -78,7 +81,14 @@ class MerSettings:
             raise TrainingError(
                 f"received value_frames {self.value_frames!r}; expected one of {VALUE_FRAMES}"
             )
-        counts = (self.radius, self.cells, self.negatives, self.bank, 1 + self.clusters)
+        counts = (
+            self.radius,
+            self.cells,
+            self.negatives,
+            self.bank,
+            1 + self.clusters,
+            1 + self.reach,
+        )
         weights = self.contrast >= 0 and self.compact >= 0 and self.temperature > 0
         if min(counts) < 1 or not weights:
             raise TrainingError(f"received MER settings out of range: {self}")
@@ -175,7 +185,9 @@ class MerObjective(ColourObjective):
         plain = self.bias(keys.shape[-1], keys.device)
         if settings.clusters == 0:
             return [plain] * len(views)
-        sampler = ClusterSettings(clusters=settings.clusters, radius_max=settings.radius)
+        sampler = ClusterSettings(
+            clusters=settings.clusters, radius_max=settings.radius, reach=settings.reach
+        )
         return [cluster_bias(view, target, sampler) for target, view in enumerate(views)]
 
     def _contrast(

@@ -13,6 +13,8 @@ from vcedge_runtime.sampling.alignment import NoAlignment
 from vcedge_runtime.sampling.clusters import ClusterSettings
 from vcedge_runtime.sampling.regions import RegionSettings
 
+PRINTED_REACH = 24
+"""Cells within which A+ (MER, eq. 15) holds what is of the same cluster (our value)."""
 _PLAIN = {"alignment": NoAlignment(), "edges": False}
 """No window follows an object, and no mask is brought to the frame's edges: both are ours."""
 PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
@@ -20,7 +22,7 @@ PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
         "mer-as-printed": {
             **_PLAIN,
             "memory": ReferencePolicy(),
-            "sampler": ClusterSettings(),
+            "sampler": ClusterSettings(reach=PRINTED_REACH),
             "fusion": VoteFusion(),
             "motion": True,
             "value_extraction": True,

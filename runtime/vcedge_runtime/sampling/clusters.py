@@ -34,8 +34,8 @@ class ClusterSettings:
         radius_min: smallest first radius in cells, 2 to 64 (our choice).
         radius_max: largest radius in cells, ``radius_min`` to 64 (our choice).
         reach: cells within which the second window also holds reference cells of the same cluster,
-            0 to 64; 0 for none (our reading of eq. 15's A+, and our value). A graph that was
-            exported before knows nothing of it.
+            0 to 64; 0 for none (a reading of eq. 15's A+: benchmarks/ABLATIONS.md). A graph that
+            was exported before knows nothing of it.
         centre: whether the mean of the unit keys is taken off them before anything else.
         samples: most cells that K-means sees of a frame, on a regular grid, 1 to 65,536.
         iterations: of K-means, 1 to 100.
@@ -47,7 +47,7 @@ class ClusterSettings:
     delta: Annotated[float, Bounds(0, 16)] = 0.5
     radius_min: Annotated[int, Bounds(RADIUS_FLOOR, 64)] = 3
     radius_max: Annotated[int, Bounds(RADIUS_FLOOR, 64)] = 12
-    reach: Annotated[int, Bounds(0, 64)] = 24
+    reach: Annotated[int, Bounds(0, 64)] = 0
     centre: bool = False
     samples: Annotated[int, Bounds(1, 2**16)] = 2048
     iterations: Annotated[int, Bounds(1, 100)] = 10

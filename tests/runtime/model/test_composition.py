@@ -53,7 +53,7 @@ def test_the_presets_are_what_the_papers_print() -> None:
     assert mer.memory == ReferencePolicy((0, 5), (5, 3, 1))
     assert mer.fusion == VoteFusion()
     assert isinstance(mer.sampler, ClusterSettings)
-    assert (mer.sampler.clusters, mer.sampler.theta) == (5, 0.45)
+    assert (mer.sampler.clusters, mer.sampler.theta, mer.sampler.reach) == (5, 0.45, 24)
     assert (mer.motion, mer.value_extraction, mer.value_frames) == (True, True, "target")
     assert isinstance(dmp.memory, DynamicPolicy)
     assert (dmp.memory.beta, dmp.memory.gamma) == (0.15, 0.85)
