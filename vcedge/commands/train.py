@@ -2,33 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import click
-from rich.console import Console
 
-from vcedge.commands.progress import progress_bar
-from vcedge.commands.train_options import MAX_FRAMES, VIDEOS, Request, takes_request
+from vcedge.commands.train_options import Request, takes_request
 from vcedge.commands.train_prompts import prompts
-from vcedge.commands.train_running import train_network
 from vcedge.commands.train_srnet import srnet
+from vcedge.commands.train_videos import VideoChoice, takes_videos, train_on_videos
 from vcedge.models.encoder import PROFILES
 from vcedge.models.value_extraction import READINGS
 from vcedge.training.base import BaseObjective, BaseSettings
-from vcedge.training.corpus import (
-    FLOW_GAPS,
-    VIDEO_SUFFIXES,
-    CachedVideo,
-    VideoCorpus,
-    find_videos,
-    load_video,
-)
+from vcedge.training.corpus import FLOW_GAPS
 from vcedge.training.dmp import DmpObjective, DmpSettings
 from vcedge.training.mer import MerObjective, MerSettings
-from vcedge.training.objective import ColourObjective
-from vcedge_runtime.errors import TrainingError
 from vcedge_runtime.frames.motion import FLOW_SCALES
 from vcedge_runtime.model.composition import VALUE_FRAMES
 
@@ -51,22 +38,20 @@ def command() -> None:
 
 @command.command()
 @takes_request(sorted(PROFILES))
-@VIDEOS
-@MAX_FRAMES
+@takes_videos
 @COMPACT
-def base(request: Request, folders: tuple[Path, ...], max_frames: int, compact: float) -> None:
+def base(request: Request, videos: VideoChoice, **method: Any) -> None:
     """Train the base encoder by colourisation and write its weights to OUT/weights.safetensors.
 
     Stop it with Ctrl-C and go on with --resume: the curve is the same.
     """
-    settings = BaseSettings(compact=compact)
-    _run_on_videos(request, lambda profile: BaseObjective(profile, settings), folders, max_frames)
+    settings = BaseSettings(**method)
+    train_on_videos(request, lambda profile: BaseObjective(profile, settings), videos)
 
 
 @command.command()
 @takes_request(sorted(PROFILES))
-@VIDEOS
-@MAX_FRAMES
+@takes_videos
 @click.option("--motion/--no-motion", default=True, help="Optical flow added to the frames.")
 @click.option("--values/--no-values", default=True, help="Keys refined by value extraction.")
 @click.option("--weight-map/--no-weight-map", default=True, help="Loss weighted by the value map.")
@@ -135,25 +120,19 @@ def base(request: Request, folders: tuple[Path, ...], max_frames: int, compact: 
 )
 @COMPACT
 def mer(
-    request: Request,
-    folders: tuple[Path, ...],
-    max_frames: int,
-    values: bool,
-    weight_map: bool,
-    **method: Any,
+    request: Request, videos: VideoChoice, values: bool, weight_map: bool, **method: Any
 ) -> None:
     """Train MER: motion enhancement, value extraction, fused loss; to OUT/weights.safetensors.
 
     Stop it with Ctrl-C and go on with --resume: the curve is the same.
     """
     settings = MerSettings(value_extraction=values, weight_map=weight_map and values, **method)
-    _run_on_videos(request, lambda profile: MerObjective(profile, settings), folders, max_frames)
+    train_on_videos(request, lambda profile: MerObjective(profile, settings), videos)
 
 
 @command.command()
 @takes_request(sorted(PROFILES))
-@VIDEOS
-@MAX_FRAMES
+@takes_videos
 @click.option(
     "--plain",
     type=click.FloatRange(0, 1),
@@ -168,67 +147,16 @@ def mer(
     show_default=True,
     help="Whose labels the forward prediction mixes with their regions' mean.",
 )
-def dmp(
-    request: Request,
-    folders: tuple[Path, ...],
-    max_frames: int,
-    plain: float | None,
-    beta: float,
-    gamma: float,
-    enhanced: str,
-) -> None:
+def dmp(request: Request, videos: VideoChoice, plain: float | None, **method: Any) -> None:
     """Train DMP: gated memory, three fused predictions; to OUT/weights.safetensors.
 
     Stop it with Ctrl-C and go on with --resume: the curve is the same.
     """
     if plain is None:
         plain = 0.0 if request.start else DmpSettings.plain
-    settings = DmpSettings(plain=plain, beta=beta, gamma=gamma, enhanced=enhanced)
-    _run_on_videos(request, lambda profile: DmpObjective(profile, settings), folders, max_frames)
+    settings = DmpSettings(plain=plain, **method)
+    train_on_videos(request, lambda profile: DmpObjective(profile, settings), videos)
 
 
 command.add_command(srnet)
 command.add_command(prompts)
-
-
-def _run_on_videos(
-    request: Request,
-    make_objective: Callable[[str], ColourObjective],
-    folders: tuple[Path, ...],
-    max_frames: int,
-) -> None:
-    def open_corpus(
-        console: Console, objective: ColourObjective
-    ) -> tuple[VideoCorpus, dict[str, Any]]:
-        videos = _load_videos(console, folders, request.cache, max_frames)
-        facts = {
-            "clip_frames": objective.clip_settings.frames,
-            "videos": len(videos),
-            "frames": sum(len(video.frames) for video in videos),
-        }
-        return VideoCorpus(videos, objective.clip_settings), facts
-
-    train_network(request, make_objective, open_corpus)
-
-
-def _load_videos(
-    console: Console, folders: tuple[Path, ...], cache: Path, max_frames: int
-) -> list[CachedVideo]:
-    found = find_videos(folders)
-    if not found:
-        raise TrainingError(
-            f"received {', '.join(map(str, folders))} without a video; expected files of "
-            f"{' '.join(sorted(VIDEO_SUFFIXES))}; pass another --videos"
-        )
-    loaded = []
-    with progress_bar(console, "videos/s") as progress:
-        task = progress.add_task("decode", total=len(found), speed=0.0)
-        for path in found:
-            loaded.append(load_video(path, cache, 256, max_frames))
-            progress.update(task, advance=1, speed=progress.tasks[0].speed or 0.0)
-    videos = [video for video in loaded if video is not None]
-    console.print(
-        f"{len(videos)} of {len(found)} videos hold at least two frames, "
-        f"{sum(len(v.frames) for v in videos)} frames in all"
-    )
-    return videos

@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from vcedge.commands.train_recipe import parse_shares
 from vcedge.training.run import default_device
 from vcedge.training.settings import RunSettings, default_sizes
 from vcedge_runtime.errors import TrainingError
@@ -19,7 +20,15 @@ VIDEOS = click.option(
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     multiple=True,
     required=True,
-    help="A folder of videos, searched to the bottom; may be given more than once.",
+    help="A folder of videos, or of folders of frames below JPEGImages, searched to the bottom; "
+    "may be given more than once.",
+)
+NAMES = click.option(
+    "--list",
+    "names",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="File with the names of the videos to take, one a line, such as DAVIS's own "
+    "ImageSets/2017/train.txt; all by default.",
 )
 MAX_FRAMES = click.option(
     "--max-frames",
@@ -42,6 +51,7 @@ class Request:
         start: name or file of weights to begin with.
         tensorboard: whether to write a TensorBoard log.
         resume: take up the run in ``out``.
+        epochs: instead of the run's steps, how often each frame is drawn; None for the steps.
     """
 
     run: RunSettings
@@ -51,6 +61,7 @@ class Request:
     start: str | None
     tensorboard: bool
     resume: bool
+    epochs: float | None = None
 
 
 def write_sizes(sizes: Sequence[tuple[float, int]]) -> str:
@@ -82,6 +93,13 @@ _OPTIONS = (
         default=RunSettings.average,
         show_default=True,
         help="How much of the moving average of the weights stays at each step.",
+    ),
+    click.option(
+        "--workers",
+        type=click.IntRange(min=0),
+        default=RunSettings.workers,
+        show_default=True,
+        help="Processes that make clips, and threads that decode videos at the beginning.",
     ),
     click.option("--device", help="cpu, cuda, cuda:1; a GPU by default where there is one."),
     click.option("--cache", type=click.Path(path_type=Path), default=Path("vcedge-out/frames")),
@@ -138,6 +156,9 @@ def takes_request(
             seed: int,
             falls_from: float,
             average: float,
+            workers: int,
+            epochs: float | None = None,
+            halve_at: str | None = None,
             **own: Any,
         ) -> None:
             crops = default_sizes(profile) if sizes is None else parse_sizes(sizes)
@@ -148,12 +169,16 @@ def takes_request(
                 crops,
                 learning_rate,
                 seed,
+                workers=workers,
                 falls_from=falls_from,
                 average=average,
+                halved=parse_shares(halve_at),
             )
             place = out or Path("vcedge-out") / f"train-{function.__name__}"
             wanted = device or default_device()
-            request = Request(run, place, wanted, cache, start, tensorboard, resume)
+            # A recipe's epochs give way to steps that the user passed.
+            own_epochs = epochs if _choose_epochs() else None
+            request = Request(run, place, wanted, cache, start, tensorboard, resume, own_epochs)
             function(request, **own)
 
         gathered.__name__, gathered.__doc__ = function.__name__, function.__doc__
@@ -165,6 +190,20 @@ def takes_request(
         return decorated
 
     return decorate
+
+
+def _choose_epochs() -> bool:
+    """Whether a run's length is told in epochs.
+
+    Raises:
+        click.UsageError: the user passed both.
+    """
+    context = click.get_current_context()
+    steps, epochs = (context.get_parameter_source(name) for name in ("steps", "epochs"))
+    passed = click.core.ParameterSource.COMMANDLINE
+    if steps is epochs is passed:
+        raise click.UsageError("pass one of --steps and --epochs")
+    return steps is not passed
 
 
 def parse_sizes(text: str) -> tuple[tuple[float, int], ...]:

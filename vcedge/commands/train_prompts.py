@@ -9,7 +9,7 @@ import click
 from rich.console import Console
 
 from vcedge.commands.train_masked import HOLD_OUT, MASKED, SHORT_SIDE, read_names
-from vcedge.commands.train_options import Request, takes_request
+from vcedge.commands.train_options import NAMES, Request, takes_request
 from vcedge.commands.train_running import train_network
 from vcedge.models.prompts import PROMPT_PROFILES
 from vcedge.training.object_sources import load_masked_videos, load_stills
@@ -29,6 +29,7 @@ from vcedge_runtime.telling import make_printable
 )
 @MASKED
 @HOLD_OUT
+@NAMES
 @click.option(
     "--silent",
     type=click.FloatRange(0, 1),
@@ -42,6 +43,7 @@ def prompts(
     stills: Path,
     masked: Path | None,
     hold_out: Path | None,
+    names: Path | None,
     silent: float,
     short_side: int,
 ) -> None:
@@ -52,13 +54,16 @@ def prompts(
     """
     settings = PromptSettings(silent=silent)
     held = [] if hold_out is None else read_names(hold_out)
+    taken = None if names is None else read_names(names)
 
     def open_corpus(console: Console, objective: Objective) -> tuple[PromptCorpus, dict[str, Any]]:
         with console.status("read stills and decode videos"):
             pictures = load_stills(stills)
             videos = []
             if masked:
-                videos = load_masked_videos(masked, request.cache, short_side, hold_out=held)
+                videos = load_masked_videos(
+                    masked, request.cache, short_side, hold_out=held, names=taken
+                )
         corpus = PromptCorpus(settings, pictures, videos)
         held_stills = len(pictures) - len(corpus.stills)
         console.print(

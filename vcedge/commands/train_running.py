@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -17,6 +18,7 @@ from vcedge.models.prompts import PROMPT_PROFILES, PromptProfile
 from vcedge.models.published import load_published
 from vcedge.models.srnet import SRNET_PROFILES, SRNetProfile
 from vcedge.models.weights import load_weights, save_weights
+from vcedge.training.corpus import VideoCorpus
 from vcedge.training.objective import Objective
 from vcedge.training.processes import join_processes
 from vcedge.training.run import Corpus, Progress, ScalarWriter, TrainingRun
@@ -86,7 +88,11 @@ def train_network(
         torch.manual_seed(request.run.seed)
         objective = make_objective(request.run.profile)
         corpus, facts = open_corpus(console, objective)
-        run = TrainingRun(request.run, objective, corpus, request.out, device, processes)
+        settings = request.run
+        if request.epochs is not None and isinstance(corpus, VideoCorpus):
+            steps = corpus.count_steps(request.epochs, settings.batch)
+            settings = replace(settings, steps=steps)
+        run = TrainingRun(settings, objective, corpus, request.out, device, processes)
         if start is not None:
             run.start_from(start)
         _begin_or_resume(run, request.resume)

@@ -10,7 +10,7 @@ import click
 from rich.console import Console
 
 from vcedge.commands.train_masked import HOLD_OUT, MASKED, SHORT_SIDE, read_names
-from vcedge.commands.train_options import Request, parse_lengths, takes_request
+from vcedge.commands.train_options import NAMES, Request, parse_lengths, takes_request
 from vcedge.commands.train_running import load_start, train_network
 from vcedge.models.efficientnet_lite import EfficientNetLite
 from vcedge.models.srnet import SRNet
@@ -79,6 +79,7 @@ def _share(name: str, text: str) -> Callable[[Function], Function]:
     help="Share of stills among the clips of the stage video.",
 )
 @HOLD_OUT
+@NAMES
 @click.option(
     "--most",
     type=click.IntRange(min=1),
@@ -126,6 +127,7 @@ def srnet(
     stills: Path | None,
     masked: Path | None,
     hold_out: Path | None,
+    names: Path | None,
     lengths: str | None,
     short_side: int,
     **method: Any,
@@ -149,13 +151,16 @@ def srnet(
     settings = SRNetSettings(**method, lengths=spans, frozen=frozen)
 
     held = [] if hold_out is None else read_names(hold_out)
+    taken = None if names is None else read_names(names)
 
     def open_corpus(console: Console, objective: Objective) -> tuple[SRNetCorpus, dict[str, Any]]:
         with console.status("read stills and decode videos"):
             pictures = load_stills(stills) if stills else []
             videos = []
             if masked and on_videos:
-                videos = load_masked_videos(masked, request.cache, short_side, hold_out=held)
+                videos = load_masked_videos(
+                    masked, request.cache, short_side, hold_out=held, names=taken
+                )
         frames = sum(len(video.frames) for video in videos)
         console.print(
             f"{len(pictures)} stills, {len(videos)} videos with masks, {frames} frames in all"

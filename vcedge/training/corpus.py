@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from vcedge.training.frame_folders import FolderFrames, Frames, list_frames
 from vcedge.training.settings import RunSettings
 from vcedge_runtime.errors import SourceError, TrainingError
 from vcedge_runtime.files import write_array
@@ -26,23 +27,27 @@ from vcedge_runtime.frames.colour import lab_from_bgr
 from vcedge_runtime.frames.motion import FLOW_SCALES, FlowScale, encode_flow, flow_from_lab
 from vcedge_runtime.video.videos import VideoSource
 
+PRINTED_GAPS = ((2, 0.4), (5, 0.4), (8, 0.2))
+"""Steps between frames of a clip of whole frames, each with its share (MAST)."""
 FLOW_GAPS = ("1", "drawn")
 """To which frame a clip's flow is; see ``ClipSettings``."""
+MOTION_PAIRS = 4
+"""Pairs of frames by which a folder's motion is measured, of which each must be read."""
 VIDEO_SUFFIXES = {".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg"}
 
 
 @dataclass(frozen=True)
 class CachedVideo:
-    """One decoded video.
+    """One video, decoded or in a folder of pictures.
 
     Attributes:
-        source: the video file.
-        frames: (T, H, W, 3) uint8 BGR, mapped from the cache file, read only.
+        source: the video file, or the folder.
+        frames: (T, H, W, 3) uint8 BGR, mapped from the cache file, read only; or read one by one.
         motion: mean length of the optical flow between neighbours, in percent of the short side.
     """
 
     source: Path
-    frames: NDArray[np.uint8]
+    frames: Frames
     motion: float
 
 
@@ -81,6 +86,31 @@ def load_video(source: Path, cache: Path, short_side: int, max_frames: int) -> C
     return CachedVideo(source, mapped, float(motion))
 
 
+def load_folder(folder: Path, cache: Path, short_side: int, max_frames: int) -> CachedVideo | None:
+    """Open a folder of pictures as a video, which is read when a clip asks.
+
+    The cache keeps its mean motion alone.
+
+    Returns:
+        The video, or None where it has fewer than two pictures.
+
+    Raises:
+        SourceError: one that is looked at cannot be read.
+        OutputError: the cache cannot be written.
+    """
+    paths = list_frames(folder)[:max_frames]
+    if len(paths) < 2:
+        return None
+    frames = FolderFrames(paths, short_side)
+    stamp = f"{folder.resolve()}|{len(paths)}|{paths[-1].stat().st_mtime_ns}|{short_side}"
+    name = f"{folder.name[:40]}-{hashlib.sha256(os.fsencode(stamp)).hexdigest()[:16]}.motion.npy"
+    motion = map_cached(cache / name)
+    if motion is None:
+        motion = np.asarray(_mean_motion(frames, MOTION_PAIRS))
+        write_array(cache / name, motion)
+    return CachedVideo(folder, frames, float(motion))
+
+
 def map_cached(path: Path) -> NDArray[Any] | None:
     """Map an array of the cache, read only; None where there is none that can be read."""
     try:
@@ -107,10 +137,10 @@ def _decode(source: Path, short_side: int, max_frames: int) -> list[NDArray[np.u
     return frames[:max_frames]
 
 
-def _mean_motion(frames: Sequence[NDArray[np.uint8]]) -> float:
+def _mean_motion(frames: Frames | Sequence[NDArray[np.uint8]], pairs: int = 20) -> float:
     flow = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST)
     lengths = []
-    for index in range(0, len(frames) - 1, max(1, len(frames) // 20)):
+    for index in range(0, len(frames) - 1, max(1, len(frames) // pairs)):
         pair = [cv2.cvtColor(frames[index + k], cv2.COLOR_BGR2GRAY) for k in (0, 1)]
         # OpenCV takes None for "allocate it"; its stub does not.
         moved = flow.calc(pair[0], pair[1], None)  # type: ignore[call-overload]
@@ -147,6 +177,8 @@ class ClipSettings:
         flow_gap: to which frame it is: ``1``, the video's frame before, as at run time; ``drawn``,
             as far back as the clip's neighbour is away (MER's g).
         stride: pixels of a key cell.
+        whole: whether clips are whole frames, brought to the crop's size whatever their ratio, with
+            gaps of ``PRINTED_GAPS`` and no other change (MAST, MER); zoom and jitter are then none.
     """
 
     frames: int = 3
@@ -157,6 +189,7 @@ class ClipSettings:
     flow_scale: str = "cell"
     flow_gap: str = "1"
     stride: int = 8
+    whole: bool = False
 
     def __post_init__(self) -> None:
         if self.flow_scale not in FLOW_SCALES or self.flow_gap not in FLOW_GAPS:
@@ -221,11 +254,16 @@ class ClipDataset(Dataset[Clips]):
         rng = np.random.default_rng((self._seed, index))
         video = int(rng.choice(len(self._videos), p=self._weights))
         frames = self._videos[video].frames
-        crop = _Crop.draw(rng, frames.shape[1:3], self._settings.zoom, self._size_at(index))
+        settings, size = self._settings, self._size_at(index)
+        crop = (
+            _Crop.whole(frames.shape, size)
+            if settings.whole
+            else _Crop.draw(rng, frames.shape, settings.zoom, size)
+        )
         labs, flows, places = [], [], []
         numbers = self._pick_frames(rng, len(frames)).tolist()
         for number, before in zip(numbers, self._frames_before(numbers), strict=True):
-            warp = crop.warp(rng, self._settings.jitter)
+            warp = crop.warp(rng, 0.0 if settings.whole else settings.jitter)
             cut = crop.cut(np.asarray(frames[number]), warp)
             labs.append(cut.transpose(2, 0, 1))
             flows.append(self._flow(np.asarray(frames[before]), crop, warp, cut))
@@ -255,13 +293,17 @@ class ClipDataset(Dataset[Clips]):
         return encode_flow(flow_from_lab(lab, crop.cut(before, warp)), scale)
 
     def _pick_frames(self, rng: np.random.Generator, available: int) -> NDArray[np.int64]:
-        low, high = self._settings.gaps
-        steps = rng.integers(low, high + 1, self._settings.frames - 1)
+        (low, high), count = self._settings.gaps, self._settings.frames - 1
+        if self._settings.whole:
+            gaps, shares = zip(*PRINTED_GAPS, strict=True)
+            steps = rng.choice(gaps, count, p=shares)
+        else:
+            steps = rng.integers(low, high + 1, count)
         offsets = np.concatenate([[0], np.cumsum(steps)])
         if offsets[-1] >= available:
             offsets = np.round(offsets * (available - 1) / offsets[-1]).astype(np.int64)
         picked = np.asarray(offsets + rng.integers(0, available - offsets[-1]), np.int64)
-        return picked[::-1] if rng.random() < 0.5 else picked
+        return picked[::-1] if not self._settings.whole and rng.random() < 0.5 else picked
 
 
 @dataclass(frozen=True)
@@ -270,15 +312,26 @@ class _Crop:
     side: float
     size: int
     flip: bool
+    stretch: tuple[float, float] = (1.0, 1.0)
+
+    @classmethod
+    def whole(cls, shape: tuple[int, ...], size: int) -> _Crop:
+        """All of a frame, whatever its ratio."""
+        height, width = shape[1:3]
+        side = max(height, width)
+        # Pixels' numbers are at their middles.
+        centre = np.array([width, height]) * (0.5 + 0.5 / size) - 0.5
+        return cls(centre, side, size, False, (side / width, side / height))
 
     @classmethod
     def draw(
         cls,
         rng: np.random.Generator,
-        frame_hw: tuple[int, int],
+        shape: tuple[int, ...],
         zoom: tuple[float, float],
         size: int,
     ) -> _Crop:
+        frame_hw = shape[1:3]
         side = min(*frame_hw, size / math.exp(rng.uniform(*np.log(zoom))))
         centre = [rng.uniform(side / 2, length - side / 2) for length in frame_hw[::-1]]
         return cls(np.array(centre), side, size, bool(rng.random() < 0.5))
@@ -289,6 +342,7 @@ class _Crop:
         angle = rng.uniform(-jitter, jitter)
         cos, sin = scale * math.cos(angle), scale * math.sin(angle)
         linear = np.array([[cos, -sin], [sin, cos]])
+        linear *= np.array(self.stretch)
         if self.flip:
             linear[0] *= -1
         return np.hstack([linear, (self.size / 2 - linear @ moved)[:, None]])
@@ -328,6 +382,11 @@ class VideoCorpus:
             raise TrainingError("no video with at least two frames to train on")
         self._videos = videos
         self._settings = settings
+
+    def count_steps(self, epochs: float, batch: int) -> int:
+        """Steps after which each frame was drawn so often, on average."""
+        frames = sum(len(video.frames) for video in self._videos)
+        return max(1, round(epochs * frames / (self._settings.frames * batch)))
 
     def draw(self, settings: RunSettings) -> ClipDataset:
         """All clips of a run."""

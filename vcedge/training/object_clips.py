@@ -17,7 +17,7 @@ from torch.utils.data import Dataset
 from vcedge.training.camera import Camera
 from vcedge.training.deformation import Deformation, Placement, change_colour, draw_colour
 from vcedge.training.object_clip_settings import ObjectClipSettings, VideoClipSettings
-from vcedge.training.object_sources import MaskedVideo, Picture, Still
+from vcedge.training.object_sources import AnyStill, MaskedVideo, Picture
 from vcedge.training.pasting import Pasting, Scene, Shot
 from vcedge.training.placing import VOID, draw_moves, draw_object, draw_pixel, draw_zoom
 from vcedge_runtime.errors import TrainingError
@@ -205,7 +205,7 @@ class StillClips(ObjectClips):
 
     def __init__(
         self,
-        stills: Sequence[Still],
+        stills: Sequence[AnyStill],
         length: int,
         plan: ClipPlan,
         settings: ObjectClipSettings,
@@ -274,14 +274,16 @@ class VideoClips(ObjectClips):
 
     def _draw_shot(self, rng: np.random.Generator, index: int, source: int) -> Shot:
         video = self._videos[source]
-        picked = self._pick_frames(rng, index, len(video.frames)).tolist()
+        picked = self._pick_frames(rng, index, len(video.frames), video.every).tolist()
         return Shot([video.frames[at] for at in picked], [video.masks[at] for at in picked])
 
     def _pick_frames(
-        self, rng: np.random.Generator, index: int, available: int
+        self, rng: np.random.Generator, index: int, available: int, every: int = 1
     ) -> NDArray[np.int64]:
-        steps = rng.integers(1, self._gap_at(index) + 1, self._plan.frames_at(index) - 1)
-        near = rng.integers(1, min(self._near, self._gap_at(index)) + 1, len(steps))
+        # Gaps are of the footage: where every fifth frame is there, a fifth of them (STCN).
+        gap, near_most = (max(1, g // every) for g in (self._gap_at(index), self._near))
+        steps = rng.integers(1, gap + 1, self._plan.frames_at(index) - 1)
+        near = rng.integers(1, min(near_most, gap) + 1, len(steps))
         # Of three frames, the last two.
         chosen = (rng.random(len(steps)) < self._near_share) & (np.arange(len(steps)) > 0)
         steps = np.where(chosen, near, steps)

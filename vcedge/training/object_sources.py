@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import os
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,13 +13,25 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from vcedge.evaluation.davis_folders import find_frames, find_mask_folders
 from vcedge.training.corpus import find_videos, load_video, map_cached
+from vcedge.training.frame_folders import (
+    IMAGES,
+    FolderFrames,
+    FolderMasks,
+    Frames,
+    keep_named,
+    list_frames,
+    pair_masks,
+    step_between,
+)
 from vcedge.training.placing import VOID
-from vcedge_runtime.errors import MaskError, SourceError, TrainingError
+from vcedge.training.still_pairs import PairedStill, find_pairs
+from vcedge_runtime.errors import EvaluationError, MaskError, SourceError, TrainingError
 from vcedge_runtime.files import write_array
 from vcedge_runtime.settings import show
 from vcedge_runtime.video.palette import read_label_png
-from vcedge_runtime.video.pictures import read_picture
+from vcedge_runtime.video.pictures import list_masks, read_picture
 
 Picture = NDArray[np.uint8]
 
@@ -41,18 +53,20 @@ _SHARES = {_WHOLE: (0.005, 0.85), _REGIONS: (0.02, 0.5), _MERGED: (0.005, 0.85)}
 
 @dataclass(frozen=True)
 class MaskedVideo:
-    """One decoded video whose every frame has a mask.
+    """One video whose every frame has a mask.
 
     Attributes:
-        name: the file's name without its suffix.
-        frames: (T, H, W, 3) uint8 BGR, mapped from the cache file, read only.
-        masks: (T, H, W) uint8 object ids, 0 the background, 255 where nothing is known; likewise
-            mapped.
+        name: the file's name without its suffix, or the folder's.
+        frames: (T, H, W, 3) uint8 BGR, mapped from the cache file, read only; or read one by one.
+        masks: (T, H, W) uint8 object ids, 0 the background, 255 where nothing is known; likewise.
+        every: frames of the footage from one of these to the next: YouTube-VOS has masks of every
+            fifth.
     """
 
     name: str
-    frames: Picture
-    masks: Picture
+    frames: Frames
+    masks: Frames
+    every: int = 1
 
     @property
     def source(self) -> str:
@@ -77,29 +91,39 @@ class Still:
     ids: Picture
 
 
+AnyStill = Still | PairedStill
+"""A picture with objects, read or to be read."""
+
+
 def load_masked_videos(
     root: Path,
     cache: Path,
     short_side: int = 480,
     max_frames: int = 1000,
     hold_out: Collection[str] = (),
+    names: Sequence[str] | None = None,
 ) -> list[MaskedVideo]:
     """Load the videos of ``root/videos`` with their masks ``root/masks/NAME/00000.png`` and so on.
 
-    Masks are label images, in which 255 is void, or show one object in white on black.
+    Or, where there is no such folder, the sequences of DAVIS or YouTube-VOS, of which the frames
+    with a mask are taken. Masks are label images, in which 255 is void, or show one object in white
+    on black.
 
     Args:
-        root: the folder.
+        root: the folder, or one with ``JPEGImages`` and ``Annotations``.
         cache: where decoded videos and masks are kept.
         short_side: pixels to which larger videos are shrunk.
         max_frames: frames beyond which videos are cut off.
         hold_out: names of videos that are left out.
+        names: of those that are taken, such as a data set's own list; all are where None.
 
     Raises:
         TrainingError: no video is there, or one cannot be decoded.
         TrainingError: a mask is missing, unreadable, or of another size than its video.
     """
-    sources = find_videos([root / "videos"])
+    if not (root / "videos").is_dir() and (root / IMAGES).is_dir():
+        return _load_sequences(root, short_side, max_frames, hold_out, names)
+    sources = keep_named(find_videos([root / "videos"]), names)
     unknown = sorted(set(hold_out) - {source.stem for source in sources})
     if unknown:
         raise TrainingError(
@@ -124,6 +148,29 @@ def load_masked_videos(
             f"received {root}, without a video; expected videos/NAME.mp4 and masks/NAME/00000.png; "
             "give a folder of that layout"
         )
+    return videos
+
+
+def _load_sequences(
+    root: Path,
+    short_side: int,
+    max_frames: int,
+    hold_out: Collection[str],
+    names: Sequence[str] | None,
+) -> list[MaskedVideo]:
+    try:
+        folders = find_mask_folders(root)
+        images = {name: find_frames(root, name) for name in folders}
+    except EvaluationError as exc:
+        raise TrainingError(str(exc)) from exc
+    kept = [path.name for path in keep_named(list(folders.values()), names)]
+    videos = []
+    for name in (name for name in kept if name not in hold_out):
+        pairs = pair_masks(list_frames(images[name]), list_masks(folders[name]), name)
+        pictures, masks = zip(*pairs[:max_frames], strict=True)
+        frames = FolderFrames(pictures, short_side)
+        ids = FolderMasks(masks, frames.frame_hw)
+        videos.append(MaskedVideo(name, frames, ids, step_between(pictures)))
     return videos
 
 
@@ -179,11 +226,12 @@ def _name_objects(masks: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.minimum(masks, np.uint8(1)) if alone else masks
 
 
-def load_stills(root: Path, chosen: Callable[[str], bool] | None = None) -> list[Still]:
+def load_stills(root: Path, chosen: Callable[[str], bool] | None = None) -> Sequence[AnyStill]:
     """Read the stills that ``root/manifest.csv`` lists and keep those with a usable object.
 
     The manifest names for each still the file, its mask, and the kind of the mask, which tells what
-    its ids are.
+    its ids are. Where there is none, pictures with a mask beside them are found, and read when they
+    are drawn; see ``find_pairs``.
 
     Args:
         root: the folder.
@@ -194,6 +242,8 @@ def load_stills(root: Path, chosen: Callable[[str], bool] | None = None) -> list
         TrainingError: a kind is unknown, or a mask does not fit its picture.
     """
     manifest = root / "manifest.csv"
+    if not manifest.exists():
+        return find_pairs(root, chosen)
     try:
         with manifest.open(newline="", encoding="utf-8-sig") as file:
             rows = list(csv.DictReader(file))

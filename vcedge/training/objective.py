@@ -87,7 +87,8 @@ class ColourObjective(Objective):
     @property
     def identity(self) -> dict[str, Any]:
         """See ``Objective.identity``."""
-        return {"zoom": self.clip_settings.zoom, **super().identity}
+        clips = {"zoom": self.clip_settings.zoom, "whole": self.clip_settings.whole}
+        return {**clips, **super().identity}
 
     def losses(self, clips: Clips, share: float, teacher: KeyNetwork) -> dict[str, Tensor]:
         """Parts of the loss, of a channel that is drawn."""

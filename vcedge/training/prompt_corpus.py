@@ -27,7 +27,7 @@ from vcedge.training.deformation import (
     draw_colour,
     draw_walk,
 )
-from vcedge.training.object_sources import MaskedVideo, Still
+from vcedge.training.object_sources import AnyStill, MaskedVideo
 from vcedge.training.placing import VOID, draw_object
 from vcedge.training.settings import RunSettings
 from vcedge_runtime.errors import TrainingError
@@ -135,7 +135,10 @@ class PromptCorpus:
     """
 
     def __init__(
-        self, settings: PromptSettings, stills: Sequence[Still], videos: Sequence[MaskedVideo] = ()
+        self,
+        settings: PromptSettings,
+        stills: Sequence[AnyStill],
+        videos: Sequence[MaskedVideo] = (),
     ) -> None:
         self.stills = [still for still in stills if not is_held_out(still.name)]
         self.videos = list(videos)
@@ -216,7 +219,7 @@ class PromptSamples(Dataset[PromptSample]):
         return _planes_of(self._colour, seen)
 
 
-def weigh_still(still: Still) -> float:
+def weigh_still(still: AnyStill) -> float:
     """How often a still is drawn, against others: the more objects, the more often."""
     rare = next((share for kind, share in _RARE.items() if still.kind.startswith(kind)), 1.0)
     return rare * math.sqrt(int(still.ids.max()))

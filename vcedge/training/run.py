@@ -159,7 +159,7 @@ class TrainingRun:
         # A setting that checkpoints did not name yet was at its default, or as the method says.
         own = {**asdict(type(self.objective.settings)()), **self.objective.former}
         former = {**asdict(RunSettings()), **own}
-        theirs = {"zoom": ClipSettings().zoom, **former, **state["settings"]}
+        theirs = {"zoom": ClipSettings().zoom, "whole": False, **former, **state["settings"]}
         differing = sorted(k for k in ours if k != "workers" and theirs.get(k) != ours[k])
         if differing:
             raise TrainingError(

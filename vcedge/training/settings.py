@@ -29,6 +29,7 @@ class RunSettings:
         sizes: crop sizes in pixels, one after the other, as (share of the run at its end, size).
         learning_rate: Adam's, after a warm-up of 2 % of the steps.
         falls_from: share of the run from which on the rate falls linearly, to 2 % at its end.
+        halved: shares of the run at which the rate is halved instead; none of them by default.
         average: how much of the moving average of the weights stays at each step.
         seed: of weights and clips.
         workers: loader processes.
@@ -43,6 +44,7 @@ class RunSettings:
     workers: int = 1
     falls_from: float = 0.0
     average: float = 0.995
+    halved: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         if self.profile not in STRIDES:
@@ -68,6 +70,11 @@ class RunSettings:
                 "expected a rate that falls from a share below 1 on, and an average that keeps a "
                 f"share below 1, received {self.falls_from}, {self.average}"
             )
+        if not all(0 < share < 1 for share in self.halved):
+            raise TrainingError(
+                "expected shares between 0 and 1 at which the rate is halved, received "
+                f"{self.halved}"
+            )
         stride = STRIDES[self.profile]
         if any(size < stride or size % stride for _, size in self.sizes):
             raise TrainingError(f"crop sizes must be multiples of {stride}, received {self.sizes}")
@@ -79,8 +86,11 @@ class RunSettings:
     def learning_rate_share(self, step: int) -> float:
         """Factor on the learning rate at a step."""
         warm_up = max(1, self.steps // 50)
+        begun = min(1.0, (step + 1) / warm_up)
+        if self.halved:
+            return begun * 0.5 ** sum(step >= share * self.steps for share in self.halved)
         fallen = max(0.0, step / self.steps - self.falls_from) / (1 - self.falls_from)
-        return min(1.0, (step + 1) / warm_up) * (1 - 0.98 * fallen)
+        return begun * (1 - 0.98 * fallen)
 
 
 def default_sizes(profile: str) -> tuple[tuple[float, int], ...]:

@@ -15,7 +15,7 @@ from vcedge.models.srnet import SRNET_PROFILES
 from vcedge.training.camera import CameraRange
 from vcedge.training.object_clip_settings import ObjectClipSettings, VideoClipSettings
 from vcedge.training.object_clips import ClipPlan, MixedClips, ObjectClip, StillClips, VideoClips
-from vcedge.training.object_sources import MaskedVideo, Still
+from vcedge.training.object_sources import AnyStill, MaskedVideo
 from vcedge.training.settings import RunSettings
 from vcedge_runtime.errors import TrainingError
 from vcedge_runtime.model.object_composition import LOCALS
@@ -167,7 +167,7 @@ class SRNetCorpus:
     """
 
     def __init__(
-        self, settings: SRNetSettings, stills: Sequence[Still], videos: Sequence[MaskedVideo]
+        self, settings: SRNetSettings, stills: Sequence[AnyStill], videos: Sequence[MaskedVideo]
     ) -> None:
         self._settings = settings
         self._stills = stills

@@ -73,7 +73,7 @@ class BidirectionalFusion:
     backward: Annotated[str, ("column", "plain")] = "column"
     column_weight: Share = 1.0
     candidates: Annotated[str, ("sampler", "regions")] = "sampler"
-    enhanced: Annotated[str, ("memory", "query")] = "memory"
+    enhanced: Annotated[str, ("memory", "query")] = "query"
     eta: Annotated[float, Bounds(0, 100)] = 0.5
     eta_labels: Share = 0.2
     epsilon: Annotated[float, Bounds(1e-9, 1000)] = 1e-3

@@ -8,9 +8,9 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from subprocess import CompletedProcess
+from typing import Any
 
 import cv2
 import numpy as np
@@ -122,7 +122,9 @@ def _in_process(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
     from vcedge.training.settings import RunSettings
 
-    in_process = partial(RunSettings, workers=0)
+    def in_process(*arguments: Any, **given: Any) -> RunSettings:
+        return RunSettings(*arguments, **{**given, "workers": 0})
+
     monkeypatch.setattr("vcedge.commands.train_options.RunSettings", in_process)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)

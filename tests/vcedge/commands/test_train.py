@@ -157,6 +157,53 @@ def test_mers_parts_can_be_left_out(run: Run) -> None:
     assert network.parts == {"profile": "edge", "motion": False, "value_extraction": False}
 
 
+@pytest.mark.usefixtures("_in_process")
+def test_folders_of_frames_are_trained_on_beside_files_and_by_a_list(
+    run: Run, refuse: Refuse, videos: Path, make_frame: Callable[..., NDArray[np.uint8]]
+) -> None:
+    for name in ("c", "d"):
+        folder = videos / "JPEGImages" / name
+        folder.mkdir(parents=True)
+        for index in range(5):
+            cv2.imwrite(str(folder / f"{index:05d}.jpg"), make_frame(48, 64, 2 * index))
+    options = (*SMALL, "--steps", 1, "--device", "cpu", "--workers", 2)
+    assert run(*options).returncode == 0
+    facts = load_weights("run/weights.safetensors").facts
+    assert (facts["videos"], facts["frames"]) == (4, 2 * 8 + 2 * 5)
+    Path("names.txt").write_text("# of these\nd\na\n/JPEGImages/480p/d/00000.jpg /Annotations/d\n")
+    assert run(*options, "--list", "names.txt", "--out", "two").returncode == 0
+    facts = load_weights("two/weights.safetensors").facts
+    assert (facts["videos"], facts["frames"]) == (2, 8 + 5)
+    Path("names.txt").write_text("e\n")
+    assert "1 are not there (e)" in refuse(*options, "--list", "names.txt", "--out", "none")
+
+
+@pytest.mark.usefixtures("videos", "_in_process")
+def test_the_recipe_of_the_paper_gives_defaults_and_what_is_passed_comes_before(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[TrainingRun] = []
+    monkeypatch.setattr(TrainingRun, "train", lambda self, *a, **k: seen.append(self))
+    given = ("train", "mer", "--videos", "videos", "--recipe", "paper", "--device", "cpu")
+    assert run(*given, "--out", "paper").returncode == 0
+    assert run(*given, "--batch", 2, "--epochs", 3, "--crops", "--out", "own").returncode == 0
+    paper, own = seen
+    settings, clips = paper.settings, paper.objective.clip_settings
+    assert (settings.profile, settings.batch, settings.sizes) == ("paper", 32, ((1.0, 256),))
+    assert (settings.learning_rate, settings.halved) == (1e-3, (0.33, 0.5, 0.67, 0.83))
+    assert (clips.whole, clips.frames) == (True, 3)
+    assert paper.objective.settings.radius == 6
+    assert paper.objective.settings.clusters == 5
+    # 16 frames, 20 times each, in clips of 3, 32 a step.
+    assert settings.steps == round(20 * 16 / (3 * 32))
+    assert (own.settings.batch, own.settings.steps) == (2, round(3 * 16 / (3 * 2)))
+    assert not own.objective.clip_settings.whole
+    assert run(*given, "--steps", 7, "--out", "steps").returncode == 0
+    assert seen[-1].settings.steps == 7
+    both = run(*given, "--steps", 7, "--epochs", 2, "--out", "both")
+    assert (both.returncode, "pass one of --steps and --epochs" in both.stderr) == (2, True)
+
+
 @pytest.mark.usefixtures("videos")
 def test_weights_that_do_not_exist_are_told(refuse: Refuse) -> None:
     assert "no weights 'absent': expected a .safetensors file" in refuse(*SMALL, "--from", "absent")

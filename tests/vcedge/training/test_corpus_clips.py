@@ -226,6 +226,35 @@ def test_a_clip_says_where_in_the_frame_its_crops_lie(monkeypatch: pytest.Monkey
     np.testing.assert_allclose(whole[:, 2], [49 / 48 if flipped else 0.0, 0.0], atol=1e-6)
 
 
+def test_whole_frames_are_brought_to_the_crops_size_whatever_their_ratio(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    height, width, size = 90, 160, 40
+    video = make_ramps(height, width)
+    for index in range(6):
+        places = read_ramps(monkeypatch, lambda i=index: draw([video], i, size, whole=True))
+        clip = draw_clip([video], index, size, whole=True)
+        # The blue ramp runs over all of the width, the green one over all of the height.
+        wide = (np.arange(size) + 0.5) * width / size - 0.5
+        np.testing.assert_allclose(places[0, 0], np.tile(wide, (size, 1)), atol=1)
+        high = (np.arange(size) + 0.5) * height / size - 0.5
+        np.testing.assert_allclose(places[0, 1], np.tile(high[:, None], (1, size)), atol=1)
+        np.testing.assert_array_equal(places[0], places[2])
+        np.testing.assert_allclose(clip.place, np.eye(2, 3)[None].repeat(3, 0), atol=1e-5)
+
+
+def test_whole_frames_are_two_five_or_eight_steps_apart() -> None:
+    video = cached(make_frames(25))
+    clips = [ClipDataset([video], 1000, lambda _: 8, ClipSettings(whole=True), 0)] * 300
+    rng, steps = np.random.default_rng(0), []
+    for clip in clips:
+        steps += np.diff(clip._pick_frames(rng, 25)).tolist()
+    assert set(steps) == {2, 5, 8}
+    shares = [steps.count(step) / len(steps) for step in (2, 5, 8)]
+    # 600 draws: a standard deviation of 0.02.
+    assert shares == pytest.approx([0.4, 0.4, 0.2], abs=0.08)
+
+
 # Flow.
 
 

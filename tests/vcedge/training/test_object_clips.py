@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import cv2
@@ -289,6 +290,18 @@ def test_frames_are_in_order_or_reversed_and_no_farther_apart_than_allowed(
     assert 10 <= np.abs(steps).max() <= 12
     assert np.min(picked) >= 0
     assert np.max(picked) < 60
+
+
+@pytest.mark.parametrize(("every", "most"), [(1, 24), (5, 4), (30, 1)])
+def test_gaps_are_of_the_footage_where_not_every_frame_has_a_mask(every: int, most: int) -> None:
+    video = replace(make_video(60), every=every)
+    clips, rng = from_videos([video], gap=24, **ALONE), np.random.default_rng(0)
+    picked = [clips._pick_frames(rng, index, 60, video.every) for index in range(80)]
+    assert np.abs(np.diff(picked, axis=1)).max() == most
+    # Near ones are at most five frames of the footage apart.
+    near = from_videos([video], gap=24, **{**ALONE, "near_share": 1.0})
+    picked = [near._pick_frames(rng, index, 60, video.every) for index in range(80)]
+    assert np.abs(np.diff(picked, axis=1))[:, 1].max() == max(1, 5 // every)
 
 
 def test_the_last_two_frames_of_a_clip_are_near_in_half_of_the_clips(

@@ -185,7 +185,7 @@ def test_specks_and_objects_that_fill_the_picture_are_left_out(tmp_path: Path) -
 
 
 def test_stills_that_cannot_be_read_are_named(tmp_path: Path) -> None:
-    with pytest.raises(TrainingError, match=r"manifest\.csv cannot be read"):
+    with pytest.raises(TrainingError, match=r"neither a manifest\.csv nor a picture with a mask"):
         load_stills(tmp_path)
     mask = make_mask(_1=(5, 15, 5, 15))
     write_stills(tmp_path, [("shapes", mask)])

@@ -311,6 +311,36 @@ def test_training_goes_on_from_weights_of_the_same_method(
     assert all(np.isfinite(p.loss) for p in train(run, stop_at=2))
 
 
+def test_a_rate_that_is_halved_does_not_fall_otherwise() -> None:
+    settings = RunSettings(steps=100, halved=(0.5, 0.75))
+    shares = [settings.learning_rate_share(step) for step in (10, 49, 50, 74, 75, 99)]
+    assert shares == [1, 1, 0.5, 0.5, 0.25, 0.25]
+    with pytest.raises(TrainingError, match="shares between 0 and 1 at which the rate is halved"):
+        RunSettings(halved=(0.5, 1.0))
+
+
+def test_a_checkpoint_from_before_is_gone_on_with_as_it_was_trained(
+    make_run: MakeRun, tmp_path: Path
+) -> None:
+    def forget(out: Path, method: str, own: dict[str, Any]) -> TrainingRun:
+        """A run whose checkpoint names none of the settings that came later."""
+        run = make_run(out, method, own)
+        run.train(lambda progress: None, stop_at=1)
+        state = torch.load(run.checkpoint_path, weights_only=True)
+        later = ("value_map", "value_frames", "flow_scale", "halved", "whole", "clusters")
+        for name in later:
+            state["settings"].pop(name, None)
+        torch.save(state, run.checkpoint_path)
+        return make_run(out, method, own)
+
+    former = {"value_map": "own", "value_frames": "own", "flow_scale": "side"}
+    forget(tmp_path / "former", "mer", former).resume()
+    with pytest.raises(
+        TrainingError, match=r"other settings \(flow_scale, value_frames, value_map"
+    ):
+        forget(tmp_path / "new", "mer", {}).resume()
+
+
 @pytest.mark.parametrize(
     ("changed", "own", "named"),
     [
