@@ -1,4 +1,4 @@
-"""The label readout graph against numpy, against the dense affinity in PyTorch, and cut otherwise.
+"""The joint readout against one of each reference, against PyTorch, and cut otherwise.
 
 All ways read the same random memory, in turns within one run, so that their ratios hold where the
 machine is shared. The first row is what the tracker does; the others justify its defaults. With
@@ -11,7 +11,7 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
@@ -27,11 +27,21 @@ from vcedge_runtime.errors import VcedgeError
 from vcedge_runtime.memory.bank import MemoryBank
 from vcedge_runtime.model.bundle import DEFAULT_LABEL_MODEL, Bundle
 from vcedge_runtime.predictors.branches import LabelPropagation
-from vcedge_runtime.predictors.reader import LOGIT_BYTES, TILE, TileReader
+from vcedge_runtime.predictors.reader import (
+    JOINT_LOGIT_BYTES,
+    JOINT_READOUT,
+    LOGIT_BYTES,
+    TILE,
+    TileReader,
+)
 from vcedge_runtime.propagation.fusion import JointFusion
 from vcedge_runtime.sampling.sampling import Sampling
 
 CHANNELS = 4
+JOINT, SINGLE = "all references by one softmax", "each reference, then merged"
+"""Ways of ONNX Runtime: what the tracker does where it can, and what it did before."""
+FORMER_TILE = 12
+"""Side of a tile of the latter."""
 COLUMNS = ("way", "tile", "logits MiB", "GMAC", "median ms", "ratio", "largest difference")
 
 
@@ -104,9 +114,13 @@ def read_in_tiles(
     """Read through an engine, as the tracker does."""
     parts = bundle.composition
     references = parts.memory.references
-    engines = {"label_readout": engine}
     reader = TileReader(
-        engines, bank.grid_hw, parts.radius, references, tile=tile, logit_bytes=logit_bytes
+        {engine.spec.name: engine},
+        bank.grid_hw,
+        parts.radius,
+        references,
+        tile=tile,
+        logit_bytes=logit_bytes,
     )
     reader.resize(CHANNELS)
     propagation, window = LabelPropagation(reader, bank, JointFusion()), Sampling(parts.radius)
@@ -142,14 +156,17 @@ def read_densely(bundle: Bundle, bank: MemoryBank) -> Way:
 
 
 def list_ways(
-    arguments: argparse.Namespace, bundle: Bundle, engine: Engine, bank: MemoryBank
+    arguments: argparse.Namespace, bundle: Bundle, engines: Sequence[Engine], bank: MemoryBank
 ) -> list[Way]:
     """List the ways to compare, what the tracker does first."""
     tiles = [int(tile) for tile in arguments.tiles.split(",") if int(tile) != TILE]
     limits = [int(float(mib) * 2**20) for mib in arguments.logits.split(",")]
-    cuts = [(TILE, LOGIT_BYTES), *((tile, LOGIT_BYTES) for tile in tiles)]
-    cuts += [(TILE, limit) for limit in limits if limit != LOGIT_BYTES]
-    ways = [read_in_tiles("ONNX Runtime", engine, bundle, bank, *cut) for cut in cuts]
+    cuts = [(TILE, JOINT_LOGIT_BYTES), *((tile, JOINT_LOGIT_BYTES) for tile in tiles)]
+    cuts += [(TILE, limit) for limit in limits if limit != JOINT_LOGIT_BYTES]
+    joint, single = engines
+    ways = [read_in_tiles(JOINT, joint, bundle, bank, *cut) for cut in cuts]
+    for tile in dict.fromkeys((TILE, FORMER_TILE)):
+        ways.append(read_in_tiles(SINGLE, single, bundle, bank, tile, LOGIT_BYTES))
     parts = bundle.composition
     cells = bank.grid_hw[0] * bank.grid_hw[1]
     dense_bytes = 4 * cells * cells * parts.memory.references
@@ -200,13 +217,16 @@ def main() -> None:
     bundle = Bundle.open(arguments.model)
     height, width = map(int, arguments.grid.split("x"))
     bank = fill_memory(bundle, (height, width), arguments.objects)
-    graph = bundle.graphs["label_readout"]
-    engine = OnnxRuntimeEngine(
-        bundle.read_graph("label_readout"), graph.spec, threads=arguments.threads
-    )
-    ways = list_ways(arguments, bundle, engine, bank)
+    engines = [
+        OnnxRuntimeEngine(
+            bundle.read_graph(name), bundle.graphs[name].spec, threads=arguments.threads
+        )
+        for name in (JOINT_READOUT, "label_readout")
+    ]
+    ways = list_ways(arguments, bundle, engines, bank)
     measure_ways(ways, arguments.rounds)
-    engine.close()
+    for engine in engines:
+        engine.close()
     open_console(markdown=True).print(make_table(COLUMNS, lay_out(ways), markdown=True))
     value = {
         "grid_hw": [height, width],

@@ -73,6 +73,30 @@ class NumpyLabelReadout(_ScaledEngine):
         return np.where(logits >= threshold[None, :, None], logits, MASKED_LOGIT)
 
 
+class NumpyJointReadout(NumpyLabelReadout):
+    """``joint_readout``: one softmax over all cells that may be read, written out."""
+
+    def _compute(self, inputs: Mapping[str, HostArray], out: Mapping[str, HostArray]) -> None:
+        query, keys, labels = (_rows(inputs[name]) for name in ("query", "keys", "labels"))
+        out["values"][...] = 0
+        for tile, cells in enumerate(inputs["key_index"]):
+            logits = np.concatenate(
+                [
+                    self._read_logits(inputs, query, keys, tile, reference)
+                    for reference in range(len(cells))
+                ],
+                axis=1,
+            )
+            logits = self._keep_largest(logits[None])[0]
+            offsets = inputs["slot_offset"][:, None]
+            rows = labels[(offsets + cells).reshape(-1)]
+            for at, own in enumerate(logits):
+                read = own > MASKED_LOGIT / 2
+                if read.any():
+                    weights = np.exp(own[read] - own[read].max())
+                    out["values"][tile, at] = weights @ rows[read] / weights.sum()
+
+
 class NumpyColumnTotal(_ScaledEngine):
     """``column_total``, tile by tile and reference by reference."""
 

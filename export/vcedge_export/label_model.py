@@ -8,12 +8,13 @@ from typing import Any
 from vcedge.models.encoder import FrameEncoder
 from vcedge.models.graph import GraphModule
 from vcedge.models.network import KeyNetwork
-from vcedge.models.readout import ColumnTotal, LabelReadout
+from vcedge.models.readout import ColumnTotal, JointReadout, LabelReadout
 from vcedge.models.value_extraction import FrameValues
 from vcedge_export.plan import RADIUS, TEMPERATURE, ExportedModel, ExportOptions
 from vcedge_runtime.errors import ExportError
 from vcedge_runtime.model.composition import Composition
 from vcedge_runtime.model.presets import PRESET_SIZE, PRESET_TEMPERATURE
+from vcedge_runtime.predictors.reader import JOINT_READOUT
 from vcedge_runtime.predictors.refining import VALUE_REFERENCES
 from vcedge_runtime.sampling.alignment import AlignmentSettings
 
@@ -115,6 +116,7 @@ def _modules(network: KeyNetwork, composition: Composition) -> dict[str, GraphMo
             key_dim, composition.top_k, temperature, second_window=True
         ).eval(),
         "column_total": ColumnTotal(key_dim, temperature).eval(),
+        JOINT_READOUT: JointReadout(key_dim, composition.top_k, temperature).eval(),
     }
     if network.values is not None:
         references = VALUE_REFERENCES.references

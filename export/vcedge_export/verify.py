@@ -25,6 +25,11 @@ from vcedge_runtime.tracker import Tracker
 
 OF_FRAMES = ("encoder", "query_encoder")
 """Graphs that are given what hangs on the frame alone."""
+OTHERS = (
+    {"sampler": "clusters", "fusion": "bidirectional"},
+    {"sampler": "window", "fusion": "vote"},
+)
+"""Parts whose graphs a bundle's own composition may not run; together they run all."""
 OTHER_FRAMES = 4
 """Frames on which graphs are compared that the bundle's own composition does not run."""
 OnRun = Callable[[str, Mapping[str, HostArray], Mapping[str, HostArray]], None]
@@ -267,10 +272,12 @@ def _run_others(
     # A sampler cannot cluster what is not finite.
     finite = not any(row.non_finite for each in comparing.values() for row in each.results())
     if isinstance(parts, Composition) and set(comparing) > parts.graphs and finite:
-        parts = parts.exchange(sampler="clusters", fusion="bidirectional")
         first = replace(clip, frames=clip.frames[:OTHER_FRAMES], masks=clip.masks[:OTHER_FRAMES])
-        tracker = Tracker(replace(bundle, composition=parts), comparing, size=size)
-        _track_together([tracker], first)
+        for other in OTHERS:
+            tracker = Tracker(
+                replace(bundle, composition=parts.exchange(**other)), comparing, size=size
+            )
+            _track_together([tracker], first)
 
 
 def _track_together(

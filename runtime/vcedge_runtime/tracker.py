@@ -28,7 +28,7 @@ from vcedge_runtime.predictors.finite import NotFiniteError
 from vcedge_runtime.predictors.opening import open_point_predictor, open_predictor
 from vcedge_runtime.predictors.protocol import Predictor
 from vcedge_runtime.predictors.ranges import find_spans
-from vcedge_runtime.predictors.requirements import require_graphs
+from vcedge_runtime.predictors.requirements import choose_graphs, require_graphs
 from vcedge_runtime.predictors.shown import Shown
 from vcedge_runtime.propagation.points import PointEstimate, check_points
 from vcedge_runtime.settings import as_whole, check_overrides, show
@@ -202,10 +202,10 @@ class Tracker(Closing):
         bundle = replace(bundle, composition=parts)
         require_graphs(bundle, {name: graph.spec for name, graph in bundle.graphs.items()})
         _check_size(bundle, size)
-        names = [name for name in bundle.graphs if name in parts.graphs]
+        wanted = choose_graphs(parts, bundle.graphs)
         opened = open_engines(
             bundle,
-            names,
+            [name for name in bundle.graphs if name in wanted],
             backend,
             spans=partial(find_spans, parts),
             threads=workers,

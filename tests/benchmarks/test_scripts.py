@@ -21,7 +21,7 @@ from vcedge_runtime.timing import STAGES as TRACKING
 def test_the_readout_reads_the_same_in_every_way(
     run_script: RunScript, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    cuts = ["--tiles", "3,6", "--logits", "0.01,4", "--threads", 1]
+    cuts = ["--tiles", "3,6", "--logits", "0.01,16", "--threads", 1]
     found = run_script("readout.py", "--grid", "7x9", "--rounds", 2, *cuts)
     rows = [
         [cell.strip() for cell in line.strip("|").split("|")]
@@ -29,7 +29,8 @@ def test_the_readout_reads_the_same_in_every_way(
         if line.startswith("| ")
     ]
     assert [way["way"] for way in found["ways"]] == [
-        *["ONNX Runtime"] * 4,
+        *["all references by one softmax"] * 4,
+        *["each reference, then merged"] * 2,
         "PyTorch, dense",
     ]
     assert {len(way["times_ms"]) for way in found["ways"]} == {2}

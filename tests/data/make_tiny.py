@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from tests.conftest import TINY, make_frame, make_mask
 from vcedge.models.graph import GraphModule
-from vcedge.models.readout import ColumnTotal, LabelReadout
+from vcedge.models.readout import ColumnTotal, JointReadout, LabelReadout
 from vcedge_export.onnx import export_onnx
 from vcedge_export.proof import prove
 from vcedge_export.torch_engine import TorchEngine
@@ -78,6 +78,7 @@ def make_tiny(folder: Path) -> Bundle:
         "label_readout": LabelReadout(KEY_DIM, None, TEMPERATURE),
         "cluster_readout": LabelReadout(KEY_DIM, None, TEMPERATURE, second_window=True),
         "column_total": ColumnTotal(KEY_DIM, TEMPERATURE),
+        "joint_readout": JointReadout(KEY_DIM, None, TEMPERATURE),
     }
     folder.mkdir(parents=True)
     graphs = {}

@@ -137,6 +137,74 @@ class LabelReadout(GraphModule):
         return peak[..., 0], total[..., 0], values
 
 
+class JointReadout(GraphModule):
+    """Windowed affinity with one softmax over all references (DMP, MER, eq. 1 and 2).
+
+    It gives what ``LabelReadout`` and the merge of its softmaxes give, of labels whose rows sum to
+    1, in two passes over the logits besides the products: a window is added, and the softmax is one
+    operator. A cell that must not be read hands on a row of zeros, and the labels' sum is what is
+    divided by; so a query that may read nothing gets zeros.
+    """
+
+    def __init__(self, key_dim: int, top_k: int | None = None, temperature: float = 1.0) -> None:
+        super().__init__()
+        self.key_dim = key_dim
+        self.top_k = top_k
+        self.scale = 1 / (math.sqrt(key_dim) * temperature)
+
+    @property
+    def spec(self) -> GraphSpec:
+        """The graph's tensors: the inputs are those of ``LabelReadout``."""
+        inputs = LabelReadout(self.key_dim).spec.inputs
+        outputs = (TensorSpec("values", "float32", ("tiles", "queries", "channels")),)
+        return GraphSpec("joint_readout", inputs, outputs)
+
+    def forward(
+        self,
+        query: Tensor,
+        keys: Tensor,
+        labels: Tensor,
+        slot_offset: Tensor,
+        query_index: Tensor,
+        key_index: Tensor,
+        key_bias: Tensor,
+        distance: Tensor,
+        inner: Tensor,
+    ) -> Tensor:
+        """Read the labels of N tiles of A queries.
+
+        Args:
+            query: as for ``LabelReadout``, and so are the others but for ``key_bias``.
+            keys: likewise.
+            labels: likewise; each row sums to 1, or is of a frame that is not read.
+            slot_offset: likewise.
+            query_index: likewise.
+            key_index: likewise.
+            key_bias: (N, R, P) float32, 0, or -1e4 for a patch cell that is not to be read.
+            distance: likewise.
+            inner: likewise.
+
+        Returns:
+            (N, A, L) float32 soft labels by the joint softmax; 0 where there is no key to read.
+        """
+        cells = (slot_offset[None, :, None] + key_index).flatten(1)
+        tile_query = _take_rows(query, query_index) * self.scale
+        logits = torch.matmul(tile_query, _take_rows(keys, cells).transpose(1, 2))
+        window = torch.where(distance <= inner, 0.0, MASKED_LOGIT)
+        logits = (logits.unflatten(2, (-1, distance.shape[1])) + window[:, None]).flatten(2)
+        if self.top_k is not None:
+            # What must not be read takes no other's place among them.
+            logits = logits + key_bias.flatten(1)[:, None]
+            threshold = torch.topk(logits, self.top_k, dim=-1).values[..., -1:]
+            logits = torch.where(logits >= threshold, logits, MASKED_LOGIT)
+        rows = labels.flatten(0, 2)
+        nothing = rows.shape[0]
+        read = torch.where(key_bias.flatten(1) >= 0, cells, nothing)
+        rows = torch.cat([rows, torch.zeros_like(rows[:1])])
+        found = torch.matmul(torch.softmax(logits, -1), _take_rows(rows, read))
+        return found / torch.sum(found, -1, keepdim=True).clamp(min=LEAST_WEIGHT)
+
+
 class ColumnTotal(GraphModule):
     """How much the current frame's cells together look at each cell of a reference.
 

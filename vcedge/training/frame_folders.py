@@ -15,10 +15,12 @@ from numpy.typing import NDArray
 
 from vcedge_runtime.errors import MaskError, TrainingError
 from vcedge_runtime.video.palette import read_label_png
-from vcedge_runtime.video.pictures import IMAGE_SUFFIXES, choose_pictures, read_picture
+from vcedge_runtime.video.pictures import IMAGE_SUFFIXES, choose_pictures, list_masks, read_picture
 
 IMAGES = "JPEGImages"
 """The folder of DAVIS and YouTube-VOS below which a folder of pictures is a video."""
+ANNOTATIONS = "Annotations"
+"""Likewise of masks."""
 Picture = NDArray[np.uint8]
 
 
@@ -137,6 +139,33 @@ def find_frame_folders(folders: Sequence[Path]) -> list[Path]:
             if images and len(list_frames(place)) > 1:
                 found.setdefault((above, place.name), place)
     return sorted(found.values())
+
+
+def find_sequences(root: Path) -> dict[str, tuple[Path, Path]]:
+    """Sequences of DAVIS or YouTube-VOS: by name, the folders of their frames and of their masks.
+
+    Args:
+        root: with ``JPEGImages/NAME`` and ``Annotations/NAME``, or ``480p/NAME`` in both.
+
+    Raises:
+        TrainingError: there is no folder of masks, or one without frames.
+    """
+    for size in ("480p", "."):
+        images, masks = root / IMAGES / size, root / ANNOTATIONS / size
+        folders = sorted(masks.iterdir()) if masks.is_dir() else []
+        found = {folder.name: folder for folder in folders if list_masks(folder)}
+        if found:
+            lacking = [name for name in found if not (images / name).is_dir()]
+            if lacking:
+                raise TrainingError(
+                    f"received masks of {lacking[0]} in {masks} without frames ({len(lacking)} "
+                    f"sequences lack them); expected {images / lacking[0]}; add it"
+                )
+            return {name: (images / name, folder) for name, folder in found.items()}
+    raise TrainingError(
+        f"received {root} without masks; expected {ANNOTATIONS}/480p/NAME/*.png or "
+        f"{ANNOTATIONS}/NAME/*.png in it; check the path"
+    )
 
 
 def step_between(paths: Sequence[Path]) -> int:

@@ -13,13 +13,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from vcedge.evaluation.davis_folders import find_frames, find_mask_folders
 from vcedge.training.corpus import find_videos, load_video, map_cached
 from vcedge.training.frame_folders import (
     IMAGES,
     FolderFrames,
     FolderMasks,
     Frames,
+    find_sequences,
     keep_named,
     list_frames,
     pair_masks,
@@ -27,7 +27,7 @@ from vcedge.training.frame_folders import (
 )
 from vcedge.training.placing import VOID
 from vcedge.training.still_pairs import PairedStill, find_pairs
-from vcedge_runtime.errors import EvaluationError, MaskError, SourceError, TrainingError
+from vcedge_runtime.errors import MaskError, SourceError, TrainingError
 from vcedge_runtime.files import write_array
 from vcedge_runtime.settings import show
 from vcedge_runtime.video.palette import read_label_png
@@ -158,15 +158,12 @@ def _load_sequences(
     hold_out: Collection[str],
     names: Sequence[str] | None,
 ) -> list[MaskedVideo]:
-    try:
-        folders = find_mask_folders(root)
-        images = {name: find_frames(root, name) for name in folders}
-    except EvaluationError as exc:
-        raise TrainingError(str(exc)) from exc
-    kept = [path.name for path in keep_named(list(folders.values()), names)]
+    folders = find_sequences(root)
+    kept = keep_named([masks for _, masks in folders.values()], names)
     videos = []
-    for name in (name for name in kept if name not in hold_out):
-        pairs = pair_masks(list_frames(images[name]), list_masks(folders[name]), name)
+    for name in (path.name for path in kept if path.name not in hold_out):
+        images, masked = folders[name]
+        pairs = pair_masks(list_frames(images), list_masks(masked), name)
         pictures, masks = zip(*pairs[:max_frames], strict=True)
         frames = FolderFrames(pictures, short_side)
         ids = FolderMasks(masks, frames.frame_hw)

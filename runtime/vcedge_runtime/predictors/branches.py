@@ -64,6 +64,8 @@ class LabelPropagation:
         """
         if isinstance(self.fusion, BidirectionalFusion):
             return self._read_both_ways(slot, references, sampling, self.fusion)
+        if self.fusion == JointFusion() and self.reader.can_read_jointly(sampling):
+            return self.read_plainly(slot, references, sampling)
         source, tiles = self._source(slot, references), self._active(references, sampling)
         weight = self.fusion.column_weight if isinstance(self.fusion, JointFusion) else 0.0
         bias = self._column_bias(source, sampling, tiles, weight) if weight else None
@@ -79,9 +81,13 @@ class LabelPropagation:
         self, slot: int, references: Sequence[int], sampling: Sampling
     ) -> NDArray[np.float32]:
         """Read a frame's labels by one joint softmax, whatever the fusion; see ``read``."""
-        tiles = self._active(references, sampling)
-        readout = self.reader.read(self._source(slot, references), sampling, tiles)
-        return self._labels(self._lay_out(tiles, fuse_joint(readout)))
+        source, tiles = self._source(slot, references), self._active(references, sampling)
+        # What is carried besides labels does not sum to 1.
+        if self.bank.colours.shape[-1] == 0 and self.reader.can_read_jointly(sampling):
+            rows = self.reader.read_jointly(source, sampling, tiles)
+        else:
+            rows = fuse_joint(self.reader.read(source, sampling, tiles))
+        return self._labels(self._lay_out(tiles, rows))
 
     def _read_both_ways(
         self,

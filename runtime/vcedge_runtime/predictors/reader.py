@@ -13,14 +13,19 @@ from vcedge_runtime.engines.base import Engine
 from vcedge_runtime.errors import TrackerError
 from vcedge_runtime.predictors.finite import require_finite
 from vcedge_runtime.predictors.padding import PaddedEngine
+from vcedge_runtime.predictors.second_window import second_window, take_groups, take_outer
 from vcedge_runtime.propagation.readout import Readout
 from vcedge_runtime.sampling.sampling import RegionMatch, Sampling
 from vcedge_runtime.sampling.windows import MASKED_LOGIT, tile_windows
 
-TILE = 12
+JOINT_READOUT = "joint_readout"
+"""The graph that reads all references by one softmax."""
+TILE = 8
 """Side of a tile in key cells (our choice): ``benchmarks/readout.py`` compares others."""
 LOGIT_BYTES = 4 * 2**20
 """Bytes of logits of one call (our choice): what stays in a last-level cache."""
+JOINT_LOGIT_BYTES = 16 * 2**20
+"""The same where all references are read by one softmax, which passes over them less often."""
 DEVICE_LOGIT_BYTES = 64 * 2**20
 """The same on a GPU (our choice, not measured): a call costs more there, its memory less; every
 call has as many there."""
@@ -51,7 +56,8 @@ class TileReader:
 
     Args:
         engines: by graph: ``label_readout``; ``cluster_readout`` where cells have second windows;
-            ``column_total`` for ``read_columns``.
+            ``column_total`` for ``read_columns``; ``joint_readout`` for ``read_jointly``, which
+            bundles that were exported before lack.
         grid_hw: height and width of the key grid.
         radius: largest window radius in key cells.
         references: most references of one call.
@@ -78,8 +84,9 @@ class TileReader:
     ) -> None:
         self._engines = engines
         self._grid_hw = grid_hw
-        usual = LOGIT_BYTES if device is None else DEVICE_LOGIT_BYTES
-        self._logit_bytes = usual if logit_bytes is None else logit_bytes
+        usual = (LOGIT_BYTES, JOINT_LOGIT_BYTES) if device is None else (DEVICE_LOGIT_BYTES,) * 2
+        given = usual if logit_bytes is None else (logit_bytes,) * 2
+        self._logit_bytes, self._joint_bytes = given
         self.windows = tile_windows(grid_hw, radius, tile)
         self._lengths: dict[str, tuple[int, ...]] = {}
         if device is not None:
@@ -161,15 +168,55 @@ class TileReader:
                 "key_bias": self._bias(chosen, cells, beyond, matches, column_bias),
             }
             if sampling.outer is not None:
-                inputs["outer"] = _take_outer(sampling, tables.query_index[chosen])
-                own, others = _take_groups(sampling, tables.query_index[chosen], cells)
-                inputs |= _second_window(engine, sampling, query_group=own, key_group=others)
+                inputs["outer"] = take_outer(sampling, tables.query_index[chosen])
+                own, others = take_groups(sampling, tables.query_index[chosen], cells)
+                inputs |= second_window(engine, sampling, query_group=own, key_group=others)
             out = {"peak": peak[piece], "total": total[piece], "values": values[piece]}
             engine.run(inputs, out)
         self.macs += size * tables.rows.shape[1] * (source.query.shape[-1] + channels)
         for array in (peak, total, values):
             require_finite(array, "readouts")
         return Readout(tiles, peak, total, values)
+
+    def can_read_jointly(self, sampling: Sampling) -> bool:
+        """Whether ``read_jointly`` gives what ``read`` and a merge of it give."""
+        plain = sampling.outer is None and sampling.matches is None
+        return plain and JOINT_READOUT in self._engines
+
+    def read_jointly(
+        self, source: Source, sampling: Sampling, tiles: NDArray[np.int64]
+    ) -> NDArray[np.float32]:
+        """Read tiles of the current frame by one softmax over all references.
+
+        Args:
+            source: what is read; its values are soft labels alone, whose rows sum to 1.
+            sampling: where its cells may look, in one window.
+            tiles: (T,) int64, which tiles.
+
+        Returns:
+            (T, A, L) float32; 0 where no reference has a key; a view, valid until the next read.
+
+        Raises:
+            NotFiniteError: what was read is not finite.
+        """
+        tables, references = self.windows, len(source.slots)
+        channels = source.values.shape[-1]
+        shape = (len(tiles), tables.query_index.shape[1], channels)
+        values = self._values[: shape[0] * shape[1] * channels].reshape(shape)
+        fixed = {**self._fixed(source, sampling), "labels": source.values}
+        for piece, chosen in self._pieces(tiles, references, self._joint_bytes):
+            cells, beyond = self._look_back(chosen, references, sampling)
+            inputs: dict[str, Buffer] = {
+                **fixed,
+                "query_index": tables.query_index[chosen],
+                "key_index": cells,
+                "key_bias": self._bias(chosen, cells, beyond, []),
+            }
+            self._engine(JOINT_READOUT).run(inputs, {"values": values[piece]})
+        queries = shape[0] * shape[1] * references
+        self.macs += queries * tables.rows.shape[1] * (source.query.shape[-1] + channels)
+        require_finite(values, "readouts")
+        return values
 
     def read_columns(
         self, source: Source, sampling: Sampling, tiles: NDArray[np.int64]
@@ -200,14 +247,14 @@ class TileReader:
             cells = tables.query_index[chosen]
             around, beyond = self._look_ahead(chosen, references, sampling)
             out = np.empty((len(chosen), references, cells.shape[1]), np.float32)
-            own, others = _take_groups(sampling, around, cells)
+            own, others = take_groups(sampling, around, cells)
             inputs = {
                 **self._fixed(source, sampling),
                 "column_index": cells,
                 "query_index": around,
                 "query_bias": self._bias(chosen, around, beyond, matches),
-                "outer": _take_outer(sampling, around),
-                **_second_window(engine, sampling, query_group=own, column_group=others),
+                "outer": take_outer(sampling, around),
+                **second_window(engine, sampling, query_group=own, column_group=others),
             }
             engine.run(inputs, {"log_total": out})
             owned = tables.own[chosen]
@@ -250,17 +297,19 @@ class TileReader:
         return PaddedEngine(engine, self._lengths) if self._lengths else engine
 
     def _pieces(
-        self, tiles: NDArray[np.int64], references: int
+        self, tiles: NDArray[np.int64], references: int, limit: int | None = None
     ) -> Iterator[tuple[slice, NDArray[np.int64]]]:
-        count = self._lengths["tiles"][0] if self._lengths else self._count_together(references)
+        count = self._count_together(references, limit)
+        if self._lengths:
+            count = self._lengths["tiles"][0]
         for first in range(0, len(tiles), count):
             piece = slice(first, first + count)
             yield piece, tiles[piece]
 
-    def _count_together(self, references: int) -> int:
+    def _count_together(self, references: int, limit: int | None = None) -> int:
         queries, patch = self.windows.distance.shape
         tiles = len(self.windows.query_index)
-        return count_together(tiles, queries, patch, references, self._logit_bytes)
+        return count_together(tiles, queries, patch, references, limit or self._logit_bytes)
 
     def _shifts_back(
         self, tiles: NDArray[np.int64], references: int, sampling: Sampling
@@ -317,50 +366,3 @@ def count_together(tiles: int, queries: int, patch: int, references: int, limit:
         limit: bytes of the logits of a call, unless those of a single tile are more.
     """
     return min(tiles, max(1, limit // (4 * queries * patch * references)))
-
-
-def _second_window(
-    engine: Engine, sampling: Sampling, **groups: NDArray[np.float32]
-) -> dict[str, Buffer]:
-    """What a graph takes of the second window; one that was exported before takes no groups."""
-    reach = -1.0 if sampling.groups is None else sampling.groups.reach
-    given: dict[str, Buffer] = {
-        "delta": np.array([sampling.delta], np.float32),
-        "reach": np.array([reach], np.float32),
-        **groups,
-    }
-    return {t.name: given[t.name] for t in engine.spec.inputs if t.name in given}
-
-
-def _take_groups(
-    sampling: Sampling, queries: NDArray[np.int64], cells: NDArray[np.int64]
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Groups of cells of the current frame, and of cells of its references.
-
-    Args:
-        sampling: has them, or none: then no two are alike.
-        queries: (T, A) or (T, R, P) int64.
-        cells: (T, R, P) or, of every reference alike, (T, A) int64.
-
-    Returns:
-        float32, as ``queries``; and (T, R, ...).
-    """
-    groups = sampling.groups
-    references = (queries if queries.ndim == 3 else cells).shape[1]
-    if cells.ndim == 2:
-        cells = np.broadcast_to(cells[:, None], (len(cells), references, cells.shape[1]))
-    if groups is None:
-        return np.full(queries.shape, -1, np.float32), np.full(cells.shape, -2, np.float32)
-    own = groups.query_ids.reshape(-1)[queries].astype(np.float32)
-    others = np.empty(cells.shape, np.float32)
-    for reference, ids in enumerate(groups.key_ids):
-        others[:, reference] = ids.reshape(-1)[cells[:, reference]]
-    return own, others
-
-
-def _take_outer(sampling: Sampling, cells: NDArray[np.int64]) -> NDArray[np.float32]:
-    """Second radii of some cells; -1 where there is no second window."""
-    if sampling.outer is None:
-        return np.full(cells.shape, -1, np.float32)
-    taken: NDArray[np.float32] = sampling.outer.reshape(-1)[cells]
-    return taken

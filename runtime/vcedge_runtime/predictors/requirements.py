@@ -2,15 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from vcedge_runtime.errors import TrackerError
-from vcedge_runtime.model.bundle import Bundle
+from vcedge_runtime.model.bundle import AnyComposition, Bundle
 from vcedge_runtime.model.composition import Composition
 from vcedge_runtime.model.spec import GraphSpec
+from vcedge_runtime.predictors.reader import JOINT_READOUT
+from vcedge_runtime.propagation.fusion import JointFusion
+from vcedge_runtime.sampling.sampling import WindowSettings
 
 KEYS = ("key", "query", "keys")
 """Tensors of graphs whose last axis is a key's channels."""
+
+
+def choose_graphs(parts: AnyComposition, there: Collection[str]) -> set[str]:
+    """Names of the graphs that a composition runs, of those that there are.
+
+    Where labels are merged by one softmax in plain windows, the graph that does so takes the place
+    of the one that reads each reference alone; bundles that were exported before lack it.
+    """
+    wanted = set(parts.graphs)
+    if isinstance(parts, Composition) and JOINT_READOUT in there:
+        plain = isinstance(parts.sampler, WindowSettings)
+        if plain and parts.fusion == JointFusion():
+            return (wanted - {"label_readout"}) | {JOINT_READOUT}
+    return wanted
 
 
 def require_graphs(bundle: Bundle, specs: Mapping[str, GraphSpec]) -> None:
@@ -29,7 +46,7 @@ def require_graphs(bundle: Bundle, specs: Mapping[str, GraphSpec]) -> None:
         )
     if labels and labels.value_extraction and labels.value_frames == "target":
         require_input(bundle, specs["value_extraction"], "target", "--value-frames own")
-    missing = parts.graphs - set(specs)
+    missing = choose_graphs(parts, specs) - set(specs)
     if missing:
         raise TrackerError(
             f"bundle {bundle.folder} gives the graphs {sorted(specs)}; expected also "

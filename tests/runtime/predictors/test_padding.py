@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.oracle import NumpyColumnTotal, NumpyLabelReadout
+from tests.oracle import NumpyColumnTotal, NumpyJointReadout, NumpyLabelReadout
 from tests.runtime.engines.fake_cuda import FakeCuda
 from tests.runtime.predictors.test_reader import make_spec
 from vcedge_runtime.buffers import Buffer, zeros_for
@@ -54,6 +54,12 @@ SMALL = ("distance", "inner", "outer", "delta", "reach")
 """Inputs that are small whole numbers, as groups are."""
 
 
+JOINT = make_spec("joint_readout", READOUT, "values:tiles,queries,channels")
+
+
+SPECS = {spec.name: spec for spec in (PLAIN, SECOND, COLUMNS, JOINT)}
+
+
 class NotingEngine(ForwardingEngine):
     """Notes the shapes of its runs."""
 
@@ -85,6 +91,8 @@ def make_arrays(
         elif tensor.name.endswith("_bias"):
             masked = rng.random(shape) < 0.3
             arrays[tensor.name] = np.where(masked, MASKED_LOGIT, np.float32(0))
+        elif tensor.name == "labels":
+            arrays[tensor.name] = rng.dirichlet(np.ones(shape[-1]), shape[:-1]).astype(np.float32)
         elif tensor.name.endswith("_group") or tensor.name in SMALL:
             arrays[tensor.name] = rng.integers(0, 5, shape).astype(np.float32)
         else:
@@ -117,12 +125,25 @@ def test_the_oracle_reads_the_same_with_and_without_padding(
             assert (found[name][~read] < -5e3).all()
 
 
-@pytest.mark.parametrize("graph", ["label_readout", "cluster_readout", "column_total"])
+@pytest.mark.parametrize("top_k", [None, 4])
+@given(tiles=st.integers(1, 5), references=st.integers(1, 4), seed=st.integers(0, 999))
+def test_the_joint_oracle_reads_the_same_with_and_without_padding(
+    top_k: int | None, tiles: int, references: int, seed: int
+) -> None:
+    engine = NumpyJointReadout(JOINT, top_k=top_k)
+    inputs, expected = make_arrays(JOINT, tiles, references, seed)
+    found = {"values": np.full_like(expected["values"], np.nan)}
+    engine.run(inputs, expected)
+    PaddedEngine(engine, FIXED).run(inputs, found)
+    np.testing.assert_allclose(found["values"], expected["values"], atol=1e-6)
+
+
+@pytest.mark.parametrize("graph", SPECS)
 def test_an_exported_graph_reads_the_same_with_and_without_padding(
     tiny_bundle: Bundle, graph: str
 ) -> None:
     engine = engine_from_bundle(tiny_bundle, graph, threads=1)
-    spec = {"label_readout": PLAIN, "cluster_readout": SECOND, "column_total": COLUMNS}[graph]
+    spec = SPECS[graph]
     for tiles, references in [(1, 1), (2, 3), (3, 2), (5, 4)]:
         inputs, expected = make_arrays(spec, tiles, references, seed=tiles, key_dim=64)
         found = {name: np.full_like(array, np.nan) for name, array in expected.items()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from tests.oracle import NumpyColumnTotal, NumpyLabelReadout
+from tests.oracle import NumpyColumnTotal, NumpyJointReadout, NumpyLabelReadout
 from vcedge_runtime.buffers import Buffer
 from vcedge_runtime.errors import TrackerError
 from vcedge_runtime.memory.bank import MemoryBank
@@ -50,6 +51,9 @@ READOUT = make_spec(
     "query:h,w,C keys:S,h,w,C labels:S,h,w,L slot_offset:R query_index:N,A key_index:N,R,P "
     "key_bias:N,R,P distance:A,P inner:1",
     "peak:N,R,A total:N,R,A values:N,R,A,L",
+)
+JOINT = GraphSpec(
+    "joint_readout", READOUT.inputs, (TensorSpec("values", "float32", ("N", "A", "L")),)
 )
 COLUMNS = make_spec(
     "column_total",
@@ -219,6 +223,37 @@ def test_regions_that_do_not_match_are_not_read() -> None:
         bank.labels[[0, 4][reference]][~region] = np.float32(1e3)
         again = reader.read(source, Sampling(RADIUS, matches=matches), reader.all_tiles)
         assert again.values[left, reference].max() <= 1
+
+
+def test_one_softmax_in_plain_windows_is_read_by_the_graph_that_does_so() -> None:
+    bank = make_bank(objects=0.1)
+    calls: list[str] = []
+
+    class Counted(NumpyJointReadout):
+        def run(self, inputs: Mapping[str, Buffer], out: Mapping[str, Buffer]) -> None:
+            calls.append(self.spec.name)
+            super().run(inputs, out)
+
+    plain = make_reader(bank)
+    joint = TileReader({"joint_readout": Counted(JOINT)}, bank.grid_hw, RADIUS, 4, tile=5)
+    joint.resize(bank.channels)
+    sampling = Sampling(RADIUS)
+    for references in ([0], [4, 0, 1]):
+        found, expected = (
+            LabelPropagation(reader, bank, JointFusion()).read(2, references, sampling)
+            for reader in (joint, plain)
+        )
+        np.testing.assert_allclose(found, expected, atol=1e-5)
+    assert calls
+    assert joint.macs == plain.macs
+    # Another fusion, a second window or regions need what each reference says.
+    ids = np.zeros(bank.grid_hw, np.int32)
+    second = replace(sampling, outer=np.zeros(bank.grid_hw, np.float32))
+    matched = replace(sampling, matches=RegionMatches([np.ones((1, 1), bool)], ids, [ids]))
+    assert [joint.can_read_jointly(s) for s in (sampling, second, matched)] == [True, False, False]
+    assert not plain.can_read_jointly(sampling)
+    with pytest.raises(TrackerError, match="needs the graph label_readout"):
+        LabelPropagation(joint, bank, VoteFusion()).read(2, [0], sampling)
 
 
 @pytest.mark.parametrize("fusion", [JointFusion(), JointFusion(0.5), VoteFusion()])

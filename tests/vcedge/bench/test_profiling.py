@@ -19,6 +19,7 @@ from vcedge.bench.profiling import STAGES, Profile, StageProfile, Work, profile_
 from vcedge.bench.work import GraphWork
 from vcedge_runtime.errors import SourceError
 from vcedge_runtime.model.bundle import DEFAULT_MODEL, Bundle
+from vcedge_runtime.predictors.requirements import choose_graphs
 from vcedge_runtime.timing import STAGES as TRACKING
 from vcedge_runtime.tracker import Tracker
 from vcedge_runtime.video.sources import Frame
@@ -124,8 +125,8 @@ def test_a_profile_knows_the_work_of_a_frame(
     assert (found.frame_hw, found.work_hw, found.grid_hw) == ((66, 98), (64, 96), (8, 12))
     macs_per_pixel = tracker.bundle.graphs["encoder"].macs_per_pixel
     assert work["encode"].flops == 2 * 64 * 96 * macs_per_pixel
-    # One tile of 8x12 queries sees 16x20 cells of the first frame, 64 channels of a key, 4 labels.
-    assert work["readout"].flops == 2 * (8 * 12) * (16 * 20) * (64 + 4)
+    # Two tiles of 8x6 queries see 16x14 cells of the first frame, 64 channels of a key, 4 labels.
+    assert work["readout"].flops == 2 * (8 * 12) * (16 * 14) * (64 + 4)
     assert work["resize"].moved_bytes == 66 * 98 * 3 + 64 * 96 * 3 * 4
     assert work["upsample"].moved_bytes == 8 * 12 * 2 * 4 + 66 * 98 * (3 + 1)
     assert work["decode"] == work["write"] == Work()
@@ -158,9 +159,15 @@ def test_graphs_are_counted_over_the_frames_after_the_warm_up(
     graphs = {graph.name: graph for graph in found.graphs}
     # Where all cells have second windows, the plain readout is opened and does not run.
     idle = {"label_readout"} if "cluster_readout" in graphs else set()
-    assert set(graphs) == bundle.composition.graphs - idle
+    assert set(graphs) == choose_graphs(bundle.composition, bundle.graphs) - idle
     # Both count the readout: the tracker where it calls it, the meter from what it is called with.
-    readers = {"label_readout", "cluster_readout", "column_total", "memory_read"} & set(graphs)
+    readers = {
+        "label_readout",
+        "joint_readout",
+        "cluster_readout",
+        "column_total",
+        "memory_read",
+    } & set(graphs)
     assert 2 * sum(graphs[name].macs or 0 for name in readers) == counted
     assert all(graph.values and graph.milliseconds for graph in found.graphs)
     assert {name for name, graph in graphs.items() if not graph.macs} <= {"soft_aggregation"}

@@ -14,9 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from tests.oracle import NumpyColumnTotal, NumpyLabelReadout
+from tests.oracle import NumpyColumnTotal, NumpyJointReadout, NumpyLabelReadout
 from vcedge.models.affinity import reconstruct, window_bias
-from vcedge.models.readout import ColumnTotal, LabelReadout
+from vcedge.models.readout import ColumnTotal, JointReadout, LabelReadout
 from vcedge_export.onnx import export_onnx
 from vcedge_export.torch_engine import TorchEngine
 from vcedge_runtime.buffers import Buffer
@@ -126,6 +126,25 @@ class Memory:
         return np.asarray((weights[..., None] * values).sum(1).reshape(*self.grid_hw, -1), "f4")
 
 
+def read_jointly(memory: Memory, engine: Engine, sampling: Sampling | None = None) -> Array:
+    """Read all tiles with ``joint_readout``: (h, w, L)."""
+    reader = memory.reader(engine)
+    sampling = Sampling(memory.radius) if sampling is None else sampling
+    return memory.lay_out(reader, reader.read_jointly(memory.source, sampling, reader.all_tiles))
+
+
+def joint_in_torch(key_dim: int = KEY_DIM, **options: Any) -> Engine:
+    module = JointReadout(key_dim, **options).eval()
+    return TorchEngine(module, module.spec)
+
+
+def joint_in_numpy(key_dim: int = KEY_DIM, **options: Any) -> Engine:
+    return NumpyJointReadout(JointReadout(key_dim).spec, **options)
+
+
+JOINT = pytest.mark.parametrize("make_engine", [joint_in_torch, joint_in_numpy])
+
+
 def engine_in_torch(key_dim: int = KEY_DIM, **options: Any) -> Engine:
     module = LabelReadout(key_dim, **options)
     return TorchEngine(module, module.spec)
@@ -211,6 +230,67 @@ def test_the_exported_graph_reads_what_the_dense_window_reads(
     found = memory.readout(engine)
     memory.keys[0] /= tiny_bundle.composition.temperature
     np.testing.assert_allclose(found, memory.dense(), atol=TOLERANCE)
+
+
+@JOINT
+@settings(max_examples=40)
+@given(memory=MEMORIES)
+def test_the_joint_readout_is_the_dense_softmax_over_all_references(
+    make_engine: Callable[..., Engine], memory: Memory
+) -> None:
+    found = read_jointly(memory, make_engine())
+    np.testing.assert_allclose(found, memory.dense(), atol=TOLERANCE)
+    np.testing.assert_allclose(found, memory.readout(engine_in_numpy()), atol=TOLERANCE)
+    np.testing.assert_allclose(found.sum(axis=-1), 1, atol=1e-5)
+
+
+@JOINT
+@settings(max_examples=20)
+@given(memory=MEMORIES, top_k=st.integers(1, 9))
+def test_the_joint_readout_weighs_the_k_largest_alone(
+    make_engine: Callable[..., Engine], memory: Memory, top_k: int
+) -> None:
+    found = read_jointly(memory, make_engine(top_k=top_k))
+    np.testing.assert_allclose(found, memory.dense_top_k(top_k), atol=TOLERANCE)
+
+
+@JOINT
+@pytest.mark.parametrize("scale", [1, 100])
+def test_windows_that_left_the_grid_read_nothing_and_others_as_they_are_merged(
+    make_engine: Callable[..., Engine], scale: float
+) -> None:
+    memory = Memory.draw((9, 11), 2, 4, 3)
+    memory.keys[:] *= np.float32(scale / 20)
+    # In each reference the windows of the tiles lie elsewhere, of some beyond the grid.
+    moved = [[[-20.0, 0.0]] * 3, [[3.0, -2.0]] * 3, [[0.0, 9.0]] * 3]
+
+    class Moved:
+        def of_queries(self, centres: NDArray[np.float64]) -> NDArray[np.int64]:
+            shifts = np.zeros((len(centres), 3, 2), np.int64)
+            for at, centre in enumerate(centres):
+                shifts[at] = moved[int(centre.sum()) % 3]
+            return shifts
+
+    sampling = Sampling(2, shifts=Moved())  # type: ignore[arg-type]
+    reader = memory.reader(engine_in_numpy())
+    merged = fuse_joint(reader.read(memory.source, sampling, reader.all_tiles))
+    found = read_jointly(memory, make_engine(), sampling)
+    np.testing.assert_allclose(found, memory.lay_out(reader, merged), atol=TOLERANCE)
+    assert not found[~memory.lay_out(reader, merged).any(axis=-1)].any()
+    assert not found.all(axis=-1).all()
+
+
+@pytest.mark.parametrize("grid_hw", [(1, 1), (19, 26), (31, 17)])
+@pytest.mark.parametrize("read", [1, 3, 9])
+def test_the_exported_joint_readout_is_that_of_the_oracle(
+    tiny_bundle: Bundle, grid_hw: tuple[int, int], read: int
+) -> None:
+    graph, temperature = tiny_bundle.graphs["joint_readout"], tiny_bundle.composition.temperature
+    exported = OnnxRuntimeEngine(tiny_bundle.read_graph("joint_readout"), graph.spec, threads=1)
+    oracle = NumpyJointReadout(graph.spec, temperature=temperature)
+    memory = Memory.draw(grid_hw, 5, 7, read, key_dim=64)
+    found, expected = (read_jointly(memory, engine) for engine in (exported, oracle))
+    np.testing.assert_allclose(found, expected, atol=TOLERANCE)
 
 
 def two_windows(memory: Memory, seed: int) -> Sampling:
