@@ -25,11 +25,8 @@ from vcedge_runtime.tracker import Tracker
 
 OF_FRAMES = ("encoder", "query_encoder")
 """Graphs that are given what hangs on the frame alone."""
-OTHERS = (
-    {"sampler": "clusters", "fusion": "bidirectional"},
-    {"sampler": "window", "fusion": "vote"},
-)
-"""Parts whose graphs a bundle's own composition may not run; together they run all."""
+OTHERS = {"sampler": "clusters", "fusion": "bidirectional", "memory": "dynamic"}
+"""Parts that run every graph that a bundle's own composition may not run."""
 OTHER_FRAMES = 4
 """Frames on which graphs are compared that the bundle's own composition does not run."""
 OnRun = Callable[[str, Mapping[str, HostArray], Mapping[str, HostArray]], None]
@@ -273,11 +270,8 @@ def _run_others(
     finite = not any(row.non_finite for each in comparing.values() for row in each.results())
     if isinstance(parts, Composition) and set(comparing) > parts.graphs and finite:
         first = replace(clip, frames=clip.frames[:OTHER_FRAMES], masks=clip.masks[:OTHER_FRAMES])
-        for other in OTHERS:
-            tracker = Tracker(
-                replace(bundle, composition=parts.exchange(**other)), comparing, size=size
-            )
-            _track_together([tracker], first)
+        others = replace(bundle, composition=parts.exchange(**OTHERS))
+        _track_together([Tracker(others, comparing, size=size)], first)
 
 
 def _track_together(

@@ -27,6 +27,9 @@ from vcedge_runtime.tracker import Tracker
 
 Export = Callable[..., Bundle]
 
+GRAPHS = ("encoder", "label_readout", "cluster_readout", "column_total", "joint_readout")
+"""Of a model that propagates labels, in the order of their export."""
+
 
 @pytest.fixture
 def quick_export(traced_once: TracedOnce, tiny_weights: Weights, tiny_clip: TruthClip) -> Export:
@@ -47,7 +50,7 @@ def test_a_bundle_holds_graphs_manifest_and_proof(exported_bundle: Bundle) -> No
     assert (opened.composition.size, opened.composition.radius) == (64, 4)
     assert dict(opened.weights) == {"data": "none", "steps": 0}
     assert opened.verification["passes"] is True
-    assert set(opened.graphs) == {"encoder", "label_readout", "cluster_readout", "column_total"}
+    assert set(opened.graphs) == set(GRAPHS)
     for graph in opened.graphs.values():
         content = (opened.folder / graph.file).read_bytes()
         assert graph.sha256 == hashlib.sha256(content).hexdigest()
@@ -76,8 +79,7 @@ def test_stages_are_told_in_their_order(
 
     options = ExportOptions(size=64, radius=4)
     export_bundle(tiny_weights, tmp_path / "new", tiny_clip, options, tell)
-    graphs = ["encoder", "label_readout", "cluster_readout", "column_total"]
-    begun = [(stage, 0, 0) for stage in (*graphs, "precision", "verify")]
+    begun = [(stage, 0, 0) for stage in (*GRAPHS, "precision", "verify")]
     assert told == [*begun, *(("verify", frame, 4) for frame in (1, 2, 3, 4))]
 
 

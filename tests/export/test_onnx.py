@@ -20,7 +20,11 @@ from vcedge_runtime.model.bundle import Bundle
 from vcedge_runtime.model.spec import GraphSpec, TensorSpec
 
 GRAPHS = pytest.mark.parametrize(
-    "graph", ["encoder", "label_readout", "cluster_readout", "column_total", "value_extraction"]
+    "graph",
+    [
+        *("encoder", "label_readout", "cluster_readout", "column_total", "joint_readout"),
+        "value_extraction",
+    ],
 )
 # What TensorRT lacks, or what hides a copy or a run-time shape.
 UNWANTED = {"Einsum", "ScatterND", "ScatterElements", "Resize", "GatherND", "BatchNormalization"}
@@ -60,6 +64,7 @@ def test_the_file_stands_alone_and_has_no_larger_constants_than_the_weights(
         "label_readout.onnx",
         "cluster_readout.onnx",
         "column_total.onnx",
+        "joint_readout.onnx",
     }
     # Windows and indices are inputs: nothing in the readout depends on a size.
     assert exported_bundle.path_of("label_readout").stat().st_size < 100_000

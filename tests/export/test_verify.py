@@ -13,7 +13,7 @@ import torch
 
 from tests.runtime.engines.fake_cuda import FakeCuda
 from vcedge.models.encoder import FrameEncoder
-from vcedge.models.readout import ColumnTotal, LabelReadout
+from vcedge.models.readout import ColumnTotal, JointReadout, LabelReadout
 from vcedge.models.weights import Weights
 from vcedge_export.differences import OutputDifference
 from vcedge_export.torch_engine import TorchEngine
@@ -33,6 +33,7 @@ OUTPUTS = [
     "cluster_readout.total",
     "cluster_readout.values",
     "column_total.log_total",
+    "joint_readout.values",
 ]
 """What this model runs, and what it would with other parts."""
 
@@ -50,6 +51,7 @@ def model_engines(weights: Weights) -> dict[str, Engine]:
         "label_readout": LabelReadout(64, None, 0.5),
         "cluster_readout": LabelReadout(64, None, 0.5, second_window=True),
         "column_total": ColumnTotal(64, 0.5),
+        "joint_readout": JointReadout(64, None, 0.5),
     }
     return {name: TorchEngine(module, module.spec) for name, module in modules.items()}
 

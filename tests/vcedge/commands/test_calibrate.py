@@ -22,6 +22,8 @@ pytest.importorskip("onnxscript", reason="onnxscript exports; install vcedge[exp
 Run = Callable[..., CompletedProcess[str]]
 Refuse = Callable[..., str]
 
+READOUTS = ("label_readout", "cluster_readout", "column_total", "joint_readout")
+
 
 @pytest.fixture
 def video(truth: tuple[object, ...]) -> Path:
@@ -75,7 +77,7 @@ def test_what_was_recorded_makes_an_int8_bundle(
     assert (done.returncode, done.stderr) == (0, "")
     bundle = Bundle.open("vcedge-out/bundles/tiny-int8")
     precisions = {name: graph.precision for name, graph in bundle.graphs.items()}
-    readouts = dict.fromkeys(("label_readout", "cluster_readout", "column_total"), "fp32")
+    readouts = dict.fromkeys(READOUTS, "fp32")
     assert precisions == {"encoder": "int8", **readouts}
     fraction = bundle.path_of("encoder").stat().st_size
     assert fraction < 0.3 * exported_bundle.path_of("encoder").stat().st_size

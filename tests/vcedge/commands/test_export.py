@@ -31,6 +31,8 @@ Run = Callable[..., CompletedProcess[str]]
 Refuse = Callable[..., str]
 SMALL = ("--size", 64, "--radius", 4, "--out", "bundle")
 
+READOUTS = ("label_readout", "cluster_readout", "column_total", "joint_readout")
+
 
 @pytest.fixture(autouse=True)
 def _one_thread() -> Iterator[None]:
@@ -219,7 +221,7 @@ def test_half_precision_is_written_into_the_graphs_and_proven(
     bundle = Bundle.open("bundle")
     assert bundle.precision == "fp16"
     precisions = {name: graph.precision for name, graph in bundle.graphs.items()}
-    readouts = dict.fromkeys(("label_readout", "cluster_readout", "column_total"), "fp32")
+    readouts = dict.fromkeys(READOUTS, "fp32")
     assert precisions == {"encoder": "fp16", **readouts}
     before = exported_bundle.path_of("encoder").stat().st_size
     assert 0.49 < bundle.path_of("encoder").stat().st_size / before < 0.53
