@@ -26,11 +26,14 @@ let lastChange = -1;
 function takeChange(told) {
   if (told.serial <= lastChange) return;
   lastChange = told.serial;
-  const before = String(model.objects.map((each) => each.id));
+  const before = new Set(model.objects.map((each) => each.id));
+  const used = new Set(model.lanes.keys());
   takeObjects(told);
   if (told.changed) takeFrame(told.changed);
-  // An object that is gone, or is back, is so in every mask.
-  if (String(model.objects.map((each) => each.id)) !== before) refreshAll();
+  // An object that is gone, or is back, is so in every mask; one of an id that was used may be another.
+  const back = model.objects.filter((each) => !before.has(each.id));
+  if (back.some((each) => used.has(each.id))) load();
+  else if (back.length || before.size !== model.objects.length) refreshAll();
   else if (told.changed) refresh(told.changed.frame);
 }
 
