@@ -13,6 +13,7 @@ from vcedge.commands.progress import progress_bar
 from vcedge.commands.train_options import MAX_FRAMES, VIDEOS, Request, takes_request
 from vcedge.commands.train_prompts import prompts
 from vcedge.commands.train_running import train_network
+from vcedge.commands.train_self_labels import self_labels
 from vcedge.commands.train_srnet import srnet
 from vcedge.models.encoder import PROFILES
 from vcedge.training.base import BaseObjective
@@ -116,6 +117,7 @@ def dmp(
 
 command.add_command(srnet)
 command.add_command(prompts)
+command.add_command(self_labels)
 
 
 def _run_on_videos(
