@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from vcedge.commands.options import open_tracker, tracked
 from vcedge.commands.progress import current_builds, progress_bar
 from vcedge.commands.tables import make_fact_list, open_console
-from vcedge.commands.train_masked import SHORT_SIDE, read_names
+from vcedge.commands.train_masked import HOLD_OUT, SHORT_SIDE, read_names
 from vcedge.commands.train_options import MAX_FRAMES, VIDEOS
 from vcedge.training.corpus import find_videos, load_video
 from vcedge.training.self_labels import SelfLabels, SelfLabelSettings, label_video
@@ -38,11 +38,7 @@ KEPT, NOTHING, UNREADABLE = "kept", "nothing agreed", "cannot be decoded"
 
 @click.command(name="self-labels")
 @VIDEOS
-@click.option(
-    "--hold-out",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="File with names of videos that are left out, one a line.",
-)
+@HOLD_OUT
 @click.option(
     "--out",
     type=click.Path(file_okay=False, path_type=Path),
