@@ -111,6 +111,8 @@ def sampled(arguments: argparse.Namespace, samples: list[Sample]) -> Iterator[No
     """Sample memory meanwhile, and interrupt the run at its end, as Ctrl-C does."""
     done, began = Event(), time.monotonic()
     last = 60 * arguments.minutes
+    # A shell has what it starts in the background ignore Ctrl-C.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
     def sample() -> None:
         for due in chain(np.arange(arguments.first * last, last, 10), [last]):

@@ -10,12 +10,16 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from tests.benchmarks.conftest import SCRIPTS, MakeImage, RunScript
 from tests.vcedge.commands.conftest import write_video
 from vcedge_runtime.model.bundle import Bundle
 from vcedge_runtime.model.composition import LABEL_PARTS, Composition
 from vcedge_runtime.timing import STAGES as TRACKING
+from vcedge_runtime.video.palette import read_label_png
+
+Frame = NDArray[np.uint8]
 
 
 def test_the_readout_reads_the_same_in_every_way(
@@ -200,3 +204,28 @@ def test_every_module_is_measured_beside_the_encoder(
     exchanged = {part for row in rows for part in row["parts"]}
     assert exchanged == {*LABEL_PARTS, "motion", "value_extraction"}
     assert "| bidirectional (DMP)" in capsys.readouterr().out
+
+
+def test_masks_that_a_model_made_itself_are_held_against_the_true_object(
+    run_script: RunScript, davis: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from vcedge.training import self_labels
+
+    def label(frames: list[Frame], *others: object) -> self_labels.SelfLabels | None:
+        """The true square of the last frames, half void, and one more object."""
+        if len(found) == 1:
+            return None
+        folder = davis / "Annotations/480p/first"
+        masks = np.stack([read_label_png(path) for path in sorted(folder.glob("*.png"))[2:]])
+        masks = np.where(masks > 0, np.uint8(3), np.uint8(0))
+        masks[:, ::2][masks[:, ::2] > 0] = 255
+        masks[:, :2, :2] = 1
+        found.append(len(frames))
+        return self_labels.SelfLabels(2, masks, 0.9)
+
+    found: list[int] = []
+    monkeypatch.setattr(self_labels, "label_video", label)
+    first, second = run_script("self_labels.py", "--root", davis, "--threads", 1)["scores"]
+    assert (first["frames"], first["kept"], first["objects"]) == (5, 3, 2)
+    assert (first["overlap"], first["first"], first["agreed"]) == (1.0, 1.0, 0.9)
+    assert (second["kept"], second["overlap"]) == (0, None)

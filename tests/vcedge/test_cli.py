@@ -99,7 +99,7 @@ def test_every_command_explains_itself_where_nothing_heavy_is_installed(
 @pytest.mark.parametrize(
     ("line", "words"),
     [
-        (["train", ""], {"base", "mer", "dmp", "srnet", "prompts"}),
+        (["train", ""], {"base", "mer", "dmp", "srnet", "prompts", "self-labels"}),
         (["export", "--f"], {"--fp16", "--frames", "--fusion"}),
         (["verify", "--ba"], {"--backend"}),
     ],

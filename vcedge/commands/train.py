@@ -8,6 +8,7 @@ import click
 
 from vcedge.commands.train_options import Request, takes_request
 from vcedge.commands.train_prompts import prompts
+from vcedge.commands.train_self_labels import self_labels
 from vcedge.commands.train_srnet import srnet
 from vcedge.commands.train_videos import VideoChoice, takes_videos, train_on_videos
 from vcedge.models.encoder import PROFILES
@@ -160,3 +161,4 @@ def dmp(request: Request, videos: VideoChoice, plain: float | None, **method: An
 
 command.add_command(srnet)
 command.add_command(prompts)
+command.add_command(self_labels)

@@ -12,6 +12,7 @@ METHODS = {
     "dmp": "The same with a gated memory and three fused predictions.",
     "srnet": "SRNet, on pictures and videos with masks.",
     "prompts": "The network of first masks, from boxes and clicks.",
+    "self-labels": "No network: masks for unlabelled videos, for srnet to learn from.",
 }
 
 

@@ -8,11 +8,17 @@ from typing import Any
 import click
 from rich.console import Console
 
-from vcedge.commands.train_masked import HOLD_OUT, MASKED, SHORT_SIDE, read_names
+from vcedge.commands.train_masked import (
+    HOLD_OUT,
+    MASKED,
+    SHORT_SIDE,
+    load_all_masked,
+    read_names,
+)
 from vcedge.commands.train_options import NAMES, Request, takes_request
 from vcedge.commands.train_running import train_network
 from vcedge.models.prompts import PROMPT_PROFILES
-from vcedge.training.object_sources import load_masked_videos, load_stills
+from vcedge.training.object_sources import load_stills
 from vcedge.training.objective import Objective
 from vcedge.training.prompt_corpus import PromptCorpus, PromptSettings
 from vcedge.training.prompts import PromptObjective
@@ -41,7 +47,7 @@ from vcedge_runtime.telling import make_printable
 def prompts(
     request: Request,
     stills: Path,
-    masked: Path | None,
+    masked: tuple[Path, ...],
     hold_out: Path | None,
     names: Path | None,
     silent: float,
@@ -59,11 +65,7 @@ def prompts(
     def open_corpus(console: Console, objective: Objective) -> tuple[PromptCorpus, dict[str, Any]]:
         with console.status("read stills and decode videos"):
             pictures = load_stills(stills)
-            videos = []
-            if masked:
-                videos = load_masked_videos(
-                    masked, request.cache, short_side, hold_out=held, names=taken
-                )
+            videos = load_all_masked(masked, request.cache, short_side, held, taken)
         corpus = PromptCorpus(settings, pictures, videos)
         held_stills = len(pictures) - len(corpus.stills)
         console.print(

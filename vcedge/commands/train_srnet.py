@@ -9,13 +9,19 @@ from typing import Any, TypeVar
 import click
 from rich.console import Console
 
-from vcedge.commands.train_masked import HOLD_OUT, MASKED, SHORT_SIDE, read_names
+from vcedge.commands.train_masked import (
+    HOLD_OUT,
+    MASKED,
+    SHORT_SIDE,
+    load_all_masked,
+    read_names,
+)
 from vcedge.commands.train_options import NAMES, Request, parse_lengths, takes_request
 from vcedge.commands.train_running import load_start, train_network
 from vcedge.models.efficientnet_lite import EfficientNetLite
 from vcedge.models.srnet import SRNet
 from vcedge.models.stcn import STCN
-from vcedge.training.object_sources import load_masked_videos, load_stills
+from vcedge.training.object_sources import load_stills
 from vcedge.training.objective import Objective
 from vcedge.training.srnet import SRNetObjective
 from vcedge.training.srnet_corpus import STAGES, SRNetCorpus, SRNetSettings
@@ -125,7 +131,7 @@ def _share(name: str, text: str) -> Callable[[Function], Function]:
 def srnet(
     request: Request,
     stills: Path | None,
-    masked: Path | None,
+    masked: tuple[Path, ...],
     hold_out: Path | None,
     names: Path | None,
     lengths: str | None,
@@ -156,11 +162,7 @@ def srnet(
     def open_corpus(console: Console, objective: Objective) -> tuple[SRNetCorpus, dict[str, Any]]:
         with console.status("read stills and decode videos"):
             pictures = load_stills(stills) if stills else []
-            videos = []
-            if masked and on_videos:
-                videos = load_masked_videos(
-                    masked, request.cache, short_side, hold_out=held, names=taken
-                )
+            videos = load_all_masked(masked, request.cache, short_side, held, taken)
         frames = sum(len(video.frames) for video in videos)
         console.print(
             f"{len(pictures)} stills, {len(videos)} videos with masks, {frames} frames in all"

@@ -5,6 +5,8 @@ from __future__ import annotations
 import struct
 import tempfile
 import threading
+import weakref
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -21,17 +23,41 @@ UNKNOWN, UNSEEN, LEAST_SEEN, MOST_SEEN = 0, 1, 2, 202
 """A frame's byte in an object's lane: nothing is known, not seen, or a score from 0 to 1."""
 
 
+LEAST_ROOM = 1024
+"""Bytes that a mask takes in the file at least (our choice)."""
+
+
+@dataclass(frozen=True, eq=False)
+class Place:
+    """Where a mask stands in the file; its room is another's once nobody holds it.
+
+    Attributes:
+        offset: of its first byte.
+        size: bytes.
+    """
+
+    offset: int
+    size: int
+
+    @property
+    def room(self) -> int:
+        """Bytes that are kept for it: a power of two, so that what is given back fits another."""
+        return max(LEAST_ROOM, 1 << (self.size - 1).bit_length())
+
+
 @dataclass(frozen=True)
 class Record:
     """What is known of one frame; a value, so that to undo is to put the former one back.
 
     Attributes:
-        place: where its mask stands in the file: offset and bytes.
+        made: how many records were made before it.
+        place: of its mask.
         scores: how sure the tracker is of each object, 0 to 1; 1 for what was drawn.
         drawn: the objects whose mask here is the user's own, empty where he says so.
     """
 
-    place: tuple[int, int]
+    made: int
+    place: Place
     scores: Mapping[int, float] = field(default_factory=dict)
     drawn: frozenset[int] = frozenset()
 
@@ -39,22 +65,34 @@ class Record:
 class Records(Closing):
     """Records by frame; the masks lie in a file without a name, which nobody else sees or keeps.
 
-    Threads may share it.
+    Threads may share it. The file is as large as the most that was ever held: what frames of a
+    camera had there that are gone, and changes that cannot be undone, is written over.
 
     Args:
         frame_hw: height and width of every mask.
+
+    Attributes:
+        frame_hw: as given.
+        made: how many records there were.
     """
 
     def __init__(self, frame_hw: tuple[int, int]) -> None:
         self.frame_hw = frame_hw
         self._file = tempfile.TemporaryFile(prefix="vcedge-studio-")  # noqa: SIM115
         self._end = 0
+        self._free: defaultdict[int, list[int]] = defaultdict(list)
+        self.made = 0
         self._found: dict[int, Record] = {}
-        self._gone: frozenset[int] = frozenset()
+        self._gone: Mapping[int, int] = {}
         self._lock = threading.Lock()
 
     def find(self, index: int) -> Record | None:
-        """What is known of a frame."""
+        """What is known of a frame, without the objects that are gone."""
+        record = self._found.get(index)
+        return None if record is None else self._leave_out(record)
+
+    def find_whole(self, index: int) -> Record | None:
+        """What is known of a frame, for who may want objects back that are gone."""
         return self._found.get(index)
 
     def put(self, index: int, record: Record | None) -> None:
@@ -75,12 +113,12 @@ class Records(Closing):
         """
         data = encode_label_png(labels)
         with self._lock, explaining(Path(tempfile.gettempdir())):
-            place = (self._end, len(data))
-            self._file.seek(self._end)
+            place = self._find_place(len(data))
+            self._file.seek(place.offset)
             self._file.write(data)
             self._file.flush()
-            self._end += len(data)
-        return Record(place, dict(scores), frozenset(drawn))
+            self.made += 1
+        return Record(self.made - 1, place, dict(scores), frozenset(drawn))
 
     def labels_of(self, record: Record | None) -> Labels:
         """A record's mask, without the objects that are gone; nothing where there is no record.
@@ -90,18 +128,22 @@ class Records(Closing):
         """
         if record is None:
             return np.zeros(self.frame_hw, np.uint8)
-        offset, size = record.place
         with self._lock:
-            self._file.seek(offset)
-            data = self._file.read(size)
+            self._file.seek(record.place.offset)
+            data = self._file.read(record.place.size)
         labels = decode_labels(data, "a mask of the studio")
-        for object_id in self._gone:
+        for object_id in self._gone_from(record):
             labels[labels == object_id] = 0
         return labels
 
-    def hide(self, objects: Iterable[int]) -> None:
-        """Leave objects out of every mask, these and no others."""
-        self._gone = frozenset(objects)
+    def hide(self, objects: Mapping[int, int]) -> None:
+        """Leave objects out of every mask that there was when they were removed.
+
+        Args:
+            objects: these and no others, and what ``made`` was then; a mask that was made later
+                shows another object of the same id.
+        """
+        self._gone = dict(objects)
 
     def forget_before(self, index: int) -> None:
         """Give up the records of frames that are no longer there."""
@@ -117,9 +159,8 @@ class Records(Closing):
     def drawn_frames(self) -> list[int]:
         """Frames in which the user drew, in their order."""
         with self._lock:
-            return sorted(
-                index for index, record in self._found.items() if record.drawn - self._gone
-            )
+            found = self._found.items()
+            return sorted(index for index, record in found if self._leave_out(record).drawn)
 
     def lane(self, object_id: int, span: range) -> bytes:
         """An object's bytes over the frames of a span, see ``UNKNOWN``."""
@@ -127,12 +168,33 @@ class Records(Closing):
         with self._lock:
             for index, record in self._found.items():
                 if index in span:
-                    lane[index - span.start] = lane_byte(record, object_id)
+                    lane[index - span.start] = lane_byte(self._leave_out(record), object_id)
         return lane.tobytes()
 
     def close(self) -> None:
         """Give up everything."""
         self._file.close()
+
+    def _gone_from(self, record: Record) -> frozenset[int]:
+        return frozenset(known for known, since in self._gone.items() if record.made < since)
+
+    def _leave_out(self, record: Record) -> Record:
+        gone = self._gone_from(record)
+        if not gone & (record.scores.keys() | record.drawn):
+            return record
+        scores = {known: score for known, score in record.scores.items() if known not in gone}
+        return replace(record, scores=scores, drawn=record.drawn - gone)
+
+    def _find_place(self, size: int) -> Place:
+        """Room that nobody holds any more, or more of the file."""
+        place = Place(self._end, size)
+        free = self._free[place.room]
+        if free:
+            place = replace(place, offset=free.pop())
+        else:
+            self._end += place.room
+        weakref.finalize(place, free.append, place.offset)
+        return place
 
 
 def lane_byte(record: Record | None, object_id: int) -> int:

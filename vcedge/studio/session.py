@@ -6,7 +6,7 @@ import math
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import wraps
@@ -55,7 +55,7 @@ class _Before:
     """What a change replaced: the objects, and the record of one frame."""
 
     objects: tuple[StudioObject, ...]
-    gone: frozenset[int]
+    gone: Mapping[int, int]
     frame: int | None = None
     record: Record | None = None
 
@@ -106,7 +106,7 @@ class Session(Closing):
         self.worker = Worker(self._tell_end)
         self.work: dict[str, object] | None = None
         self.follower = Follower(tracker, footage, self.records)
-        self._gone: frozenset[int] = frozenset()
+        self._gone: Mapping[int, int] = {}
         self._prompts: Prompts | None = None
         self._undone: deque[_Before] = deque(maxlen=MOST_UNDONE)
         self._redone: deque[_Before] = deque(maxlen=MOST_UNDONE)
@@ -136,11 +136,13 @@ class Session(Closing):
         Raises:
             TrackerError: there are too many.
         """
-        used = {known.id for known in self.objects} | self._gone
-        free = [number for number in range(1, MAX_OBJECTS + 1) if number not in used]
+        known = {each.id for each in self.objects}
+        free = [number for number in range(1, MAX_OBJECTS + 1) if number not in known]
         if not free:
             raise TrackerError(f"there are {MAX_OBJECTS} objects already; no mask holds more")
-        added = StudioObject(free[0], name or f"object {free[0]}")
+        # One that was never used, as long as there is one.
+        object_id = min(free, key=lambda number: (number in self._gone, number))
+        added = StudioObject(object_id, name or f"object {object_id}")
         self._remember()
         self.objects = (*self.objects, added)
         return added
@@ -162,7 +164,7 @@ class Session(Closing):
         self._remember()
         self._set_objects(
             tuple(known for known in self.objects if known.id != object_id),
-            self._gone | {object_id},
+            {**self._gone, object_id: self.records.made},
         )
 
     @_changing
@@ -207,7 +209,7 @@ class Session(Closing):
         self._remember(frame)
         known = {each.id for each in self.objects}
         new = [StudioObject(number, f"object {number}") for number in ids if number not in known]
-        self._set_objects((*self.objects, *new), self._gone - set(ids))
+        self.objects = (*self.objects, *new)
         self._put(frame, self.records.make(labels, dict.fromkeys(ids, 1.0), {*ids, *known}))
 
     @_changing
@@ -275,7 +277,7 @@ class Session(Closing):
         return {
             "frame": frame,
             "lanes": {known.id: lane_byte(record, known.id) for known in self.objects},
-            "drawn": bool(record and record.drawn - self._gone),
+            "drawn": bool(record and record.drawn),
         }
 
     def _follow(self, start: int, frames: range, stop: Stop) -> None:
@@ -371,7 +373,7 @@ class Session(Closing):
         self._redone.clear()
 
     def _now(self, frame: int | None) -> _Before:
-        record = None if frame is None else self.records.find(frame)
+        record = None if frame is None else self.records.find_whole(frame)
         return _Before(self.objects, self._gone, frame, record)
 
     def _swap(self, source: deque[_Before], target: deque[_Before]) -> int | None:
@@ -385,7 +387,7 @@ class Session(Closing):
         self._prompts = None
         return before.frame
 
-    def _set_objects(self, objects: tuple[StudioObject, ...], gone: frozenset[int]) -> None:
+    def _set_objects(self, objects: tuple[StudioObject, ...], gone: Mapping[int, int]) -> None:
         if gone != self._gone:
             self.follower.lose()
         self.objects, self._gone = objects, gone

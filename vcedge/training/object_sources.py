@@ -121,7 +121,7 @@ def load_masked_videos(
         TrainingError: no video is there, or one cannot be decoded.
         TrainingError: a mask is missing, unreadable, or of another size than its video.
     """
-    if not (root / "videos").is_dir() and (root / IMAGES).is_dir():
+    if _is_of_sequences(root):
         return _load_sequences(root, short_side, max_frames, hold_out, names)
     sources = keep_named(find_videos([root / "videos"]), names)
     unknown = sorted(set(hold_out) - {source.stem for source in sources})
@@ -149,6 +149,17 @@ def load_masked_videos(
             "give a folder of that layout"
         )
     return videos
+
+
+def name_masked_videos(root: Path) -> set[str]:
+    """Names of the videos that ``load_masked_videos`` loads of a folder."""
+    if _is_of_sequences(root):
+        return set(find_sequences(root))
+    return {path.stem for path in find_videos([root / "videos"])}
+
+
+def _is_of_sequences(root: Path) -> bool:
+    return not (root / "videos").is_dir() and (root / IMAGES).is_dir()
 
 
 def _load_sequences(

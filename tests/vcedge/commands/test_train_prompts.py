@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from subprocess import CompletedProcess
@@ -34,6 +35,23 @@ def test_a_run_writes_weights_that_say_what_they_are_of(run: Run, tmp_path: Path
     expected = {"model": "prompts", "profile": "prompts-lite", "stills": 2, "held_out": ["b"]}
     assert {name: weights.facts[name] for name in expected} == expected
     assert read_steps(tmp_path / "one") == [2]
+
+
+@pytest.mark.usefixtures("data", "_in_process")
+def test_masks_may_come_from_several_folders_and_names_be_held_out_of_each(
+    run: Run, refuse: Refuse, tmp_path: Path
+) -> None:
+    shutil.copytree(tmp_path / "masked", tmp_path / "more")
+    for name, other in (("videos/b.avi", "videos/c.avi"), ("masks/b", "masks/c")):
+        (tmp_path / "more" / name).rename(tmp_path / "more" / other)
+    (tmp_path / "held.txt").write_text("b\nc\n")
+    folders = ("--stills", "stills", "--masked", "masked", "--masked", "more", "--cache", "frames")
+    options = (*SMALL, *folders, "--hold-out", "held.txt", "--out", "one", "--steps", 1)
+    done = run(*options)
+    assert done.returncode == 0, done.stderr
+    assert "0 held out, 2 videos with masks" in done.stdout
+    (tmp_path / "held.txt").write_text("b\nd\n")
+    assert "received d to hold out" in refuse(*options)
 
 
 @pytest.mark.usefixtures("data", "_in_process")

@@ -140,7 +140,8 @@ def open_window(browser: Browser) -> Callable[..., Any]:
             lambda asked: window.wrong.append(asked.url) if not asked.url.startswith(own) else None,
         )
         page.goto(studio.url)
-        window.expect("#where b").to_be_visible()
+        # Before a frame is seen, nobody can draw in one.
+        window.expect("#stage[data-frame]").to_be_visible()
         yield window
         assert window.wrong == []
         context.close()

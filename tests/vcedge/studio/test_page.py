@@ -119,6 +119,20 @@ def test_clicks_strokes_and_the_eraser_draw_and_undo_takes_them_back(
         window.expect(".object").to_have_count(1)
 
 
+def test_who_clicks_twice_before_the_answer_comes_draws_one_object(
+    reef: Address, truth: tuple[Path, list[NDArray[np.uint8]]], open_window: Callable[..., Any]
+) -> None:
+    ys, xs = np.nonzero(truth[1][0] == FISH)
+    with open_window(reef) as window:
+        window.press("c")
+        fish, corner = window.place(float(xs.mean()), float(ys.mean())), window.place(5, 5)
+        window.page.mouse.click(*fish)
+        window.page.mouse.click(*corner, button="right")
+        wait_for(lambda: reef.session._prompts and len(reef.session._prompts.clicks) == 2)
+        window.expect(".object").to_have_count(1)
+        assert [known.id for known in reef.session.objects] == [FISH]
+
+
 def test_what_is_shown_is_the_frame_and_its_mask(
     reef: Address, truth: tuple[Path, list[NDArray[np.uint8]]], open_window: Callable[..., Any]
 ) -> None:

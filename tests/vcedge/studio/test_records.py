@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
 from vcedge.studio.records import (
+    LEAST_ROOM,
     LEAST_SEEN,
     MOST_SEEN,
     UNKNOWN,
@@ -66,10 +67,12 @@ def test_a_mask_comes_back_and_older_ones_stay_as_they_were(records: Records) ->
 def test_hidden_objects_are_in_no_mask_until_they_are_shown_again(records: Records) -> None:
     record = records.make(make(1, 2), {}, {1})
     records.put(4, record)
-    records.hide({1})
+    records.hide({1: records.made})
     np.testing.assert_array_equal(records.labels_of(record), make(0, 2))
     assert records.drawn_frames() == []
-    records.hide(())
+    later = records.make(make(1, 2), {})
+    np.testing.assert_array_equal(records.labels_of(later), make(1, 2))
+    records.hide({})
     np.testing.assert_array_equal(records.labels_of(record), make(1, 2))
     assert records.drawn_frames() == [4]
 
@@ -92,3 +95,22 @@ def test_what_was_put_back_or_forgotten_is_gone(records: Records) -> None:
     assert records.frames() == [3, 8]
     records.forget_before(8)
     assert records.frames() == [8]
+
+
+def test_the_file_does_not_grow_with_frames_that_are_gone(records: Records) -> None:
+    kept = records.make(make(7), {})
+    for index in range(50):
+        records.put(index, records.make(make(1 + index % 5), {}))
+        records.forget_before(index - 3)
+    # Five frames are held at once, and one record by who may undo.
+    assert records._file.seek(0, 2) <= 6 * LEAST_ROOM
+    np.testing.assert_array_equal(records.labels_of(kept), make(7))
+    for index in records.frames():
+        np.testing.assert_array_equal(records.labels_of(records.find(index)), make(1 + index % 5))
+
+
+def test_a_record_made_of_another_holds_its_mask(records: Records) -> None:
+    record = with_drawn(records.make(make(3), {}), 3, seen=True)
+    for _ in range(4):
+        records.make(make(1), {})
+    np.testing.assert_array_equal(records.labels_of(record), make(3))

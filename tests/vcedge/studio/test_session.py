@@ -12,6 +12,7 @@ import pytest
 from tests.vcedge.studio.square import BOX, FRAMES, HW, draw_frame, draw_truth, overlap, wait_for
 from vcedge.studio.following import BACKWARD, FORWARD
 from vcedge.studio.footage import LiveFootage
+from vcedge.studio.records import UNKNOWN
 from vcedge.studio.session import Session
 from vcedge_runtime.errors import MaskError, SourceError, TrackerError
 from vcedge_runtime.model.bundle import Bundle
@@ -130,6 +131,27 @@ def test_a_removed_object_is_in_no_frame_and_its_id_is_not_taken_again(session: 
     session.undo()
     session.undo()
     assert mask_of(session, 2).any()
+
+
+def test_a_loaded_mask_with_a_removed_id_brings_no_old_mask_back(
+    session: Session,
+) -> None:
+    begin(session)
+    session.track(0, FORWARD, 2)
+    finish(session)
+    old = session.describe_frame(2)["lanes"]
+    session.remove_object(1)
+    session.load_mask(1, draw_truth(1))
+    assert [each.id for each in session.objects] == [1]
+    np.testing.assert_array_equal(mask_of(session, 1), draw_truth(1))
+    assert not mask_of(session, 0).any()
+    assert not mask_of(session, 2).any()
+    assert session.describe_frame(2)["lanes"] == {1: UNKNOWN}
+    assert session.records.drawn_frames() == [1]
+    session.undo()
+    session.undo()
+    assert mask_of(session, 2).any()
+    assert session.describe_frame(2)["lanes"] == old
 
 
 def test_a_mask_that_is_loaded_brings_its_objects(session: Session) -> None:

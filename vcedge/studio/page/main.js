@@ -26,11 +26,14 @@ let lastChange = -1;
 function takeChange(told) {
   if (told.serial <= lastChange) return;
   lastChange = told.serial;
-  const before = String(model.objects.map((each) => each.id));
+  const before = new Set(model.objects.map((each) => each.id));
+  const used = new Set(model.lanes.keys());
   takeObjects(told);
   if (told.changed) takeFrame(told.changed);
-  // An object that is gone, or is back, is so in every mask.
-  if (String(model.objects.map((each) => each.id)) !== before) refreshAll();
+  // An object that is gone, or is back, is so in every mask; one of an id that was used may be another.
+  const back = model.objects.filter((each) => !before.has(each.id));
+  if (back.some((each) => used.has(each.id))) load();
+  else if (back.length || before.size !== model.objects.length) refreshAll();
   else if (told.changed) refresh(told.changed.frame);
 }
 
@@ -55,6 +58,16 @@ function send(action, given) {
   return sent;
 }
 
+// What was drawn goes to the object that was chosen when the hand was there, or to the one that is
+// added for it: who draws twice before the answer comes draws one object.
+let adding = null;
+async function chosenOne() {
+  if (model.chosen !== null) return model.chosen;
+  adding ??= send("add").then((told) => { adding = null; return told?.objects.at(-1).id ?? null; });
+  return adding;
+}
+
+// Gives the frame and the object that were drawn, or null.
 async function draw(action, given) {
   stopPlaying();
   const frame = shown.frame;
@@ -62,21 +75,19 @@ async function draw(action, given) {
   // A camera goes on meanwhile, and the page stays where the hand was.
   follow = false;
   goTo(frame);
-  if (model.chosen === null) await send("add");
-  if (model.chosen === null) return null;
-  return send(action, { frame, object: model.chosen, ...given });
+  const object = await chosenOne();
+  if (object === null) return null;
+  return await send(action, { frame, object, ...given }) && { frame, object };
 }
 
 const hand = {
   async box(box) {
     if (box[2] < 1 || box[3] < 1) return;
-    const clicks = samePrompts() ? model.prompts.clicks : [];
-    if (await draw("box", { box })) keepPrompts({ box, clicks });
+    keepPrompts(await draw("box", { box }), ({ clicks }) => ({ box, clicks }));
   },
   async click(at, positive) {
-    const before = samePrompts() ? model.prompts : { box: null, clicks: [] };
-    const told = await draw("click", { at, positive });
-    if (told) keepPrompts({ box: before.box, clicks: [...before.clicks, [...at, positive]] });
+    const drawn = await draw("click", { at, positive });
+    keepPrompts(drawn, ({ box, clicks }) => ({ box, clicks: [...clicks, [...at, positive]] }));
   },
   tap(at) {
     const { viewWidth, viewHeight, width } = model.video;
@@ -91,11 +102,12 @@ const hand = {
   },
 };
 
-function samePrompts() {
-  return model.prompts?.frame === shown.frame && model.prompts.object === model.chosen;
-}
-function keepPrompts(facts) {
-  model.prompts = { frame: shown.frame, object: model.chosen, ...facts };
+// `drawn` is the frame and the object; what is known of them goes on, whatever is shown meanwhile.
+function keepPrompts(drawn, addTo) {
+  if (!drawn) return;
+  const { prompts } = model;
+  const same = prompts?.frame === drawn.frame && prompts.object === drawn.object;
+  model.prompts = { ...drawn, ...addTo(same ? prompts : { box: null, clicks: [] }) };
   changed();
 }
 function forgetPrompts() { model.prompts = null; changed(); }

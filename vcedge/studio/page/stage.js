@@ -76,6 +76,7 @@ export class Stage {
     context.imageSmoothingEnabled = scale < 4;
     context.imageSmoothingQuality = "high";
     context.drawImage(shown.image, left, top, width * scale, height * scale);
+    canvas.dataset.frame = shown.frame;
     if (model.masksShown) this.drawMasks(left, top, scale);
     this.drawPrompts();
     this.drawGesture(scale);
