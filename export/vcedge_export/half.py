@@ -214,10 +214,15 @@ def _mark_back(graph: _Graph, name: str, reason: str, reasons: dict[str, str]) -
 
 
 def _multiplies_data(graph: _Graph, node: NodeProto) -> bool:
-    """Whether both factors are data, and none is a softmax, whose mean of values bears FP16."""
+    """Whether both factors are data, and none is a softmax, whose mean of values bears FP16.
+
+    One that is divided by its own sum again is no mean, but a sum over cells.
+    """
     origins = [graph.origin(name) for name in node.input[:2]]
     if any(graph.is_constant(name) for name in node.input[:2]):
         return False
+    if any(user.op_type == "ReduceSum" for user in graph.consumers[node.output[0]]):
+        return True
     return not any(_is_softmax(graph, origin) for origin in origins)
 
 
