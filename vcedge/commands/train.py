@@ -18,7 +18,6 @@ from vcedge.commands.train_srnet import srnet
 from vcedge.models.encoder import PROFILES
 from vcedge.training.base import BaseObjective
 from vcedge.training.corpus import (
-    VIDEO_SUFFIXES,
     CachedVideo,
     VideoCorpus,
     find_videos,
@@ -28,6 +27,7 @@ from vcedge.training.dmp import DmpObjective, DmpSettings
 from vcedge.training.mer import MerObjective, MerSettings
 from vcedge.training.objective import ColourObjective
 from vcedge_runtime.errors import TrainingError
+from vcedge_runtime.video.sources import VIDEO_SUFFIXES
 
 
 @click.group(name="train")

@@ -23,9 +23,8 @@ from vcedge_runtime.errors import SourceError, TrainingError
 from vcedge_runtime.files import write_array
 from vcedge_runtime.frames.colour import lab_from_bgr
 from vcedge_runtime.frames.motion import encode_flow, flow_from_lab
+from vcedge_runtime.video.sources import VIDEO_SUFFIXES
 from vcedge_runtime.video.videos import VideoSource
-
-VIDEO_SUFFIXES = {".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg"}
 
 
 @dataclass(frozen=True)

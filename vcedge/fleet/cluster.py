@@ -1,0 +1,189 @@
+"""A crew of many machines: Ray's, a task a job."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+import warnings
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from vcedge.fleet.crews import (
+    GRACE_S,
+    RETRIES,
+    STOPPED,
+    TICK_S,
+    Crew,
+    Done,
+    Tick,
+    Work,
+    describe_loss,
+    do_job,
+)
+from vcedge_runtime.errors import ClusterError, MissingExtraError
+from vcedge_runtime.installing import how_to_install
+from vcedge_runtime.stopping import STOPS, finish_first
+from vcedge_runtime.telling import tell_cause
+
+AHEAD = 2
+"""Tasks under way for each that can run at once: what waits there begins at once (our choice)."""
+
+
+class RayCrew(Crew):
+    """Tasks of a Ray cluster, on whose machines vcedge is installed and the files are at hand.
+
+    The work is put into Ray's object store once, with all that is in it. A task whose process or
+    machine is lost is tried again elsewhere.
+
+    Args:
+        work: what is done with a job.
+        address: ``auto`` for the cluster that this machine is in, or where its head is.
+        cpus: cores that a task takes.
+        gpus: GPUs, or a part of one.
+        retries: how many times a job is tried again whose process was lost.
+
+    Raises:
+        MissingExtraError: Ray is not installed.
+        ClusterError: there is no such cluster, or none of its tasks could ever run.
+    """
+
+    def __init__(
+        self, work: Work, address: str, *, cpus: float, gpus: float, retries: int = RETRIES
+    ) -> None:
+        with _own_handlers():
+            self._ray = import_ray()
+            self._joined = not self._ray.is_initialized()
+            if self._joined:
+                self._join(address)
+        self._needs = {"CPU": cpus, "GPU": gpus}
+        self._retries = retries
+        self._running: dict[Any, Any] = {}
+        try:
+            self._count_tasks()
+            self._work = self._ray.put(work)
+        except BaseException:
+            self.close()
+            raise
+        options = {"num_cpus": cpus, "num_gpus": gpus, "max_retries": retries}
+        self._task = self._ray.remote(**options)(_do)
+
+    def run(self, jobs: Iterable[Any], on_tick: Tick = lambda frames: None) -> Iterator[Done]:
+        """Do jobs; see ``Crew.run``."""
+        waiting, left = iter(jobs), True
+        while left or self._running:
+            most = AHEAD * self._count_tasks()
+            while left and len(self._running) < most:
+                with finish_first():
+                    left = self._take(waiting)
+            if self._running:
+                yield from self._gather()
+            on_tick(0)
+
+    def stop(self) -> Iterator[Done]:
+        """End the jobs that run or wait; those that do not end within ``GRACE_S`` are lost."""
+        until = time.monotonic() + GRACE_S
+        for ref in self._running:
+            self._ray.cancel(ref, force=False)
+        while self._running and time.monotonic() < until:
+            yield from self._gather()
+
+    def close(self) -> None:
+        """Leave the cluster, which ends what of this crew still runs there."""
+        if self._joined:
+            self._joined = False
+            self._ray.shutdown()
+
+    def _join(self, address: str) -> None:
+        try:
+            with warnings.catch_warnings():
+                # Of what will change in a later Ray.
+                warnings.simplefilter("ignore")
+                self._ray.init(address, log_to_driver=False, logging_level="ERROR")
+        except (ConnectionError, ValueError, RuntimeError, TimeoutError) as exc:
+            raise ClusterError(
+                f"received --ray {address}, where no cluster can be reached ({tell_cause(exc)}); "
+                "expected one that runs; start it by `ray start --head`, or pass --workers instead"
+            ) from exc
+
+    def _count_tasks(self) -> int:
+        """How many tasks the cluster runs at once, as it is now.
+
+        Raises:
+            ClusterError: none.
+        """
+        has = self._ray.cluster_resources()
+        counts = [has.get(kind, 0) / need for kind, need in self._needs.items() if need]
+        tasks = int(min(counts, default=AHEAD))
+        if not tasks:
+            told = ", ".join(f"{kind} {has.get(kind, 0):g}" for kind in self._needs)
+            asked = ", ".join(f"{kind} {need:g}" for kind, need in self._needs.items())
+            raise ClusterError(
+                f"received tasks of {asked} for a cluster of {told}; expected tasks that fit; pass "
+                "other --cpus-per-task or --gpus-per-task"
+            )
+        return tasks
+
+    def _take(self, waiting: Iterator[Any]) -> bool:
+        """Begin the next job; False where there is none."""
+        for job in waiting:
+            self._running[self._task.remote(self._work, job)] = job
+            return True
+        return False
+
+    def _gather(self) -> Iterator[Done]:
+        """Wait for a job, and yield it if it is done."""
+        ready, _ = self._ray.wait(list(self._running), num_returns=1, timeout=TICK_S)
+        for ref in ready:
+            with finish_first():
+                done = self._settle(ref, self._running.pop(ref))
+            yield done
+
+    def _settle(self, ref: Any, job: Any) -> Done:
+        errors = self._ray.exceptions
+        lost = (errors.WorkerCrashedError, errors.NodeDiedError, errors.OutOfMemoryError)
+        try:
+            done: Done = self._ray.get(ref)
+        except errors.TaskCancelledError:
+            return Done(job, fault=STOPPED)
+        except lost:
+            return Done(job, fault=describe_loss(1 + self._retries, "--cpus-per-task 2 or more"))
+        except Exception as exc:
+            return Done(job, fault=tell_cause(exc))
+        return done
+
+
+def import_ray() -> Any:
+    """Import Ray.
+
+    Raises:
+        MissingExtraError: it is not installed.
+    """
+    try:
+        import ray
+    except ImportError as exc:
+        raise MissingExtraError(
+            f"--ray needs Ray, which is not installed; run: {how_to_install('cluster')}"
+        ) from exc
+    return ray
+
+
+def _do(work: Work, job: Any) -> Done:
+    """A task: do a job; one that is cancelled ends between two frames."""
+    try:
+        return do_job(work, job, lambda frames: None)
+    except KeyboardInterrupt:
+        return Done(job, fault=STOPPED)
+
+
+@contextmanager
+def _own_handlers() -> Iterator[None]:
+    """Put back what hears signals: Ray has SIGTERM end the process where it stands."""
+    main = threading.current_thread() is threading.main_thread()
+    formers = {number: signal.getsignal(number) for number in STOPS} if main else {}
+    try:
+        yield
+    finally:
+        for number, handler in formers.items():
+            signal.signal(number, handler)
