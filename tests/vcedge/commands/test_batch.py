@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import os
 import shutil
 import signal
-import time
 from collections.abc import Callable
 from pathlib import Path
 from subprocess import CompletedProcess, Popen
@@ -16,7 +14,14 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from tests.vcedge.commands.conftest import write_video
+from tests.vcedge.commands.batches import (
+    make_clips,
+    read_results,
+    read_table,
+    states,
+    times_of,
+    wait_for,
+)
 from vcedge_runtime.model.bundle import Bundle
 from vcedge_runtime.video.palette import write_label_png
 
@@ -26,59 +31,17 @@ Image = NDArray[np.uint8]
 Run = Callable[..., CompletedProcess[str]]
 Launch = Callable[..., Popen[str]]
 MakeClips = Callable[..., Path]
-KEPT = ("masks", "overlay.mp4", "objects.ndjson")
-"""What a run leaves; its record has times in it."""
 
 
-@pytest.fixture
-def make_clips(
-    make_frame: Callable[..., Image], make_mask: Callable[..., Image], tmp_path: Path
-) -> MakeClips:
-    """Make a folder of small videos that differ, each with its mask."""
-
-    def make(*frames: int) -> Path:
-        folder = tmp_path / "clips"
-        folder.mkdir()
-        for number, length in enumerate(frames):
-            images = [make_frame(48, 64, (number + 2 * k) % 64) for k in range(length)]
-            write_video(folder / f"clip{number}.mp4", images)
-            write_label_png(folder / f"clip{number}.png", make_mask(48, 64, 3, 200))
-        return folder
-
-    return make
+@pytest.fixture(name="make_clips")
+def make_clips_fixture(tmp_path: Path) -> MakeClips:
+    """Make a folder of small videos, of so many frames each."""
+    return lambda *lengths: make_clips(tmp_path / "clips", *lengths)
 
 
 @pytest.fixture
 def options(tiny_bundle: Bundle) -> list[object]:
     return ["--model", tiny_bundle.folder, "--backend", "cpu"]
-
-
-def read_table(out: Path) -> dict[str, dict[str, str]]:
-    with (out / "results.csv").open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    assert [int(row["line"]) for row in rows] == sorted(int(row["line"]) for row in rows)
-    return {row["results"]: row for row in rows}
-
-
-def states(out: Path) -> dict[str, str]:
-    return {name: row["state"] for name, row in read_table(out).items()}
-
-
-def read_results(folder: Path) -> dict[str, bytes]:
-    """Every result of a video, byte for byte."""
-    files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
-    return {
-        str(path.relative_to(folder)): path.read_bytes()
-        for path in files
-        if path.relative_to(folder).parts[0] in KEPT
-    }
-
-
-def times_of(out: Path) -> dict[str, int]:
-    """When each result was written: what is done again is newer."""
-    found = (path for name in KEPT for path in out.glob(f"*/{name}"))
-    files = (file for path in found for file in (path.iterdir() if path.is_dir() else [path]))
-    return {str(path): path.stat().st_mtime_ns for path in files}
 
 
 def track_each(run: Run, clips: Path, options: list[object]) -> dict[str, dict[str, bytes]]:
@@ -259,13 +222,6 @@ def test_a_tracker_that_cannot_be_opened_is_told_before_anything_is_tracked(
 ) -> None:
     arguments = ("--out", "out", "--workers", 1, "--cuda-graphs", *options)
     assert "cannot be opened" in refuse("batch", make_clips(4), *arguments)
-
-
-def wait_for(condition: Callable[[], bool], seconds: float = 240) -> None:
-    until = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < until
-        time.sleep(0.05)
 
 
 def children_of(process: Popen[str]) -> list[int]:
