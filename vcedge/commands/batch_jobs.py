@@ -120,7 +120,7 @@ class JobList:
         folder = place if place.is_dir() else place.parent
         if entry.video == STANDARD_INPUT or find_live(entry.video):
             refuse(place, line, f"the live source {show(entry.video)}", "a file, folder or glob")
-        name = values.pop(RESULTS, None) or track.default_output(entry.video).name
+        name = values.pop(RESULTS, None) or track.name_output(entry.video)
         if not _names_folder(name):
             refuse(place, line, f"{show(name)} as results", "the name of a folder, which is made")
         model, prompts = values.pop(MODEL, self.model), values.pop(ALL_PROMPTS, "")
@@ -191,8 +191,8 @@ def _word_option(param: click.Option, spelled: str, value: Any, tell: Refuse) ->
 
 def _names_folder(name: Any) -> bool:
     """Whether results may be called so; ``~`` tells those apart that would have one name."""
-    named = isinstance(name, str) and Path(name).name == name
-    return named and name[0] != "." and "~" not in name
+    named = isinstance(name, str) and name != "" and not {"/", os.sep, "~"} & {*name}
+    return named and name[0] != "."
 
 
 def _merge(every: Options, own: Options, tell: Refuse) -> tuple[str, ...]:

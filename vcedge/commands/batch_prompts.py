@@ -86,7 +86,8 @@ def read_prompts(path: str) -> Prompt:
 
 def join_path(folder: Path, path: str) -> str:
     """Name a file that a manifest names, from wherever it is looked at."""
-    return os.fspath((folder / path).absolute())
+    # As text: a path of each of many videos would stay in memory.
+    return path if path.startswith(os.sep) else f"{folder.absolute()}{os.sep}{path}"
 
 
 def _list_texts(value: Any, join: Callable[[str, Any], list[str]], tell: Refuse) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -227,9 +228,16 @@ def next_step(model: str, tracker: Tracker, source: str, mask: str | None) -> li
 
 def default_output(source: str) -> Path:
     """Folder of a run that names none, after its source."""
-    stem = Path(hide_secrets(source)).stem
+    return Path("vcedge-out") / name_output(source)
+
+
+def name_output(source: str) -> str:
+    """Name of the folder that a source's results are in, where nobody gave another."""
+    # As text: a path of each of many videos would stay in memory.
+    last = hide_secrets(source).rstrip(os.sep).rpartition(os.sep)[2]
+    stem = last.rpartition(".")[0] or last
     name = "".join(c if c.isalnum() or c in "._-" else "_" for c in stem)
-    return Path("vcedge-out") / (name.strip("._") or "track")
+    return name.strip("._") or "track"
 
 
 def open_sinks(

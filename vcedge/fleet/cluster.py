@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import socket
 import threading
 import time
 import warnings
@@ -29,6 +30,8 @@ from vcedge_runtime.telling import tell_cause
 
 AHEAD = 2
 """Tasks under way for each that can run at once: what waits there begins at once (our choice)."""
+LISTENS_S = 10.0
+"""How long a cluster's head may take to answer (our choice)."""
 
 
 class RayCrew(Crew):
@@ -97,11 +100,12 @@ class RayCrew(Crew):
 
     def _join(self, address: str) -> None:
         try:
+            _require_listener(address)
             with warnings.catch_warnings():
                 # Of what will change in a later Ray.
                 warnings.simplefilter("ignore")
                 self._ray.init(address, log_to_driver=False, logging_level="ERROR")
-        except (ConnectionError, ValueError, RuntimeError, TimeoutError) as exc:
+        except (OSError, ValueError, RuntimeError) as exc:
             raise ClusterError(
                 f"received --ray {address}, where no cluster can be reached ({tell_cause(exc)}); "
                 "expected one that runs; start it by `ray start --head`, or pass --workers instead"
@@ -175,6 +179,17 @@ def _do(work: Work, job: Any) -> Done:
         return do_job(work, job, lambda frames: None)
     except KeyboardInterrupt:
         return Done(job, fault=STOPPED)
+
+
+def _require_listener(address: str) -> None:
+    """Refuse an address where nobody listens: Ray would try it again and again.
+
+    Raises:
+        OSError: nobody does.
+    """
+    host, _, port = address.rpartition("://")[2].rpartition(":")
+    if port.isdecimal():
+        socket.create_connection((host, int(port)), timeout=LISTENS_S).close()
 
 
 @contextmanager

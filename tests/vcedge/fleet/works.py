@@ -27,8 +27,8 @@ class StandIn:
             os.kill(os.getpid(), signal.SIGKILL)
         if kind == "raise":
             raise ValueError(name)
-        if kind == "sleep":
-            time.sleep(60)
+        for _ in range(600 if kind == "sleep" else 0):
+            time.sleep(0.1)
         return f"{name} of {os.getpid()}"
 
 
