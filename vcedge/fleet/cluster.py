@@ -30,6 +30,8 @@ from vcedge_runtime.telling import tell_cause
 
 AHEAD = 2
 """Tasks under way for each that can run at once: what waits there begins at once (our choice)."""
+TOLD_S = 2.0
+"""Between two times that a task tells how far it is."""
 LISTENS_S = 10.0
 """How long a cluster's head may take to answer (our choice)."""
 
@@ -69,6 +71,7 @@ class RayCrew(Crew):
         except BaseException:
             self.close()
             raise
+        self._tally = self._ray.remote(num_cpus=0)(_Tally).remote()
         options = {"num_cpus": cpus, "num_gpus": gpus, "max_retries": retries}
         self._task = self._ray.remote(**options)(_do)
 
@@ -82,7 +85,7 @@ class RayCrew(Crew):
                     left = self._take(waiting)
             if self._running:
                 yield from self._gather()
-            on_tick(0)
+            on_tick(self._count_frames())
 
     def stop(self) -> Iterator[Done]:
         """End the jobs that run or wait; those that do not end within ``GRACE_S`` are lost."""
@@ -111,6 +114,14 @@ class RayCrew(Crew):
                 "expected one that runs; start it by `ray start --head`, or pass --workers instead"
             ) from exc
 
+    def _count_frames(self) -> int:
+        """Frames of the tasks that run, as far as they have told of them."""
+        try:
+            frames: int = self._ray.get(self._tally.count.remote(), timeout=TICK_S)
+        except (self._ray.exceptions.RayError, TimeoutError):
+            return 0  # its machine is lost, or busy: the jobs do without
+        return frames
+
     def _count_tasks(self) -> int:
         """How many tasks the cluster runs at once, as it is now.
 
@@ -132,7 +143,7 @@ class RayCrew(Crew):
     def _take(self, waiting: Iterator[Any]) -> bool:
         """Begin the next job; False where there is none."""
         for job in waiting:
-            self._running[self._task.remote(self._work, job)] = job
+            self._running[self._task.remote(self._work, job, self._tally)] = job
             return True
         return False
 
@@ -173,12 +184,40 @@ def import_ray() -> Any:
     return ray
 
 
-def _do(work: Work, job: Any) -> Done:
+class _Tally:
+    """An actor that hears how far the tasks are."""
+
+    def __init__(self) -> None:
+        self._frames: dict[str, int] = {}
+
+    def note(self, task: str, frames: int | None) -> None:
+        """Note how many frames of a task are done; None when it has ended."""
+        self._frames[task] = frames or 0
+        if frames is None:
+            del self._frames[task]
+
+    def count(self) -> int:
+        """Frames of all tasks that run."""
+        return sum(self._frames.values())
+
+
+def _do(work: Work, job: Any, tally: Any) -> Done:
     """A task: do a job; one that is cancelled ends between two frames."""
+    task = import_ray().get_runtime_context().get_task_id()
+    last_s = float("-inf")
+
+    def tell(frames: int) -> None:
+        nonlocal last_s
+        if time.monotonic() - last_s > TOLD_S:
+            last_s = time.monotonic()
+            tally.note.remote(task, frames)
+
     try:
-        return do_job(work, job, lambda frames: None)
+        return do_job(work, job, tell)
     except KeyboardInterrupt:
         return Done(job, fault=STOPPED)
+    finally:
+        tally.note.remote(task, None)
 
 
 def _require_listener(address: str) -> None:
