@@ -165,7 +165,6 @@ def measure_manifest(arguments: argparse.Namespace, folder: Path) -> Figures:
     with staff.open(stand_in, 2) as crew, Table(folder / TABLE_NAME) as table:
         report = BatchReport(open_console(quiet=True), Progress(disable=True), jobs.videos)
         work_through(crew, sampled(), table, report)
-        table.settle(through=report.through)
     samples.append(read_process_bytes() / 1e6)
     first = samples[len(samples) // 10]
     return {

@@ -102,27 +102,32 @@ def command(
     packed = {name: pack_bundle(b) for name, b in bundles.items()} if staff.ray else {}
     work = TrackVideos(os.fspath(folder.absolute()), share.threads, resume, packed)
     make_folder(folder / STORE_NAME)
-    with ExitStack() as stack:
-        with explaining(folder):
-            stack.enter_context(Lock(folder / STORE_NAME / LOCK_NAME, folder))
-        crew = stack.enter_context(staff.open(work, share.workers))
-        table = stack.enter_context(Table(folder / TABLE_NAME, keep=resume))
-        if share.workers:
-            trial = Trial(jobs.models[0], tuple(w for words in typed.values() for w in words))
-            say_memory(console, crew, weigh(crew, trial), share, staff)
-        bar = stack.enter_context(progress_bar(console, "frames/s"))
-        report = BatchReport(console, bar, jobs.videos)
-        try:
+    report: BatchReport | None = None
+    try:
+        with ExitStack() as stack:
+            with explaining(folder):
+                stack.enter_context(Lock(folder / STORE_NAME / LOCK_NAME, folder))
+            crew = stack.enter_context(staff.open(work, share.workers))
+            if share.workers:
+                trial = Trial(jobs.models[0], tuple(w for words in typed.values() for w in words))
+                weight = weigh(crew, trial)
+                say_memory(console, crew, weight, share, staff)
+            table = stack.enter_context(Table(folder / TABLE_NAME, keep=resume))
+            bar = stack.enter_context(progress_bar(console, "frames/s"))
+            report = BatchReport(console, bar, jobs.videos)
             work_through(crew, jobs, table, report)
-        finally:
-            table.settle(through=report.through)
-    for line in (*report.describe(), f"wrote {folder / TABLE_NAME}"):
-        console.out(line, highlight=False)
+    finally:
+        if report is not None:
+            for line in (*report.describe(), f"wrote {folder / TABLE_NAME}"):
+                console.out(line, highlight=False)
     ctx.exit(int(report.states[FAILED] > 0))
 
 
 def work_through(crew: Crew, jobs: Iterable[Job], table: Table, report: BatchReport) -> None:
-    """Do all jobs; an interruption ends those that run, which have rows too."""
+    """Do all jobs; an interruption ends those that run, which have rows too.
+
+    Whatever happens, the table is left with one row a video.
+    """
 
     def settle(done: Done) -> None:
         # A video stands in the table and in the counts, or in neither.
@@ -139,6 +144,8 @@ def work_through(crew: Crew, jobs: Iterable[Job], table: Table, report: BatchRep
         for done in crew.stop():
             settle(done)
         raise
+    finally:
+        table.settle(through=report.through)
 
 
 def weigh(crew: Crew, trial: Trial) -> Weight:
@@ -186,8 +193,9 @@ def require_batch(folder: Path, *, resume: bool, overwrite: bool) -> None:
     if resume and overwrite:
         raise OutputError("received --resume and --overwrite; expected one of them")
     with explaining(folder):
-        held = folder.is_dir() and any(folder.iterdir())
-    if held and not (folder / STORE_NAME).is_dir():
+        store = folder / STORE_NAME
+        held = [path for path in folder.iterdir() if path != store] if folder.is_dir() else []
+    if held and not store.is_dir():
         raise OutputError(
             f"received an existing folder {folder}, which is not empty and holds no batch; choose "
             "another --out"

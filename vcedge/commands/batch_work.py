@@ -125,13 +125,12 @@ class TrackVideos:
         words += [f"--model={model}", f"--threads={self.threads}", f"--out={folder}", "--overwrite"]
         context = errand.parse(track.command, words)
         digest = _digest(job.source, prompt, model, context.params)
-        finished = Finished(self.out)
+        places = {name: context.params[name] for name in PLACES if context.params[name]}
+        finished = Finished(self.out, [*places.values()])
         row = finished.find(digest, _make_row(job, errand)) if self.resume else None
         if row is not None:
             return Tracked(row, before=True)
-        for name in PLACES:
-            if context.params[name]:
-                context.params[name] = os.fspath(folder / context.params[name])
+        context.params.update({name: os.fspath(folder / own) for name, own in places.items()})
         errand.run(context, tell)
         row = _make_row(job, errand)
         finished.note(digest, row)

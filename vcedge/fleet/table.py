@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import astuple, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -45,6 +45,20 @@ class Row:
     seconds: float = 0.0
     score: float | None = None
     message: str = ""
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Row:
+        """Read what ``asdict`` gives.
+
+        Raises:
+            TypeError: it is something else.
+            ValueError: likewise.
+            KeyError: likewise.
+        """
+        kinds = {"line": int, "frames": int, "seconds": float, "score": float}
+        given = {name: value[name] for name in COLUMNS}
+        known = {name: kinds.get(name, str)(v) for name, v in given.items() if v is not None}
+        return cls(**known)
 
 
 COLUMNS = tuple(field.name for field in fields(Row))

@@ -145,28 +145,44 @@ def test_resume_does_again_what_has_changed_and_nothing_else(
     done = run(*arguments, "--resume")
     assert "5 of 5 videos are done (5 of them before)" in done.stdout
     assert times_of(out) == before
-    # Another name, another video, another mask, and results that were touched.
-    (clips / "clip0.mp4").rename(clips / "again.mp4")
-    (clips / "clip0.png").rename(clips / "again.png")
-    shutil.copy(clips / "clip2.mp4", clips / "clip1.mp4")
-    write_label_png(clips / "clip3.png", np.eye(48, 64, dtype=np.uint8))
-    (out / "clip4" / "masks" / "00002.png").unlink()
+    # Another video, another mask, and results that were touched.
+    shutil.copy(clips / "clip0.mp4", clips / "clip1.mp4")
+    write_label_png(clips / "clip2.png", np.eye(48, 64, dtype=np.uint8))
+    (out / "clip3" / "masks" / "00002.png").unlink()
     done = run(*arguments, "--resume")
-    # Of clip1 the results are there too: it is clip2 now, with a mask that is the same.
-    assert "5 of 5 videos are done (3 of them before)" in done.stdout
-    newer = {
-        Path(name).parts[1] for name, when in times_of(out).items() if before.get(name) != when
-    }
-    assert newer == {"clip3", "clip4"}
-    lines = (out / "results.csv").read_text().splitlines()[1:]
-    found = dict(line.split(",")[1:3] for line in lines)
-    assert found.pop("again.mp4") == "clip0"
-    assert found.pop("clip1.mp4") == "clip2"
-    assert found == {f"clip{number}.mp4": f"clip{number}" for number in (2, 3, 4)}
+    assert "5 of 5 videos are done (2 of them before)" in done.stdout
+    changed = (name for name, when in times_of(out).items() if before.get(name) != when)
+    assert {Path(name).parts[1] for name in changed} == {"clip1", "clip2", "clip3"}
+    assert read_results(out / "clip1") == read_results(out / "clip0")
+    assert states(out) == {f"clip{number}": "done" for number in range(5)}
     done = run(*arguments, "--resume", "--frames", 2)
-    # Two videos are the same by now: the second finds what the first left.
-    assert "(1 of them before)" in done.stdout
+    assert "of them before" not in done.stdout
     assert {row["frames"] for row in read_table(out).values()} == {"2"}
+
+
+def test_a_renamed_video_has_its_results_under_its_new_name_and_keeps_them(
+    run: Run, make_clips: MakeClips, options: list[object]
+) -> None:
+    clips, out = make_clips(4, 5), Path("out")
+    arguments = ("batch", clips, "--out", out, "--workers", 0, "--coco", "c.json", *options)
+    assert run(*arguments).returncode == 0
+    expected = read_results(out / "clip0")
+    for suffix in (".mp4", ".png"):
+        (clips / f"clip0{suffix}").rename(clips / f"new{suffix}")
+    done = run(*arguments, "--resume")
+    assert "2 of 2 videos are done (2 of them before)" in done.stdout
+    assert states(out) == {"clip1": "done", "new": "done"}
+    assert read_results(out / "new") == expected
+    assert (out / "new" / "c.json").exists()
+    # Another video takes the former name.
+    for suffix in (".mp4", ".png"):
+        shutil.copy(clips / f"clip1{suffix}", clips / f"clip0{suffix}")
+    done = run(*arguments, "--resume")
+    assert "3 of 3 videos are done (2 of them before)" in done.stdout
+    assert read_results(out / "new") == expected
+    assert read_results(out / "clip0") == read_results(out / "clip1") != expected
+    done = run(*arguments, "--resume")
+    assert "3 of 3 videos are done (3 of them before)" in done.stdout
 
 
 def test_what_failed_is_tried_again_with_resume(
@@ -222,6 +238,9 @@ def test_a_tracker_that_cannot_be_opened_is_told_before_anything_is_tracked(
 ) -> None:
     arguments = ("--out", "out", "--workers", 1, "--cuda-graphs", *options)
     assert "cannot be opened" in refuse("batch", make_clips(4), *arguments)
+    # Nothing is there that would be in the way of another try.
+    assert not Path("out/results.csv").exists()
+    assert "cannot be opened" in refuse("batch", "clips", *arguments)
 
 
 def children_of(process: Popen[str]) -> list[int]:
@@ -266,7 +285,7 @@ def test_a_run_that_is_broken_off_is_finished_by_resume(
     wait_for(lambda: len(list(out.glob("clip1/masks/*.png"))) > 5)
     workers = children_of(process)
     process.send_signal(number)
-    _, error = process.communicate(timeout=240)
+    said, error = process.communicate(timeout=240)
     wait_for(lambda: not any(Path(f"/proc/{worker}").exists() for worker in workers))
     if number == signal.SIGKILL:
         assert process.returncode == -number
@@ -275,6 +294,7 @@ def test_a_run_that_is_broken_off_is_finished_by_resume(
         assert process.returncode == 128 + number
         assert error.strip().count("\n") == 0
         assert states(out) == {"clip0": "done", "clip1": "stopped"}
+        assert "1 of 3 videos are done; 2 are left: run it again with --resume" in said
         # What was tracked before is whole.
         assert len(read_results(out / "clip1")) > 6
         assert (out / "clip1" / "overlay.mp4").exists()
