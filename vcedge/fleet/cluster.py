@@ -57,6 +57,7 @@ class RayCrew(Crew):
     def __init__(
         self, work: Work, address: str, *, cpus: float, gpus: float, retries: int = RETRIES
     ) -> None:
+        super().__init__()
         with _own_handlers():
             self._ray = import_ray()
             self._joined = not self._ray.is_initialized()
@@ -90,6 +91,7 @@ class RayCrew(Crew):
     def stop(self) -> Iterator[Done]:
         """End the jobs that run or wait; those that do not end within ``GRACE_S`` are lost."""
         until = time.monotonic() + GRACE_S
+        yield from self._hand_out()
         for ref in self._running:
             self._ray.cancel(ref, force=False)
         while self._running and time.monotonic() < until:
@@ -152,8 +154,8 @@ class RayCrew(Crew):
         ready, _ = self._ray.wait(list(self._running), num_returns=1, timeout=TICK_S)
         for ref in ready:
             with finish_first():
-                done = self._settle(ref, self._running.pop(ref))
-            yield done
+                self._ready.append(self._settle(ref, self._running.pop(ref)))
+        yield from self._hand_out()
 
     def _settle(self, ref: Any, job: Any) -> Done:
         errors = self._ray.exceptions

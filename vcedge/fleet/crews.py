@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -43,6 +44,9 @@ class Done:
 class Crew(Closing):
     """Works on jobs, each done by one process that nothing else is asked of meanwhile."""
 
+    def __init__(self) -> None:
+        self._ready: deque[Done] = deque()
+
     @abstractmethod
     def run(self, jobs: Iterable[Any], on_tick: Tick = lambda frames: None) -> Iterator[Done]:
         """Do jobs, and yield each as it is done, in any order.
@@ -59,11 +63,17 @@ class Crew(Closing):
     def stop(self) -> Iterator[Done]:
         """Tell the jobs that run to end between two frames, and yield what they give."""
 
+    def _hand_out(self) -> Iterator[Done]:
+        """Yield what is done; what an interruption came before waits for ``stop``."""
+        while self._ready:
+            yield self._ready.popleft()
+
 
 class Alone(Crew):
     """The plain loop: does the jobs itself, one after the other, in this process."""
 
     def __init__(self, work: Work) -> None:
+        super().__init__()
         self._work = work
 
     def run(self, jobs: Iterable[Any], on_tick: Tick = lambda frames: None) -> Iterator[Done]:

@@ -62,6 +62,7 @@ class ProcessCrew(Crew):
     """
 
     def __init__(self, work: Work, workers: int, *, retries: int = RETRIES) -> None:
+        super().__init__()
         self._work, self._retries = work, retries
         self._context = get_context("spawn")
         # Without a lock: one that a killed process held would hold up all others.
@@ -92,6 +93,7 @@ class ProcessCrew(Crew):
         """End the jobs that run; one that does not end within ``GRACE_S`` is killed."""
         until, told = time.monotonic() + GRACE_S, set[int]()
         self._stopping = True
+        yield from self._hand_out()
         while self._running and time.monotonic() < until:
             for place in self._running.values():
                 # One that is still being spawned has no number yet.
@@ -136,26 +138,25 @@ class ProcessCrew(Crew):
         ready, _ = wait(self._running, timeout=timeout_s, return_when=FIRST_COMPLETED)
         for future in ready:
             with finish_first():
-                done = self._settle(future, self._running.pop(future))
-            if done is not None:
-                yield done
+                self._settle(future, self._running.pop(future))
+        yield from self._hand_out()
 
-    def _settle(self, future: Future[Done], place: _Place) -> Done | None:
-        """What became of a job; None where it is tried again."""
+    def _settle(self, future: Future[Done], place: _Place) -> None:
+        """See what became of a job, and try it again where its process died."""
         try:
             done = future.result()
         except BrokenProcessPool:
             self._bury(place)
             if place.tries <= self._retries and not self._stopping:
                 self._begin(place)
-                return None
+                return
             fault = STOPPED if self._stopping else describe_loss(place.tries)
             done = Done(place.job, fault=fault)
         except Exception as exc:
             done = Done(place.job, fault=tell_cause(exc))
         self._frames[place.number] = 0
         self._free.append(place)
-        return done
+        self._ready.append(done)
 
     def _bury(self, place: _Place) -> None:
         if place.executor is not None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -78,6 +80,21 @@ def test_jobs_that_run_end_when_they_are_told_to(crew: ProcessCrew, tmp_path: Pa
         "sleep 1": STOPPED,
     }
     assert time.monotonic() - began < 50
+
+
+def test_what_is_done_when_an_interruption_comes_is_not_lost(
+    crew: ProcessCrew, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settle = ProcessCrew._settle
+
+    def settle_and_interrupt(crew: ProcessCrew, *given: Any) -> None:
+        settle(crew, *given)
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(ProcessCrew, "_settle", settle_and_interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        list(crew.run(["do 0"]))
+    assert [done.job for done in crew.stop()] == ["do 0"]
 
 
 def test_the_plain_loop_does_the_same_in_this_process(tmp_path: Path) -> None:
