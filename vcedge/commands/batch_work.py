@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import resource
 from collections.abc import Mapping
@@ -24,10 +23,10 @@ from vcedge.commands.track_masks import split_index
 from vcedge.fleet.contents import Finished, digest_facts, digest_source
 from vcedge.fleet.crews import Tell
 from vcedge.fleet.manifest import MASK
-from vcedge.fleet.packing import PackedBundle, unpack_bundle
+from vcedge.fleet.packing import PackedBundle, at_hand, digest_bundle
 from vcedge.fleet.table import DONE, FAILED, Row
 from vcedge_runtime.errors import MaskError, VcedgeError
-from vcedge_runtime.model.bundle import MANIFEST, PROMPT_MODEL, Bundle, shipped_prompt_models
+from vcedge_runtime.model.bundle import PROMPT_MODEL, Bundle, shipped_prompt_models
 from vcedge_runtime.telling import tell_cause
 
 TRIAL_HW = (480, 854)
@@ -100,11 +99,14 @@ class TrackVideos:
             VcedgeError: the tracker of a ``Trial`` cannot be opened.
         """
         cv2.setNumThreads(self.threads)
+        packed = self.packed.get(job.model)
         if isinstance(job, Trial):
-            return self._weigh(job)
+            with at_hand(job.model, packed) as model:
+                return self._weigh(job, model)
         errand = Errand(_shelf())
         try:
-            return self._track(job, errand, tell)
+            with at_hand(job.model, packed) as model:
+                return self._track(job, model, errand, tell)
         except VcedgeError as exc:
             message = str(exc)
         except click.ClickException as exc:
@@ -113,14 +115,14 @@ class TrackVideos:
             message = tell_cause(exc)
         return Tracked(_make_row(job, errand, FAILED, message))
 
-    def _track(self, job: Job, errand: Errand, tell: Tell) -> Tracked:
+    def _track(self, job: Job, model: str, errand: Errand, tell: Tell) -> Tracked:
         prompt = job.prompt + (read_prompts(job.prompts) if job.prompts else ())
         if not prompt:
             raise MaskError(
                 f"received {job.video} without a mask; expected {Path(job.video).stem}.png beside "
                 "it, or a manifest that says what it begins with"
             )
-        folder, model = Path(self.out, job.results), self._find_model(job.model)
+        folder = Path(self.out, job.results)
         words = [job.source, *(f"--{key}={value}" for key, value in prompt), *job.options]
         words += [f"--model={model}", f"--threads={self.threads}", f"--out={folder}", "--overwrite"]
         context = errand.parse(track.command, words)
@@ -136,15 +138,11 @@ class TrackVideos:
         finished.note(digest, row)
         return Tracked(row)
 
-    def _weigh(self, trial: Trial) -> Weight:
-        words = [self._find_model(trial.model), *trial.options, f"--threads={self.threads}"]
+    def _weigh(self, trial: Trial, model: str) -> Weight:
+        words = [model, *trial.options, f"--threads={self.threads}"]
         errand = Errand(_shelf())
         errand.run(errand.parse(_try_tracker, words), lambda frames: None)
         return Weight(1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, errand.told)
-
-    def _find_model(self, model: str) -> str:
-        packed = self.packed.get(model)
-        return model if packed is None else os.fspath(unpack_bundle(packed))
 
 
 @click.command(context_settings={"ignore_unknown_options": True, "allow_extra_args": True})
@@ -192,8 +190,8 @@ def _digest(source: str, prompt: Any, model: str, options: Mapping[str, Any]) ->
         {
             "video": digest_source(source),
             "prompt": [(key, _digest_prompt(key, value)) for key, value in prompt],
-            "bundle": _digest_bundle(model),
-            "first masks": _digest_bundle(PROMPT_MODEL) if drawn else None,
+            "bundle": digest_bundle(model),
+            "first masks": digest_bundle(PROMPT_MODEL) if drawn else None,
             "options": {name: options[name] for name in TAKEN},
         }
     )
@@ -204,9 +202,3 @@ def _digest_prompt(key: str, value: str) -> str:
         return value
     index, path = split_index(value) if key == MASK else (None, value)
     return f"{'' if index is None else index}:{digest_source(path)}"
-
-
-@cache
-def _digest_bundle(model: str) -> str:
-    """Digest a bundle's manifest, which names the sha256 of every graph."""
-    return hashlib.sha256((Bundle.open(model).folder / MANIFEST).read_bytes()).hexdigest()

@@ -14,7 +14,7 @@ from vcedge.commands.errands import Shelf
 from vcedge.commands.fleet_options import Staff
 from vcedge.evaluation.youtube import ListedVideo, track_video
 from vcedge.fleet.crews import Tell
-from vcedge.fleet.packing import PackedBundle, pack_bundle, unpack_bundle
+from vcedge.fleet.packing import PackedBundle, at_hand, pack_bundle
 from vcedge_runtime.errors import EvaluationError
 from vcedge_runtime.model.bundle import MANIFEST, Bundle
 from vcedge_runtime.session import SessionReport, track_frames
@@ -107,8 +107,10 @@ class WithTracker:
 
     def __call__(self, job: Any, tell: Tell) -> Any:
         """Do a job."""
-        model = self.model if self.packed is None else unpack_bundle(self.packed)
-        with _shelf().lend(Bundle.open(model), dict(self.chosen)) as tracker:
+        with (
+            at_hand(self.model, self.packed) as model,
+            _shelf().lend(Bundle.open(model), dict(self.chosen)) as tracker,
+        ):
             return self.follow(tracker, job, tell)
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
+from functools import lru_cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -18,11 +19,9 @@ class PackedBundle:
     """The files of a bundle.
 
     Attributes:
-        digest: of its manifest, which names the sha256 of every graph.
         files: what each holds, by name.
     """
 
-    digest: str
     files: Mapping[str, bytes]
 
 
@@ -34,18 +33,34 @@ def pack_bundle(bundle: Bundle) -> PackedBundle:
     """
     manifest = read_bounded(bundle.folder / MANIFEST, MOST_MANIFEST)
     graphs = {graph.file: bundle.read_graph(name) for name, graph in bundle.graphs.items()}
-    return PackedBundle(hashlib.sha256(manifest).hexdigest(), {MANIFEST: manifest, **graphs})
+    return PackedBundle({MANIFEST: manifest, **graphs})
 
 
-def unpack_bundle(packed: PackedBundle) -> Path:
-    """Write the files of a bundle to a folder of this process, which ends with it, once."""
-    place = Path(_open_folder(packed.digest).name)
-    for name, data in packed.files.items():
-        if not (place / name).exists():
-            (place / name).write_bytes(data)
-    return place
+@contextmanager
+def at_hand(model: str, packed: PackedBundle | None) -> Iterator[str]:
+    """Give what a model is opened by: its name or folder, or a folder with what was packed.
+
+    That folder is there within the block alone: a process of a cluster that is killed between two
+    jobs leaves nothing.
+
+    Args:
+        model: a shipped model's name or the folder of a bundle.
+        packed: its files, where its folder may not be at hand.
+    """
+    if packed is None:
+        yield model
+        return
+    with TemporaryDirectory(prefix="vcedge-bundle-") as folder:
+        for name, data in packed.files.items():
+            Path(folder, name).write_bytes(data)
+        yield folder
 
 
-@cache
-def _open_folder(digest: str) -> TemporaryDirectory[str]:
-    return TemporaryDirectory(prefix=f"vcedge-{digest[:12]}-")
+@lru_cache(16)
+def digest_bundle(model: str) -> str:
+    """Digest a bundle's manifest, which names the sha256 of every graph.
+
+    Raises:
+        BundleError: it cannot be opened.
+    """
+    return hashlib.sha256((Bundle.open(model).folder / MANIFEST).read_bytes()).hexdigest()
