@@ -31,7 +31,7 @@ from vcedge_runtime.telling import tell_cause
 AHEAD = 2
 """Tasks under way for each that can run at once: what waits there begins at once (our choice)."""
 TOLD_S = 2.0
-"""Between two times that a task tells how far it is."""
+"""Between two times that a task tells how far it is, and that the crew asks (our choice)."""
 LISTENS_S = 10.0
 """How long a cluster's head may take to answer (our choice)."""
 
@@ -78,15 +78,17 @@ class RayCrew(Crew):
 
     def run(self, jobs: Iterable[Any], on_tick: Tick = lambda frames: None) -> Iterator[Done]:
         """Do jobs; see ``Crew.run``."""
-        waiting, left = iter(jobs), True
+        waiting, left, most, asked_s = iter(jobs), True, 0, float("-inf")
         while left or self._running:
-            most = AHEAD * self._count_tasks()
+            # Each question goes to other processes: now and then will do.
+            if time.monotonic() - asked_s > TOLD_S:
+                most, asked_s = AHEAD * self._count_tasks(), time.monotonic()
+                on_tick(self._count_frames())
             while left and len(self._running) < most:
                 with finish_first():
                     left = self._take(waiting)
             if self._running:
                 yield from self._gather()
-            on_tick(self._count_frames())
 
     def stop(self) -> Iterator[Done]:
         """End the jobs that run or wait; those that do not end within ``GRACE_S`` are lost."""
