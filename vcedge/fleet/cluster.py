@@ -82,8 +82,10 @@ class RayCrew(Crew):
         while left or self._running:
             # Each question goes to other processes: now and then will do.
             if time.monotonic() - asked_s > TOLD_S:
-                most, asked_s = AHEAD * self._count_tasks(), time.monotonic()
-                on_tick(self._count_frames())
+                with finish_first():
+                    most, frames = AHEAD * self._count_tasks(), self._count_frames()
+                asked_s = time.monotonic()
+                on_tick(frames)
             while left and len(self._running) < most:
                 with finish_first():
                     left = self._take(waiting)
@@ -153,7 +155,9 @@ class RayCrew(Crew):
 
     def _gather(self) -> Iterator[Done]:
         """Wait for a job, and yield it if it is done."""
-        ready, _ = self._ray.wait(list(self._running), num_returns=1, timeout=TICK_S)
+        # Within it Ray makes Ctrl-C of whatever signal comes.
+        with finish_first():
+            ready, _ = self._ray.wait(list(self._running), num_returns=1, timeout=TICK_S)
         for ref in ready:
             with finish_first():
                 self._ready.append(self._settle(ref, self._running.pop(ref)))
