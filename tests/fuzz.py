@@ -67,6 +67,7 @@ def find_readers() -> dict[str, Reader]:
         "rle": Reader(_read_rle, _make_runs()),
         "calibration": Reader(_read_samples, (_make_calibration(),)),
         "annotations": Reader(_read_annotations, _make_annotations()),
+        "videos": Reader(_read_videos, _make_videos()),
         "record": Reader(_read_record, (_make_record(),)),
         "pages": Reader(_read_pages, _make_pages()),
         "uploads": Reader(_read_upload, _make_images()),
@@ -216,6 +217,24 @@ def _read_annotations(data: bytes, folder: Path) -> None:
         read_annotations(folder / "meta.json")
 
 
+def _read_videos(data: bytes, folder: Path) -> None:
+    """Whatever a manifest says, results lie in folders of their own."""
+    from vcedge.commands.batch_jobs import JobList
+    from vcedge.commands.batch_prompts import read_prompts
+    from vcedge_runtime.errors import ManifestError
+
+    (folder / "manifest").write_bytes(data)
+    jobs = JobList(folder / "manifest")
+    try:
+        jobs.survey()
+    except ManifestError:
+        read_prompts(str(folder / "manifest"))
+        return
+    names = [job.results for job in jobs]
+    assert len({name.casefold() for name in names}) == len(names) == jobs.videos
+    assert all(Path(name).name == name and name[0] != "." for name in names)
+
+
 def _read_record(data: bytes, folder: Path) -> None:
     """Whatever the record of a run says, files that no run wrote stay."""
     from vcedge_runtime.video.outputs import RECORD_NAME, OutputFolder
@@ -313,6 +332,20 @@ def _make_annotations() -> tuple[bytes, ...]:
     rows = [{"frame": 0, "xy": [[1.5, 2]], "visible": [1]}]
     joints = {"joint_names": ["nose"], "sequences": {"bear": rows}}
     return tuple(json.dumps(each).encode() for each in ({"videos": videos}, joints))
+
+
+def _make_videos() -> tuple[bytes, ...]:
+    lines = (
+        {"video": "a.mp4", "mask": {"0": "a.png", "4": "b.png"}, "size": 256, "overlay": False},
+        {"video": "a.avi", "box": {"2": [4, 3, 12, 8]}, "click": [[1, 2], [3, 4, 0]], "from": 3},
+        {"video": "b", "points": "p.csv", "depth-range": [28, 34], "results": "c", "model": "m"},
+        {"video": "b", "prompts": {"mask": ["a.png"], "box": "1=1,2,3,4"}, "name": {"1": "car"}},
+    )
+    return (
+        b"".join(json.dumps(line).encode() + b"\n" for line in lines),
+        b'video,mask,box,click,from,frames\na.mp4,a.png,,,,5\nb,,"1,2,3,4;2=5,6,7,8","-3,4",2,\n',
+        b'{"mask": "a.png", "click": {"1": [[3, 4, 1]]}}',
+    )
 
 
 def _make_record() -> bytes:

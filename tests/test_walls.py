@@ -32,13 +32,17 @@ FLOORS: dict[str, set[str]] = {
     "vcedge.doctor": {"vcedge_runtime"},
     "vcedge.bench": {"vcedge_runtime", "vcedge.doctor"},
     "vcedge.studio": {"vcedge_runtime"},
+    "vcedge.fleet": {"vcedge_runtime"},
     # The proof of an export is a score: evaluation is beside it, and knows nobody but the runtime.
     "vcedge_export": LOWER | {"vcedge.evaluation", "vcedge.doctor"},
     "vcedge.training": LOWER,
     "vcedge.evaluation": LOWER,
 }
 """What each room may import of ours; the command line, the top floor, may import all of it."""
-HEAVY = {"torch", "onnx", "onnxscript", "onnxruntime", "tensorrt", "safetensors", "polygraphy"}
+HEAVY = {
+    *("torch", "onnx", "onnxscript", "onnxruntime", "tensorrt", "safetensors", "polygraphy"),
+    "ray",
+}
 CHECKOUT = os.pathsep.join(str(folder.parent) for folder in PACKAGES.values())
 
 TRACK_A_CLIP = """
@@ -179,7 +183,7 @@ def test_importing_the_face_or_the_command_line_imports_nothing_heavy() -> None:
 
 
 def test_importing_what_tracks_or_scores_imports_no_backend_and_no_torch() -> None:
-    light = {"vcedge_runtime", "vcedge_calibration", "vcedge.evaluation"}
+    light = {"vcedge_runtime", "vcedge_calibration", "vcedge.evaluation", "vcedge.fleet"}
     # TensorRT's engine derives classes from TensorRT's, and is imported when one is opened.
     own = "vcedge_runtime.engines.tensorrt"
     names = ",".join(n for n in MODULES if _room(n) in light and not n.startswith(own))

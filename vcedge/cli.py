@@ -22,6 +22,7 @@ from vcedge_runtime.telling import hide_secrets, make_printable
 
 COMMANDS = {
     "track": ("track", "Follow objects through a video from the mask of its first frame."),
+    "batch": ("batch", "Follow objects through many videos, on one machine or on many."),
     "studio": ("studio", "Draw, follow, correct and export objects, on a page in the browser."),
     "mask": ("mask", "Make the mask of a frame from boxes and clicks."),
     "demo": ("demo", "Render a clip, track it and score the result: the first minute."),
@@ -46,6 +47,7 @@ EXTRAS = {
     "polygraphy": "export",
     "starlette": "studio",
     "uvicorn": "studio",
+    "ray": "cluster",
 }
 """What to install when a package is missing."""
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)

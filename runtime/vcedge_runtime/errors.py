@@ -3,11 +3,13 @@
 VcedgeError
   SourceError       a video or folder of frames that cannot be read
     StreamLostError a live stream that broke off and did not come back; exit code 3
+  ManifestError     a list of videos that cannot be read
   MaskError         a mask that is missing, empty, of another size, or not a mask
   OutputError       a folder or file that cannot be written
   BundleError       a bundle that is damaged, unknown or of another format
   EngineError       a graph that its engine cannot run
   MissingExtraError a part that is not installed; the message names the pip install
+  ClusterError      a cluster that is not there, or that has too little
   TrackerError      a tracker called in the wrong order or with the wrong objects
   EvaluationError   predictions or ground truth that cannot be scored
   TrainingError     training that cannot start or resume
@@ -44,6 +46,10 @@ class StreamLostError(SourceError):
     exit_code = 3
 
 
+class ManifestError(VcedgeError):
+    """A list of videos that cannot be read."""
+
+
 class MaskError(VcedgeError):
     """A mask that is missing, empty, of another size, or not a mask."""
 
@@ -62,6 +68,10 @@ class EngineError(VcedgeError):
 
 class MissingExtraError(VcedgeError):
     """A part that is not installed; the message names the ``pip install``."""
+
+
+class ClusterError(VcedgeError):
+    """A cluster that is not there, or that has too little."""
 
 
 class TrackerError(VcedgeError):

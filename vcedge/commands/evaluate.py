@@ -6,6 +6,7 @@ import csv as csv_text
 import io
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -13,6 +14,14 @@ from typing import Any
 import click
 from rich.console import Console
 
+from vcedge.commands.evaluate_jobs import (
+    MaskedSequence,
+    follow_all,
+    follow_and_tell,
+    follow_listed,
+    follow_sequence,
+)
+from vcedge.commands.fleet_options import Staff, staffed
 from vcedge.commands.options import LABEL_MODEL, open_tracker, tracked
 from vcedge.commands.progress import session_bar
 from vcedge.commands.tables import make_table, open_console
@@ -27,18 +36,13 @@ from vcedge.evaluation.davis_folders import (
     list_sequences,
 )
 from vcedge.evaluation.davis_score import ROW_HEADINGS
-from vcedge.evaluation.youtube import read_meta, track_videos
+from vcedge.evaluation.youtube import ListedVideo, read_meta, require_folders, track_videos
 from vcedge.evaluation.youtube_score import HoldoutScore, read_categories, score_holdout
 from vcedge_runtime.errors import EvaluationError
 from vcedge_runtime.files import write_whole
-from vcedge_runtime.session import SessionReport, track_frames
-from vcedge_runtime.tracker import Tracker
-from vcedge_runtime.video.masks import read_mask
+from vcedge_runtime.session import SessionReport
 from vcedge_runtime.video.outputs import require_free
 from vcedge_runtime.video.pictures import list_masks
-from vcedge_runtime.video.prefetch import prefetch
-from vcedge_runtime.video.sinks import open_masks
-from vcedge_runtime.video.sources import open_source
 
 FOLDER = click.Path(path_type=Path)
 CSV = click.option("--csv", type=FOLDER, help="Write every row to a CSV file.")
@@ -69,6 +73,7 @@ def command() -> None:
 @CSV
 @click.option("--per-object", is_flag=True, help="One row an object.")
 @OVERWRITE
+@staffed
 def davis(
     gt: Path | None,
     pred: Path | None,
@@ -78,6 +83,7 @@ def davis(
     csv: Path | None,
     per_object: bool,
     overwrite: bool,
+    staff: Staff,
     **chosen: Any,
 ) -> None:
     """J and F of DAVIS (semi-supervised protocol, 2016 and 2017).
@@ -87,8 +93,10 @@ def davis(
     console = open_console()
     if (root is None) == (gt is None) or (gt is None) != (pred is None):
         raise EvaluationError("pass either --gt and --pred, or --root")
-    if out is not None and root is None:
-        raise EvaluationError("received --out without --root; masks are made with --root alone")
+    if (out is not None or staff) and root is None:
+        given = "--out" if out is not None else "--workers or --ray"
+        raise EvaluationError(f"received {given} without --root; masks are made with --root alone")
+    _require_shared(staff, out)
     with ExitStack() as stack:
         truth = gt if root is None else root
         assert truth is not None
@@ -96,7 +104,7 @@ def davis(
         _tell_mixed_parts(console, truth, names)
         if root is not None:
             pred = out or Path(stack.enter_context(TemporaryDirectory()))
-            _track_all(root, names, pred, open_tracker(**chosen), overwrite, console)
+            _track_all(root, names, pred, overwrite, console, staff, chosen)
         assert pred is not None
         score = evaluate_folders(truth, pred, names)
     console.print(make_table(ROW_HEADINGS, list(score.rows(objects=per_object))))
@@ -217,6 +225,7 @@ def vip(
 @click.option("--unseen", type=FOLDER, help="With --score: unseen categories, one a line.")
 @CSV
 @OVERWRITE
+@staffed
 def youtube(
     root: Path,
     videos: str | None,
@@ -225,6 +234,7 @@ def youtube(
     unseen: Path | None,
     csv: Path | None,
     overwrite: bool,
+    staff: Staff,
     **chosen: Any,
 ) -> None:
     """Masks for YouTube-VOS's server, or with --score the J and F of held-out videos."""
@@ -233,20 +243,26 @@ def youtube(
         raise EvaluationError("received neither --out nor --score; pass one or both")
     if (unseen is not None or csv is not None) and not score:
         raise EvaluationError("received --unseen or --csv without --score; pass it too")
+    _require_shared(staff, out)
     listed = read_meta(root, _split_names(videos))
     categories = None if unseen is None else read_categories(unseen)
     with ExitStack() as stack:
         place = out or Path(stack.enter_context(TemporaryDirectory()))
         for video in listed:
             require_free(place / "Annotations" / video.name, overwrite=overwrite, beside=True)
-        tracker = stack.enter_context(open_tracker(**chosen))
-        counter = _counter(console, len(listed))
-        track_videos(root, listed, tracker, place, counter, overwrite=overwrite)
+        _track_listed(root, listed, place, overwrite, console, staff, chosen)
         found = score_holdout(root, listed, place, categories) if score else None
     if found is not None:
         _report(console, ("YTVOS-holdout", "objects", "J&F", "J", "F"), _holdout_rows(found), csv)
     if out is not None:
         console.out(f"wrote {out / 'Annotations'}", highlight=False)
+
+
+def _require_shared(staff: Staff, out: Path | None) -> None:
+    if staff.ray is not None and out is None:
+        raise EvaluationError(
+            "received --ray without --out; expected a folder that every machine of the cluster sees"
+        )
 
 
 def _split_names(text: str | None) -> list[str] | None:
@@ -324,19 +340,53 @@ def _holdout_rows(score: HoldoutScore) -> list[tuple[str, ...]]:
 
 
 def _track_all(
-    root: Path, names: list[str], out: Path, tracker: Tracker, overwrite: bool, console: Console
+    root: Path,
+    names: list[str],
+    out: Path,
+    overwrite: bool,
+    console: Console,
+    staff: Staff,
+    chosen: dict[str, Any],
 ) -> None:
     annotations = find_mask_folders(root)
     # All folders are looked at before the first sequence, which may take minutes.
     for name in names:
         require_free(out / name, overwrite=overwrite, beside=True)
-    places = {name: find_frames(root, name) for name in names}
-    with tracker:
-        for name, frames in places.items():
-            masks = open_masks(out / name, overwrite=overwrite)
-            with open_source(frames) as video, masks as sink:
-                first = read_mask(list_masks(annotations[name])[0], frame_hw=video.frame_hw)
-                report = SessionReport()
-                with session_bar(console, video.length) as on_frame:
-                    track_frames(tracker, prefetch(video), first, [sink], report, on_frame)
-                console.out(f"{name}: {report.frames_per_second:.1f} frames/s", highlight=False)
+    jobs = [_find_sequence(root, name, annotations[name], out) for name in names]
+
+    def say(job: MaskedSequence, report: SessionReport) -> None:
+        console.out(f"{job.name}: {report.frames_per_second:.1f} frames/s", highlight=False)
+
+    if staff:
+        follow_all(staff, partial(follow_and_tell, overwrite=overwrite), jobs, say, **chosen)
+        return
+    watch = lambda video: session_bar(console, video.length)  # noqa: E731
+    with open_tracker(**chosen) as tracker:
+        for job in jobs:
+            say(job, follow_sequence(tracker, job, watch, overwrite=overwrite))
+
+
+def _find_sequence(root: Path, name: str, masks: Path, out: Path) -> MaskedSequence:
+    """A sequence, by paths that are the same from wherever they are looked at."""
+    found = (find_frames(root, name), list_masks(masks)[0], out / name)
+    return MaskedSequence(name, *(path.absolute() for path in found))
+
+
+def _track_listed(
+    root: Path,
+    listed: list[ListedVideo],
+    place: Path,
+    overwrite: bool,
+    console: Console,
+    staff: Staff,
+    chosen: dict[str, Any],
+) -> None:
+    """Track the videos of YouTube-VOS, with a tracker of this process or of a crew."""
+    count = _counter(console, len(listed))
+    if not staff:
+        with open_tracker(**chosen) as tracker:
+            track_videos(root, listed, tracker, place, count, overwrite=overwrite)
+        return
+    require_folders(root, listed)
+    follow = partial(follow_listed, root.absolute(), place.absolute(), overwrite=overwrite)
+    follow_all(staff, follow, listed, lambda video, _: count(video.name), **chosen)

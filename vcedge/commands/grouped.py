@@ -60,5 +60,6 @@ def typed_options(names: Collection[str]) -> list[str]:
             if param.is_flag:
                 repeated.append(param.opts[0] if value else param.secondary_opts[0])
             else:
-                repeated += [param.opts[0], str(value)]
+                for given in value if param.multiple else [value]:
+                    repeated += [param.opts[0], str(given)]
     return repeated

@@ -216,11 +216,16 @@ def sized(function: Command) -> Command:
 
     @wraps(function)
     def run(size: int | None, fast: bool, accurate: bool, **given: Any) -> Any:
-        if (size is not None) + fast + accurate > 1:
-            raise click.UsageError("pass one of --size, --fast and --accurate")
+        require_one_size(size, fast=fast, accurate=accurate)
         return function(**given, size=size, fast=fast)
 
     return _give(cast(Command, run), SIZE, ACCURATE, FAST)
+
+
+def require_one_size(size: int | None, *, fast: bool, accurate: bool) -> None:
+    """Refuse two options that both name the working size."""
+    if (size is not None) + fast + accurate > 1:
+        raise click.UsageError("pass one of --size, --fast and --accurate")
 
 
 def tracked(model: Callable[[Any], Any] = MODEL) -> Callable[[Command], Command]:

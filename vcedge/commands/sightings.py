@@ -28,10 +28,12 @@ class _Course:
         losses: how many there were.
         lost_since: frame from which on it is not seen; None while it is.
         lowest: the lowest score while it was seen, and its frame; None before the second frame.
+        total: of its scores but the first, which is no finding: its mask was given.
     """
 
     frames: int = 0
     seen: int = 0
+    total: float = 0.0
     losses: int = 0
     lost_since: int | None = None
     lowest: tuple[float, int] | None = None
@@ -40,6 +42,7 @@ class _Course:
     def add(self, index: int, score: float) -> None:
         """Note a frame; a score of 0 says that the object is not seen."""
         self.frames += 1
+        self.total += score if self.frames > 1 else 0.0
         if score <= 0:
             if self.lost_since is None:
                 self.lost_since = index
@@ -50,7 +53,6 @@ class _Course:
             if len(self.gaps) < KEPT_GAPS:
                 self.gaps.append((self.lost_since, index - 1))
             self.lost_since = None
-        # The first frame's score is no finding: its mask was given.
         if self.frames > 1 and (self.lowest is None or score < self.lowest[0]):
             self.lowest = (score, index)
 
@@ -104,6 +106,17 @@ class Sightings(Sink):
                     f"{self._kind} {name} is lost at once, in frame {index}: look whether what was "
                     "drawn fits the first frame, or choose a larger --size"
                 )
+
+    @property
+    def mean_score(self) -> float | None:
+        """Of all objects and frames but each one's first; 0 counts where it is not seen."""
+        frames = sum(course.frames - 1 for course in self._courses.values())
+        return sum(c.total for c in self._courses.values()) / frames if frames else None
+
+    def describe_lost(self) -> list[str]:
+        """What is told of each object that was lost and not found again."""
+        lost = {name: c for name, c in self._courses.items() if c.lost_since is not None}
+        return [f"{self._kind} {name}: {course.describe()}" for name, course in lost.items()]
 
     def describe(self) -> list[str]:
         """A line for each object, those that were lost first; none where nothing was noted."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -15,12 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 
+from vcedge.commands.errands import borrow_tracker, current_errand, tell_errand
 from vcedge.commands.grouped import RESEARCH, GroupedCommand, typed_options
 from vcedge.commands.options import (
     MODEL_OF_TASK,
     OVERRIDES,
     composed,
-    open_tracker,
     opened,
     sized,
 )
@@ -71,6 +72,7 @@ REPEATED = (*OVERRIDES, "threads", "backend", "cuda_graphs")
 """Options that ``bench`` has too, with the same meaning."""
 
 
+Warn = Callable[[str], None]
 NAMED = 3
 """Files that are named of those that are left out."""
 
@@ -140,7 +142,9 @@ def command(
     or - for standard input. Ctrl-C, SIGTERM or SIGHUP stops it; what was tracked so far is kept
     and finished. Exit code 3: a live source broke off and did not come back.
     """
-    console = open_console(errors=live.ndjson)
+    errand = current_errand()
+    console = open_console(errors=live.ndjson, quiet=errand is not None)
+    warn = partial(_warn, console) if errand is None else errand.warnings.append
     if bool(first) == (points is not None):
         raise MaskError("pass either --mask or --points, for the first frame; or --box, or --click")
     if points and first.start is not None:
@@ -148,16 +152,15 @@ def command(
             "received --from with --points, which are of frame 0; leave one of them out"
         )
     bundle = Bundle.open(model or (DEFAULT_LABEL_MODEL if points else DEFAULT_MODEL))
-    _warn_unverified(console, bundle)
+    _warn_unverified(warn, bundle)
     folder = out or default_output(source)
     inputs = [name for name in (source, *first.files, points) if name]
     require_free(folder, overwrite=overwrite, inputs=inputs)
     exports.require(folder, overwrite=overwrite, inputs=inputs, points=points is not None)
     with ExitStack() as opened_inputs:
-        warn = partial(_warn, console)
         opened_source = open_source(source, depth_range=depth_range, live=live.source, tell=warn)
         video = opened_inputs.enter_context(opened_source)
-        _warn_of_pictures(console, video)
+        _warn_of_pictures(warn, video)
         read_first = partial(read_mask, binarize=binarize, resize=resize_mask)
         named = read_points(points, frame_hw=video.frame_hw) if points else None
         beginning = first.begin(video, read_first, warn, frames)
@@ -167,12 +170,13 @@ def command(
         require_free(folder, overwrite=overwrite, inputs=inputs, names=wanted)
         if points:
             require_points(bundle)
-        tracker = opened_inputs.enter_context(open_tracker(bundle, **chosen))
+        tracker = opened_inputs.enter_context(borrow_tracker(bundle, **chosen))
         output = opened_inputs.enter_context(
             OutputFolder(folder, overwrite=overwrite, inputs=inputs)
         )
         report = SessionReport()
         sightings = Sightings("point" if points else "object", warn)
+        tell_errand(report, sightings)
         try:
             with ExitStack() as stack:
                 # A live source reads by itself, also where its first frame was taken for a box.
@@ -186,7 +190,7 @@ def command(
                     on_frame = stack.enter_context(watched)
                     track_points(tracker, stream, named, drawers, report, on_frame)
                 else:
-                    _warn_small(console, tracker, beginning.earliest)
+                    _warn_small(warn, tracker, beginning.earliest)
                     wanted_sinks = {"masks": masks, "overlay": overlay, "log": log}
                     sinks = open_sinks(stack, output, video, live, **wanted_sinks)
                     beside = stack.enter_context(WrittenBeside(sinks))
@@ -224,9 +228,16 @@ def next_step(model: str, tracker: Tracker, source: str, mask: str | None) -> li
 
 def default_output(source: str) -> Path:
     """Folder of a run that names none, after its source."""
-    stem = Path(hide_secrets(source)).stem
+    return Path("vcedge-out") / name_output(source)
+
+
+def name_output(source: str) -> str:
+    """Name of the folder that a source's results are in, where nobody gave another."""
+    # As text: a path of each of many videos would stay in memory.
+    last = hide_secrets(source).rstrip(os.sep).rpartition(os.sep)[2]
+    stem = last.rpartition(".")[0] or last
     name = "".join(c if c.isalnum() or c in "._-" else "_" for c in stem)
-    return Path("vcedge-out") / (name.strip("._") or "track")
+    return name.strip("._") or "track"
 
 
 def open_sinks(
@@ -300,36 +311,31 @@ def summarise(
             console.out(f"wrote {output.path / name} ({count}{size / 1e6:.2f} MB)", highlight=False)
 
 
-def _warn_of_pictures(console: Console, video: Source) -> None:
+def _warn_of_pictures(warn: Warn, video: Source) -> None:
     if video.left_out:
         named, more = ", ".join(video.left_out[:NAMED]), len(video.left_out) - NAMED
         rest = f" and {more} more" if more > 0 else ""
-        _warn(console, f"{video.label} holds files that are no frames: {named}{rest}")
+        warn(f"{video.label} holds files that are no frames: {named}{rest}")
     if video.narrow is not None:
         low, high = video.narrow
-        _warn(
-            console,
+        warn(
             f"{video.label} is of 16 bits and uses the values {low} to {high} alone, few levels "
-            "of 8: pass --depth-range auto to stretch them",
+            "of 8: pass --depth-range auto to stretch them"
         )
 
 
-def _warn_unverified(console: Console, bundle: Bundle) -> None:
+def _warn_unverified(warn: Warn, bundle: Bundle) -> None:
     if not bundle.verification.get("passes"):
-        _warn(
-            console,
-            f"{bundle.folder} is not verified: its graphs may not be the model; export it again",
-        )
+        warn(f"{bundle.folder} is not verified: its graphs may not be the model; export it again")
 
 
-def _warn_small(console: Console, tracker: Tracker, labels: NDArray[np.uint8]) -> None:
+def _warn_small(warn: Warn, tracker: Tracker, labels: NDArray[np.uint8]) -> None:
     small, cell = find_small_objects(labels, tracker.size, tracker.bundle.composition.stride)
     for object_id, pixels in small.items():
-        _warn(
-            console,
+        warn(
             f"object {object_id} covers {pixels} pixels, and the model looks at cells of "
             f"{cell:.0f} at working size {tracker.size}: it may be lost at once; choose a larger "
-            "--size, or look whether all of it was drawn",
+            "--size, or look whether all of it was drawn"
         )
 
 

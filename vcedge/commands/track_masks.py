@@ -171,7 +171,7 @@ def first_masks(function: Function) -> Function:
         start: int | None,
         **given: Any,
     ) -> Any:
-        paths = tuple(_split_index(each) for each in mask)
+        paths = tuple(split_index(each) for each in mask)
         return function(**given, first=FirstMasks(paths, boxes, clicks, start))
 
     found = click.option(
@@ -231,9 +231,9 @@ def _tell_back(done: int, frames: int) -> None:
         click.echo(f"back from frame {frames - 1}: {done}/{frames}", err=True)
 
 
-def _split_index(text: str) -> tuple[int | None, str]:
-    """``40:later.png`` as 40 and the file, unless a file has all of it for its name."""
+def split_index(text: str, folder: Path = Path()) -> tuple[int | None, str]:
+    """``40:later.png`` as 40 and the file, unless a file in ``folder`` has all of it for a name."""
     found = _NUMBERED.fullmatch(text)
-    if found is None or Path(text).exists():
+    if found is None or (folder / text).exists():
         return None, text
     return int(found[1]), found[2]

@@ -19,7 +19,6 @@ from vcedge.commands.train_recipe import EPOCHS, HALVE_AT, RECIPE, WHOLE_FRAMES
 from vcedge.commands.train_running import train_network
 from vcedge.training.base import BaseSettings
 from vcedge.training.corpus import (
-    VIDEO_SUFFIXES,
     CachedVideo,
     VideoCorpus,
     find_videos,
@@ -29,6 +28,7 @@ from vcedge.training.corpus import (
 from vcedge.training.frame_folders import IMAGES, find_frame_folders, keep_named
 from vcedge.training.objective import ColourObjective
 from vcedge_runtime.errors import TrainingError
+from vcedge_runtime.video.sources import VIDEO_SUFFIXES
 
 SHORT_SIDE = 256
 """Pixels to which videos are shrunk."""

@@ -161,7 +161,7 @@ def describe_machine(*, root: Path = Path("/")) -> MachineReport:
         root: where the system's files lie; a test puts its own there.
     """
     version, providers, error = _ask_onnxruntime()
-    memory, free = _read_memory(root)
+    memory, free = read_memory(root)
     tensorrt, gpus, jetpack = find_tensorrt(), ask_gpus(), read_jetpack(root)
     jetson = jetpack is not None
     back_ends = BackEnds(providers, tensorrt, gpu=bool(gpus) or jetson, jetson=jetson)
@@ -169,7 +169,7 @@ def describe_machine(*, root: Path = Path("/")) -> MachineReport:
         python=platform.python_version(),
         system=f"{platform.system()} {platform.release()} {platform.machine()}",
         cpu=_read_cpu(root),
-        cores=_count_cores(),
+        cores=count_cores(),
         fast_int8=sums_bytes_exactly(root),
         memory_bytes=memory,
         memory_free_bytes=free,
@@ -216,13 +216,15 @@ def _read_cpu(root: Path) -> str:
     return board or (model[1].strip() if model else "") or platform.processor() or "unknown"
 
 
-def _count_cores() -> int:
+def count_cores() -> int:
+    """Count the cores that this process may use."""
     # Not on every system; where it is, it knows of a container's or a job's share.
     usable: Callable[[int], set[int]] | None = getattr(os, "sched_getaffinity", None)
     return len(usable(0)) if usable else os.cpu_count() or 1
 
 
-def _read_memory(root: Path) -> tuple[int | None, int | None]:
+def read_memory(root: Path = Path("/")) -> tuple[int | None, int | None]:
+    """Read how many bytes of memory there are, and how many are free; None where nothing says."""
     text = read_text(root / "proc/meminfo")
     found = dict(re.findall(r"^(MemTotal|MemAvailable):\s+(\d+) kB$", text, re.MULTILINE))
     size = {name: 1024 * int(kilobytes) for name, kilobytes in found.items()}

@@ -116,6 +116,18 @@ def track_videos(
         EvaluationError: images or masks are missing; the folders of all videos are looked at
             before the first is tracked.
     """
+    require_folders(root, videos)
+    for video in videos:
+        track_video(root, video, tracker, out, overwrite=overwrite)
+        on_video(video.name)
+
+
+def require_folders(root: Path, videos: Sequence[ListedVideo]) -> None:
+    """Refuse a data set that lacks the folder of a video.
+
+    Raises:
+        EvaluationError: it does.
+    """
     for video in videos:
         for place in ("JPEGImages", "Annotations"):
             if not (root / place / video.name).is_dir():
@@ -123,11 +135,35 @@ def track_videos(
                     f"received {root}, which lacks {place}/{video.name}; expected the folders of"
                     " every video of meta.json; unpack the data set whole"
                 )
-    for video in videos:
-        with open_masks(out / "Annotations" / video.name, overwrite=overwrite) as sink:
-            for name, mask in follow_objects(root, video, tracker):
-                sink.put(name, mask)
-        on_video(video.name)
+
+
+def track_video(
+    root: Path,
+    video: ListedVideo,
+    tracker: MaskTracker,
+    out: Path,
+    on_mask: Callable[[int], None] = lambda masks: None,
+    *,
+    overwrite: bool = False,
+) -> None:
+    """Follow the objects of a video and write the masks of its listed frames.
+
+    Args:
+        root: see ``read_meta``.
+        video: what to follow.
+        tracker: an open tracker.
+        out: see ``track_videos``.
+        on_mask: told how many are written.
+        overwrite: see ``track_videos``.
+
+    Raises:
+        OutputError: see ``track_videos``.
+        EvaluationError: images or masks are missing.
+    """
+    with open_masks(out / "Annotations" / video.name, overwrite=overwrite) as sink:
+        for masks, (name, mask) in enumerate(follow_objects(root, video, tracker), start=1):
+            sink.put(name, mask)
+            on_mask(masks)
 
 
 def follow_objects(

@@ -25,6 +25,7 @@ from vcedge_runtime.errors import SourceError, TrainingError
 from vcedge_runtime.files import write_array
 from vcedge_runtime.frames.colour import lab_from_bgr
 from vcedge_runtime.frames.motion import FLOW_SCALES, FlowScale, encode_flow, flow_from_lab
+from vcedge_runtime.video.sources import VIDEO_SUFFIXES
 from vcedge_runtime.video.videos import VideoSource
 
 PRINTED_GAPS = ((2, 0.4), (5, 0.4), (8, 0.2))
@@ -33,7 +34,6 @@ FLOW_GAPS = ("1", "drawn")
 """To which frame a clip's flow is; see ``ClipSettings``."""
 MOTION_PAIRS = 4
 """Pairs of frames by which a folder's motion is measured, of which each must be read."""
-VIDEO_SUFFIXES = {".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg"}
 
 
 @dataclass(frozen=True)

@@ -26,9 +26,11 @@ from vcedge_runtime.video.pictures import (
 from vcedge_runtime.video.raw import RawSource
 from vcedge_runtime.video.videos import CameraSource, VideoSource
 
-__all__ = ["STANDARD_INPUT", "Frame", "LiveOptions", "Source", "open_source"]
+__all__ = ["STANDARD_INPUT", "VIDEO_SUFFIXES", "Frame", "LiveOptions", "Source", "open_source"]
 
 STANDARD_INPUT = "-"
+VIDEO_SUFFIXES = frozenset({".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg"})
+"""Of files that are taken for videos where a folder is searched; whatever is named is tried."""
 _EXPECTED = (
     "expected a video file, a folder or glob of images, a camera number, "
     'rtsp://..., gst:"pipeline" or - for standard input'
@@ -69,14 +71,14 @@ def open_source(
     options = live or LiveOptions()
     if spec == STANDARD_INPUT:
         return LiveSource(_open_standard_input(options), None, options, tell)
-    reopen = _find_live(spec)
+    reopen = find_live(spec)
     if reopen is None:
         return _open_path(Path(str(spec)), depth_range)
     source = reopen()
     return LiveSource(source, reopen, options, tell) if source.live else source
 
 
-def _find_live(spec: str | Path | int) -> Callable[[], Source] | None:
+def find_live(spec: str | Path | int) -> Callable[[], Source] | None:
     """What opens a camera, a pipeline or an address; None where it is a path."""
     if isinstance(spec, int) or (isinstance(spec, str) and spec.isdecimal()):
         return partial(CameraSource, int(spec), f"camera {int(spec)}")

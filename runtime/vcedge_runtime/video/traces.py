@@ -70,6 +70,12 @@ def find_written(traces: Traces) -> Iterator[Path]:
                 yield path
 
 
+def stands_whole(traces: Traces) -> bool:
+    """Whether a run wrote something to a folder, and all of it stands as it was written."""
+    told = _read_record(traces)
+    return bool(told) and len({*find_written(traces)}) == len(told)
+
+
 def tells_of_something(traces: Traces) -> bool:
     """Whether a file of the record is there; a long record need not be held for it."""
     return any(os.path.lexists(traces.folder / name) for name, _ in _read_lines(traces))

@@ -197,6 +197,23 @@ def test_root_tracks_the_sequences_and_scores_what_it_wrote(
 
 
 @pytest.mark.usefixtures("davis")
+def test_workers_write_the_masks_that_one_tracker_writes(
+    run: Run, refuse: Refuse, track_options: list[object]
+) -> None:
+    options = ["eval", "davis", "--root", "DAVIS", *track_options]
+    assert run(*options, "--out", "alone", "--csv", "alone.csv").returncode == 0
+    done = run(*options, "--out", "kept", "--csv", "kept.csv", "--workers", 2)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert {line.partition(":")[0] for line in done.stdout.splitlines()} >= set(SEQUENCES)
+    assert Path("kept.csv").read_text() == Path("alone.csv").read_text()
+    for name in SEQUENCES:
+        for mask in Path("alone", name).glob("*.png"):
+            assert Path("kept", name, mask.name).read_bytes() == mask.read_bytes()
+    Path("DAVIS/JPEGImages/480p/dance/00003.jpg").write_bytes(b"")
+    assert "dance: SourceError: " in refuse(*options, "--out", "again", "--workers", 1)
+
+
+@pytest.mark.usefixtures("davis")
 def test_root_leaves_nothing_behind_where_no_folder_is_named(
     run: Run, track_options: list[object]
 ) -> None:
@@ -216,6 +233,11 @@ def test_root_leaves_nothing_behind_where_no_folder_is_named(
         (["--root", "DAVIS", "--gt", "DAVIS"], "pass either --gt and --pred, or --root"),
         (["--root", "DAVIS", "--pred", "masks"], "pass either --gt and --pred, or --root"),
         (["--gt", "DAVIS", "--pred", "masks", "--out", "kept"], "--out without --root"),
+        (
+            ["--gt", "DAVIS", "--pred", "masks", "--workers", "2"],
+            "--workers or --ray without --root",
+        ),
+        (["--root", "DAVIS", "--ray", "auto"], "received --ray without --out"),
         (["--gt", "none", "--pred", "masks"], "none, which is no folder"),
         (["--gt", "DAVIS", "--pred", "none"], "none, which is no folder"),
         (["--root", "none"], "none, which is no folder"),

@@ -190,6 +190,21 @@ def test_youtube_writes_listed_masks_and_scores_what_was_held_out(
 
 
 @pytest.mark.usefixtures("youtube")
+def test_a_worker_writes_the_masks_of_youtube_that_a_tracker_here_writes(
+    run: Run, model: list[object]
+) -> None:
+    options = ["eval", "youtube", "--root", "train", "--size", 64, *model]
+    assert run(*options, "--out", "alone").returncode == 0
+    done = run(*options, "--out", "kept", "--workers", 1)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "1/1 a1" in done.stdout
+    masks = sorted(Path("alone/Annotations/a1").glob("*.png"))
+    assert len(masks) == FRAMES
+    for mask in masks:
+        assert Path("kept/Annotations/a1", mask.name).read_bytes() == mask.read_bytes()
+
+
+@pytest.mark.usefixtures("youtube")
 def test_youtube_refuses_what_would_be_lost_or_has_no_effect(
     refuse: Refuse, model: list[object]
 ) -> None:

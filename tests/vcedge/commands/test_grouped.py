@@ -12,7 +12,7 @@ from vcedge.cli import app
 from vcedge.commands.grouped import RESEARCH, GroupedCommand, typed_options
 
 
-@pytest.mark.parametrize("name", ["track", "demo", "bench"])
+@pytest.mark.parametrize("name", ["track", "batch", "demo", "bench"])
 def test_every_option_stands_in_one_group_and_what_most_people_need_stands_first(
     name: str,
 ) -> None:
@@ -31,15 +31,16 @@ def test_every_option_stands_in_one_group_and_what_most_people_need_stands_first
     assert RESEARCH not in headings[:-1]
 
 
-@click.command(cls=GroupedCommand, groups={"All": ["size", "part", "edges", "quick"]})
+@click.command(cls=GroupedCommand, groups={"All": ["size", "part", "edges", "quick", "name"]})
 @click.argument("source")
 @click.option("--size", type=int, default=3)
 @click.option("-p", "--part", type=float)
 @click.option("--edges/--no-edges", default=None)
 @click.option("--quick", is_flag=True)
+@click.option("--name", multiple=True)
 def echo(**given: object) -> None:
     """Print the options again."""
-    click.echo(" ".join(typed_options(("size", "part", "edges"))))
+    click.echo(" ".join(typed_options(("size", "part", "edges", "name"))))
 
 
 @pytest.mark.parametrize(
@@ -50,6 +51,7 @@ def echo(**given: object) -> None:
         ("--size 4 clip --no-edges", "--size 4 --no-edges"),
         ("-p 1e-1 clip --edges --size=5", "-p 1e-1 --edges --size 5"),
         ("--size 4 --size 6 clip", "--size 6"),
+        ("--name 3=car clip --name=4=van", "--name 3=car --name 4=van"),
     ],
 )
 def test_what_was_typed_is_repeated_as_it_was(typed: str, again: str) -> None:

@@ -73,6 +73,18 @@ def test_only_what_is_lost_right_after_the_first_frame_is_warned_of() -> None:
     assert warning.startswith("object 2 is lost at once, in frame 1")
 
 
+def test_the_mean_score_counts_every_object_in_every_frame_after_its_first() -> None:
+    sightings = Sightings("object", lambda text: None)
+    assert sightings.mean_score is None
+    sightings.note(0, {1: 1.0, 2: 1.0})
+    assert sightings.mean_score is None
+    for index, scores in enumerate([{1: 0.8, 2: 0.4}, {1: 0.6, 2: 0.0}], start=1):
+        sightings.note(index, scores)
+    assert sightings.mean_score == pytest.approx((0.8 + 0.4 + 0.6) / 4)
+    (line,) = sightings.describe_lost()
+    assert line.startswith("object 2: seen in 2 of 3 frames, lost in 2 and not found again")
+
+
 def test_a_point_is_seen_where_it_is_visible() -> None:
     sightings = Sightings("point", lambda text: None)
     points = PointSightings(sightings)
