@@ -25,8 +25,11 @@ from vcedge_runtime.tracker import Tracker
 
 OF_FRAMES = ("encoder", "query_encoder")
 """Graphs that are given what hangs on the frame alone."""
-OTHERS = {"sampler": "clusters", "fusion": "bidirectional", "memory": "dynamic"}
-"""Parts that run every graph that a bundle's own composition may not run."""
+OTHERS = (
+    {"sampler": "clusters", "fusion": "bidirectional", "memory": "dynamic"},
+    {"sampler": "window", "fusion": "mean"},
+)
+"""Parts that run, one after the other, every graph that a bundle's own composition may not run."""
 OTHER_FRAMES = 4
 """Frames on which graphs are compared that the bundle's own composition does not run."""
 OnRun = Callable[[str, Mapping[str, HostArray], Mapping[str, HostArray]], None]
@@ -268,10 +271,13 @@ def _run_others(
     parts = bundle.composition
     # A sampler cannot cluster what is not finite.
     finite = not any(row.non_finite for each in comparing.values() for row in each.results())
-    if isinstance(parts, Composition) and set(comparing) > parts.graphs and finite:
-        first = replace(clip, frames=clip.frames[:OTHER_FRAMES], masks=clip.masks[:OTHER_FRAMES])
-        others = replace(bundle, composition=parts.exchange(**OTHERS))
-        _track_together([Tracker(others, comparing, size=size)], first)
+    if not isinstance(parts, Composition) or not finite:
+        return
+    first = replace(clip, frames=clip.frames[:OTHER_FRAMES], masks=clip.masks[:OTHER_FRAMES])
+    for exchanged in OTHERS:
+        if not all(engine.results() for engine in comparing.values()):
+            others = replace(bundle, composition=parts.exchange(**exchanged))
+            _track_together([Tracker(others, comparing, size=size)], first)
 
 
 def _track_together(

@@ -100,7 +100,7 @@ def test_every_command_explains_itself_where_nothing_heavy_is_installed(
     ("line", "words"),
     [
         (["train", ""], {"base", "mer", "dmp", "srnet", "prompts", "self-labels"}),
-        (["export", "--f"], {"--fp16", "--frames", "--fusion"}),
+        (["export", "--f"], {"--flow-scale", "--fp16", "--frames", "--fusion"}),
         (["verify", "--ba"], {"--backend"}),
     ],
 )

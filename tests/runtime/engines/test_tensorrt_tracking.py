@@ -56,6 +56,9 @@ def track(tracker: Tracker, clip: TruthClip) -> Masks:
     return masks
 
 
+ROUNDING = 1e-6
+"""By which labels, at most 1, may differ where one softmax reads all references: on a device there
+are as many each time, empty ones among them, so that sums are taken in another order."""
 COMPOSITIONS: dict[str, tuple[str, dict[str, Any]]] = {
     "base": ("tiny_bundle", {}),
     "two ways": ("tiny_bundle", {"memory": "dynamic", "fusion": "bidirectional"}),
@@ -114,7 +117,13 @@ def test_points_are_followed_to_the_same_places(
         with Tracker.open(tiny_bundle, size=SIZE, backend=backend, threads=1) as tracker:
             tracker.start_points(tiny_clip.frames[0], {"a": (30.0, 30.0), "b": (60.0, 20.0)})
             found.append([tracker.step(frame).points for frame in tiny_clip.frames[1:]])
-    assert found[0] == found[1]
+    for one, other in zip(*found, strict=True):
+        assert one.keys() == other.keys()
+        for name, point in one.items():
+            # Soft labels agree to ROUNDING; a place is their mean over some 100 pixels.
+            places = [(each.x, each.y, each.score) for each in (point, other[name])]
+            np.testing.assert_allclose(*places, rtol=0, atol=100 * ROUNDING)
+            assert point.visible == other[name].visible
 
 
 @pytest.fixture
@@ -319,7 +328,8 @@ def test_python_and_the_engines_see_the_memory_of_the_cpu(
                 held["fits"] = np.stack([fit.mean for fit in fits if fit is not None])
             found.append({name: np.array(each) for name, each in held.items()})
     for name, expected in found[0].items():
-        np.testing.assert_array_equal(found[1][name], expected, err_msg=name)
+        atol = ROUNDING if name in ("labels", "engines' values") else 0
+        np.testing.assert_allclose(found[1][name], expected, rtol=0, atol=atol, err_msg=name)
 
 
 @pytest.mark.parametrize("change", ["add", "remove"])

@@ -77,7 +77,7 @@ def test_a_bundle_is_its_weights(run: Run, weights: Path, truth: tuple[object, .
     assert (done.returncode, done.stderr) == (0, "")
     assert f"exported against {weights}, frames, 4 frames: J&F" in done.stdout
     verdict = done.stdout.splitlines()[-1]
-    assert verdict.startswith("proven: new is the model (8 of 8 outputs within their bounds, ")
+    assert verdict.startswith("proven: new is the model (9 of 9 outputs within their bounds, ")
     assert re.search(r" at \d+\.\d% of its own, J&F 0\.\d{4} for 0\.\d{4}\)$", verdict)
     found = json.loads(Path("found.json").read_text())
     assert found == Bundle.open("new").verification
@@ -99,7 +99,7 @@ def test_a_bundle_that_is_not_its_source_exits_with_1_and_is_marked(
     done = run("verify", spoiled.folder, "--against", exported_bundle.folder, *FRAMES)
     assert done.returncode == 1
     [verdict] = [line for line in done.stdout.splitlines() if "NOT" in line]
-    assert verdict.startswith(f"NOT proven: {spoiled.folder} is NOT the model (7 of 8 outputs")
+    assert verdict.startswith(f"NOT proven: {spoiled.folder} is NOT the model (8 of 9 outputs")
     assert "encoder.key at " in verdict
     assert Bundle.open(spoiled.folder).verification["passes"]
     done = run("verify", spoiled.folder, "--against", exported_bundle.folder, *FRAMES, "--save")

@@ -84,7 +84,7 @@ def state(run):
 with join_processes("cpu") as (processes, device):
     for method in make:
         run, seen = begin(method, f"{method}-whole"), []
-        clips = [(clip[0], clip[-1]) for clip in run._clips(steps)]
+        clips = [(clip[0], getattr(clip, "video", clip[-1])) for clip in run._clips(steps)]
         run.train(lambda p: seen.append((p.step, p.loss)), report_every=1)
         begin(method, f"{method}-stopped").train(lambda p: None, report_every=1, stop_at=2)
         distributed.barrier()
