@@ -86,14 +86,19 @@ def test_what_is_done_when_an_interruption_comes_is_not_lost(
     crew: ProcessCrew, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settle = ProcessCrew._settle
+    # Where the tests run in the background, a shell has them ignore it.
+    former = signal.signal(signal.SIGINT, signal.default_int_handler)
 
     def settle_and_interrupt(crew: ProcessCrew, *given: Any) -> None:
         settle(crew, *given)
         signal.raise_signal(signal.SIGINT)
 
     monkeypatch.setattr(ProcessCrew, "_settle", settle_and_interrupt)
-    with pytest.raises(KeyboardInterrupt):
-        list(crew.run(["do 0"]))
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            list(crew.run(["do 0"]))
+    finally:
+        signal.signal(signal.SIGINT, former)
     assert [done.job for done in crew.stop()] == ["do 0"]
 
 
