@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import settings
 from numpy.typing import NDArray
 
 from tests.tracing import TracedOnce
@@ -34,7 +34,7 @@ KEY_SPREAD = 1.0
 Frame = NDArray[np.uint8]
 
 # An example's time says how busy the machine is, not whether the code is right.
-settings.register_profile("vcedge", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("vcedge", deadline=None)
 settings.load_profile("vcedge")
 
 TESTS = Path(__file__).parent
