@@ -24,10 +24,11 @@ from vcedge.commands.train import command as train_command
 from vcedge.evaluation.davis import list_sequences
 from vcedge.evaluation.davis_run import track_and_score
 from vcedge.evaluation.masked import deal_halves, list_videos, read_clip, score_clip
+from vcedge.evaluation.rows import read_tables
 from vcedge.models.weights import load_weights
 from vcedge_export.plan import ExportOptions
 from vcedge_export.planning import open_modules, plan_export
-from vcedge_runtime.errors import EvaluationError, VcedgeError
+from vcedge_runtime.errors import VcedgeError
 from vcedge_runtime.model.bundle import Bundle
 from vcedge_runtime.model.composition import Composition
 from vcedge_runtime.sampling.clusters import ClusterSettings
@@ -93,20 +94,11 @@ def parse_arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def read_tables(path: Path, only: Sequence[str] | None) -> list[TrainingRow]:
-    """Read the wanted tables.
-
-    Raises:
-        EvaluationError: a table that is not there.
-    """
-    tables = json.loads(path.read_text())
-    missing = set(only or ()) - set(tables)
-    if missing:
-        raise EvaluationError(f"received tables {sorted(missing)}; {path} has {sorted(tables)}")
+def read_training_rows(path: Path, only: Sequence[str] | None) -> list[TrainingRow]:
+    """Read the wanted tables; see ``read_tables``."""
     return [
         TrainingRow(table, row["name"], row["method"], tuple(row["options"]), row["paper"])
-        for table in only or tables
-        for row in tables[table]
+        for table, row in read_tables(path, only)
     ]
 
 
@@ -181,7 +173,9 @@ def lay_out(
 def main() -> None:
     """Train and score all rows."""
     arguments = parse_arguments()
-    rows = read_tables(arguments.tables, arguments.only.split(",") if arguments.only else None)
+    rows = read_training_rows(
+        arguments.tables, arguments.only.split(",") if arguments.only else None
+    )
     seeds = [int(seed) for seed in arguments.seeds.split(",")]
     arguments.out.mkdir(parents=True, exist_ok=True)
     report = arguments.out / "scores.json"

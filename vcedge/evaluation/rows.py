@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -87,12 +87,22 @@ def read_rows(path: Path, only: Sequence[str] | None) -> list[Row]:
     Raises:
         EvaluationError: a table that is not there.
     """
+    return [
+        Row(table, row["name"], row.get("parts", {}), str(row.get("paper", "")))
+        for table, row in read_tables(path, only)
+    ]
+
+
+def read_tables(path: Path, only: Sequence[str] | None) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield the rows of the wanted tables, or of all, each with its table's name.
+
+    Raises:
+        EvaluationError: a table that is not there.
+    """
     tables = json.loads(path.read_text())
     missing = set(only or ()) - set(tables)
     if missing:
         raise EvaluationError(f"received tables {sorted(missing)}; {path} has {sorted(tables)}")
-    return [
-        Row(table, row["name"], row.get("parts", {}), str(row.get("paper", "")))
-        for table in only or tables
-        for row in tables[table]
-    ]
+    for table in only or tables:
+        for row in tables[table]:
+            yield table, row
