@@ -15,18 +15,18 @@ from vcedge_runtime.tracker import Tracker
 @pytest.mark.parametrize(
     ("parts", "reads"),
     [
-        ({}, {"joint_readout"}),
-        ({"memory": "dynamic"}, {"joint_readout"}),
-        ({"fusion": "vote"}, {"label_readout"}),
-        ({"fusion": "joint:column_weight=0.5"}, {"label_readout", "column_total"}),
-        ({"sampler": "clusters"}, {"label_readout", "cluster_readout"}),
-        ({"sampler": "regions"}, {"label_readout"}),
-        ({"fusion": "bidirectional"}, {"label_readout", "column_total"}),
+        ({}, ["joint_readout"]),
+        ({"memory": "dynamic"}, ["joint_readout"]),
+        ({"fusion": "vote"}, ["label_readout"]),
+        ({"fusion": "joint:column_weight=0.5"}, ["label_readout", "column_total"]),
+        ({"sampler": "clusters"}, ["label_readout", "cluster_readout"]),
+        ({"sampler": "regions"}, ["label_readout"]),
+        ({"fusion": "bidirectional"}, ["label_readout", "column_total"]),
     ],
     ids=str,
 )
 def test_a_composition_runs_the_graphs_that_it_needs(
-    tiny_bundle: Bundle, parts: dict[str, Any], reads: set[str]
+    tiny_bundle: Bundle, parts: dict[str, Any], reads: list[str]
 ) -> None:
     composition = tiny_bundle.tracking.exchange(**parts)
     assert choose_graphs(composition, tiny_bundle.graphs) == {"encoder", *reads}
