@@ -19,7 +19,7 @@ from vcedge.commands.train_masked import (
 from vcedge.commands.train_options import NAMES, Request, parse_lengths, takes_request
 from vcedge.commands.train_running import load_start, train_network
 from vcedge.models.efficientnet_lite import EfficientNetLite
-from vcedge.models.srnet import SRNet
+from vcedge.models.srnet import SRNET_PROFILES, SRNet
 from vcedge.models.stcn import STCN
 from vcedge.training.object_sources import load_stills
 from vcedge.training.objective import Objective
@@ -40,7 +40,7 @@ def _share(name: str, text: str) -> Callable[[Function], Function]:
 
 
 @click.command()
-@takes_request(["srnet-edge", "srnet-lite", "srnet", "srnet-stcn"], learning_rate=4e-4)
+@takes_request(list(SRNET_PROFILES), learning_rate=4e-4)
 @click.option(
     "--stills",
     type=click.Path(exists=True, file_okay=False, path_type=Path),

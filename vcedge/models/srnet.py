@@ -68,7 +68,6 @@ class SRNetProfile:
 
 
 SRNET_PROFILES = {
-    "srnet": SRNetProfile("srnet", "resnet50", 64, 256, (512, 256, 256), 3),
     "srnet-edge": SRNetProfile("srnet-edge", "resnet18", 32, 128, (128, 64, 32), 1),
     "srnet-lite": SRNetProfile(
         "srnet-lite",
@@ -82,6 +81,7 @@ SRNET_PROFILES = {
         follows=True,
         doubt=0.7,
     ),
+    "srnet": SRNetProfile("srnet", "resnet50", 64, 256, (512, 256, 256), 3),
     "srnet-stcn": SRNetProfile(
         "srnet-stcn", "resnet50", 64, 512, (512, 256, 256), 3, colour=IMAGENET, gated=True
     ),
