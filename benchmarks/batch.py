@@ -12,7 +12,7 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import cycle, islice
 from pathlib import Path
@@ -50,7 +50,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--size", type=int, help="working size; the model's default otherwise")
     parser.add_argument("--clips", type=int, default=12, help="of the throughput")
     parser.add_argument("--frames", type=int, default=20, help="of each of them")
-    parser.add_argument("--rounds", type=int, default=2, help="of the throughput")
+    parser.add_argument("--rounds", type=int, default=2, help="of throughput and length")
     parser.add_argument("--short", type=int, default=100, help="frames of short videos")
     parser.add_argument("--long", type=int, default=10_000, help="frames of the long one")
     parser.add_argument("--lines", type=int, default=100_000, help="of the manifest")
@@ -102,6 +102,12 @@ def run_command(arguments: argparse.Namespace, *words: object) -> Taken:
     return Taken(time.perf_counter() - began, cpu_seconds)
 
 
+def take_best(ways: Mapping[str, Callable[[], Taken]], rounds: int) -> dict[str, Taken]:
+    """The least that each way takes, in turn: what else the machine does comes and goes."""
+    taken = [{name: run() for name, run in ways.items()} for _ in range(rounds)]
+    return {name: Taken(*map(min, zip(*(t[name] for t in taken), strict=True))) for name in ways}
+
+
 def measure_throughput(arguments: argparse.Namespace, folder: Path) -> Figures:
     """Short clips: a loop over ``track``, one tracker with two threads, two with one."""
     clips = folder / "clips"
@@ -123,9 +129,7 @@ def measure_throughput(arguments: argparse.Namespace, folder: Path) -> Figures:
         return run_command(arguments, "batch", clips, "--out", folder / f"out{workers}", *own)
 
     ways = {"loop": loop, "1 of 2": partial(batch, 1, 2), "2 of 1": partial(batch, 2, 1)}
-    # In turn, and the best of each: what else the machine does comes and goes.
-    rounds = [{name: run() for name, run in ways.items()} for _ in range(arguments.rounds)]
-    best = {name: Taken(*map(min, zip(*(r[name] for r in rounds), strict=True))) for name in ways}
+    best = take_best(ways, arguments.rounds)
     frames = arguments.clips * arguments.frames
     return {
         **{f"{name}, frames/s": frames / taken.seconds for name, taken in best.items()},
@@ -139,26 +143,30 @@ def measure_throughput(arguments: argparse.Namespace, folder: Path) -> Figures:
 def measure_length(arguments: argparse.Namespace, folder: Path) -> Figures:
     """A long video beside as many frames of short ones, by one tracker each."""
     count = max(1, arguments.long // arguments.short)
-    frames, found = {"short": count * arguments.short, "long": arguments.long}, Figures()
+    frames = {"short": count * arguments.short, "long": arguments.long}
     for name, length, times in (("short", arguments.short, count), ("long", arguments.long, 1)):
         write_clip(arguments, folder / f"{name}.mp4", length)
         lines = times * [(f"{name}.mp4", f"{name}.png")]
         with (folder / f"{name}.csv").open("w", newline="") as file:
             csv.writer(file).writerows([("video", "mask"), *lines])
+
+    def track(name: str) -> Taken:
         taken = run_command(
-            *(arguments, "batch", folder / f"{name}.csv", "--out", folder / name),
+            *(arguments, "batch", folder / f"{name}.csv", "--out", folder / name, "--overwrite"),
             *("--workers", 1, "--threads", 1, "--no-overlay", "--no-masks"),
         )
         with (folder / name / TABLE_NAME).open(newline="") as file:
             seconds = sum(float(row["seconds"]) for row in csv.DictReader(file))
-        found[f"{name}, frames/s"] = frames[name] / seconds
-        found[f"{name}, frames a CPU second"] = frames[name] / taken.cpu_seconds
+        return Taken(seconds, taken.cpu_seconds)
+
+    best = take_best({name: partial(track, name) for name in frames}, arguments.rounds)
+    speed = {name: frames[name] / taken.seconds for name, taken in best.items()}
+    by_cpu = {name: frames[name] / taken.cpu_seconds for name, taken in best.items()}
     return {
-        **found,
-        "slower": found["short, frames/s"] / found["long, frames/s"] - 1,
-        "slower in CPU seconds": found["short, frames a CPU second"]
-        / found["long, frames a CPU second"]
-        - 1,
+        **{f"{name}, frames/s": figure for name, figure in speed.items()},
+        **{f"{name}, frames a CPU second": figure for name, figure in by_cpu.items()},
+        "slower": speed["short"] / speed["long"] - 1,
+        "slower in CPU seconds": by_cpu["short"] / by_cpu["long"] - 1,
     }
 
 
