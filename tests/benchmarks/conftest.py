@@ -5,8 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import runpy
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +19,6 @@ from vcedge_runtime.model.bundle import Bundle
 SCRIPTS = Path(__file__).parents[2] / "benchmarks"
 MakeImage = Callable[..., NDArray[np.uint8]]
 RunScript = Callable[..., dict[str, Any]]
-
-
-@pytest.fixture(autouse=True)
-def _denormal_numbers() -> Iterator[None]:
-    """Leave the other tests denormal numbers, which a script that trains flushes."""
-    yield
-    if "torch" in sys.modules:
-        sys.modules["torch"].set_flush_denormal(False)
 
 
 @pytest.fixture

@@ -131,4 +131,3 @@ def _in_process(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     with torch.random.fork_rng():
         yield
     torch.set_num_threads(threads)
-    torch.set_flush_denormal(False)

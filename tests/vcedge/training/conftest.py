@@ -25,12 +25,11 @@ SMALL = RunSettings(steps=6, batch=2, sizes=((0.5, 32), (1.0, 48)), seed=1, work
 
 @pytest.fixture(scope="module", autouse=True)
 def _one_thread() -> Iterator[None]:
-    """Sum in one order, and leave the other tests denormal numbers and all threads."""
+    """Sum in one order, and leave the other tests all threads."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
-    torch.set_flush_denormal(False)
 
 
 @pytest.fixture(scope="session")

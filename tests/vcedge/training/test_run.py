@@ -150,6 +150,23 @@ def test_checkpoints_on_the_way_stand_where_reports_stand(
     assert saved == [4, 6, 6]
 
 
+@pytest.mark.parametrize("flushed", [False, True])
+def test_denormal_numbers_are_flushed_while_it_trains(
+    make_run: MakeRun, tmp_path: Path, flushed: bool
+) -> None:
+    def are_flushed() -> bool:
+        return (torch.tensor(1e-40) * 2).item() == 0
+
+    seen: list[bool] = []
+    torch.set_flush_denormal(flushed)
+    try:
+        make_run(tmp_path).train(lambda progress: seen.append(are_flushed()), stop_at=1)
+        assert seen == [True]
+        assert are_flushed() is flushed
+    finally:
+        torch.set_flush_denormal(False)
+
+
 def test_ctrl_c_waits_for_the_end_of_the_step(
     make_run: MakeRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whole: Any
 ) -> None:
