@@ -1,7 +1,6 @@
 """Masks that are given in mid-video, and a video that is followed both ways from them.
 
-A file is decoded again for what lies before: backwards, a bounded number of frames at a time, each
-time from its beginning, for its own decoder goes forward alone.
+A file is decoded again for what lies before: backwards, a bounded number of frames at a time.
 """
 
 from __future__ import annotations
@@ -21,6 +20,7 @@ from vcedge_runtime.errors import MaskError, SourceError
 from vcedge_runtime.frames.following import State
 from vcedge_runtime.session import SessionReport, follow_frames, tell_sinks
 from vcedge_runtime.tracker import StepResult, Tracker
+from vcedge_runtime.video.seeking import SpanReader
 from vcedge_runtime.video.sinks import Sink
 from vcedge_runtime.video.sources import Frame, Source
 
@@ -183,13 +183,14 @@ def read_backwards(source: Source, last: int, chunk_bytes: int = CHUNK_BYTES) ->
     height, width = source.frame_hw
     count = max(1, chunk_bytes // (3 * height * width))
     stop = last + 1
-    while stop > 0:
-        chunk = source.read_span(max(0, stop - count), stop)
-        if stop == last + 1:
-            _require_reached({last: None}, chunk[-1].index if chunk else -1)
-        while chunk:
-            yield chunk.pop()
-        stop -= count
+    with SpanReader(source) as spans:
+        while stop > 0:
+            chunk = spans.read(max(0, stop - count), stop)
+            if stop == last + 1:
+                _require_reached({last: None}, chunk[-1].index if chunk else -1)
+            while chunk:
+                yield chunk.pop()
+            stop -= count
 
 
 def _require_none_between(given: Iterable[int], first: int, last: int) -> None:

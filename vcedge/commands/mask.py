@@ -23,6 +23,7 @@ from vcedge_runtime.video.frame import Frame
 from vcedge_runtime.video.masks import read_mask
 from vcedge_runtime.video.overlay import draw_overlay
 from vcedge_runtime.video.palette import write_label_png
+from vcedge_runtime.video.seeking import SpanReader
 from vcedge_runtime.video.sources import open_source
 
 _NUMBERED = re.compile(r"(.+):(\d+)", re.DOTALL)
@@ -117,7 +118,8 @@ def read_frame(spec: str) -> tuple[str, Frame]:
                     "file, or no index"
                 )
             return name, next(iter(source))
-        frames = source.read_span(index, index + 1)
+        with SpanReader(source) as spans:
+            frames = spans.read(index, index + 1)
     if not frames:
         raise MaskError(
             f"received frame {index} of {source.label}, which it does not have; expected the index "

@@ -20,6 +20,7 @@ from vcedge_runtime.given import require_rereadable, track_both_ways, track_give
 from vcedge_runtime.prompts.segmenter import mask_from_prompts
 from vcedge_runtime.session import SessionReport, track_frames
 from vcedge_runtime.tracker import Tracker
+from vcedge_runtime.video.seeking import SpanReader
 from vcedge_runtime.video.sinks import Sink
 from vcedge_runtime.video.sources import Frame, Source
 
@@ -139,7 +140,8 @@ class FirstMasks:
             images = iter(video)
             frame = next(images)
             return frame, chain([frame], images)
-        found = video.read_span(self.beginning, self.beginning + 1)
+        with SpanReader(video) as spans:
+            found = spans.read(self.beginning, self.beginning + 1)
         if not found:
             raise MaskError(
                 f"received --from {self.beginning}, a frame that {video.label} does not have; "

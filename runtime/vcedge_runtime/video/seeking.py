@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -95,6 +96,35 @@ class SeekableVideo(VideoDecoder):
                         yield place, partial(self._image_of, frame)
         except self._av.FFmpegError as exc:
             raise SourceError(str(exc)) from None
+
+    def read_span(self, start: int, stop: int, earlier: int) -> list[Frame] | None:
+        """Read the frames from one to before another, as they come from the first frame on.
+
+        Args:
+            start: the first of them.
+            stop: the one after the last of them.
+            earlier: as in ``read_from``.
+
+        Returns:
+            Those that can be decoded; None where decoding began too late.
+        """
+        if self.index is None or start >= len(self.index.times):
+            return []
+        times, unit = self.index.times, self._stream.time_base
+        before = max(0, start - 1)
+        frames, expected = list[Frame](), None
+        for number, make_image in self.read_from(before, earlier):
+            if expected is None and number > before:
+                return None
+            if number >= stop:
+                break
+            if number >= start:
+                time_s = float((times[number] - times[0]) * unit)
+                lost = number - (expected or 0)
+                name = f"{number:05d}"
+                frames.append(Frame(number, name, make_image(), lost, time_s=time_s))
+            expected = number + 1
+        return None if expected is None else frames
 
     def _list_frames(self) -> VideoIndex | None:
         """Read every packet once; None where their times do not say which frame is which."""
@@ -240,6 +270,42 @@ class FrameReader(Closing):
             return self.source.length
         with quiet_opencv():
             return 1 + max(frame.index for frame in self.source)
+
+
+class SpanReader(Closing):
+    """Gives frames that follow each other, from anywhere in a source that is no live one.
+
+    Args:
+        source: an open source, which stays open.
+
+    Raises:
+        SourceError: it cannot be read.
+    """
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self._video = _open_seekable(source)
+
+    def read(self, start: int, stop: int) -> list[Frame]:
+        """Read the frames from an index to before another.
+
+        Those that are not there, or cannot be decoded, are left out.
+
+        Raises:
+            SourceError: a frame cannot be read.
+        """
+        if self._video is not None:
+            for earlier in _EARLIER[:-1]:
+                with suppress(SourceError), quiet_opencv():
+                    frames = self._video.read_span(start, stop, earlier)
+                    if frames is not None:
+                        return frames
+        return self._source.read_span(start, stop)
+
+    def close(self) -> None:
+        """Give the file back, and leave the source open; closing twice does no harm."""
+        if self._video is not None:
+            self._video.close()
 
 
 def _image_of(frame: Frame) -> NDArray[np.uint8]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 
 from vcedge_runtime.errors import SourceError
 from vcedge_runtime.video.frame import Frame, Source
-from vcedge_runtime.video.seeking import LEAST_KEPT, FrameReader, SeekableVideo
+from vcedge_runtime.video.seeking import LEAST_KEPT, FrameReader, Lazy, SeekableVideo, SpanReader
 from vcedge_runtime.video.sources import open_source
 
 av = pytest.importorskip("av")
@@ -50,6 +51,15 @@ def write(path: Path) -> Path:
     return path
 
 
+def break_packet(path: Path, number: int) -> None:
+    with av.open(str(path)) as container:
+        packets = [p for p in container.demux(video=0) if p.size]
+    place, size = packets[number].pos, packets[number].size
+    data = bytearray(path.read_bytes())
+    data[place : place + size] = bytes(size)
+    path.write_bytes(data)
+
+
 def read_all(spec: Path) -> list[NDArray[np.uint8]]:
     with open_source(spec) as source:
         return [frame.image for frame in source]
@@ -78,6 +88,49 @@ def test_any_frame_of_a_video_is_read_in_any_order(tmp_path: Path, name: str) ->
     with FrameReader(open_source(path), most_bytes=8 * FRAME_BYTES) as reader:
         assert reader.length == len(truth) == FRAMES
         assert_same_in_any_order(reader, truth)
+
+
+@pytest.mark.parametrize("name", CONTAINERS)
+@pytest.mark.parametrize("broken", [False, True])
+def test_a_span_is_what_reading_from_the_beginning_gives(
+    tmp_path: Path, name: str, broken: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write(tmp_path / name)
+    if broken:
+        break_packet(path, 30)
+    with open_source(path) as source:
+        truth = {frame.index: frame for frame in source}
+        decoded: list[int] = []
+        read_from = SeekableVideo.read_from
+
+        def count(video: SeekableVideo, number: int, earlier: int | None) -> Iterator[Lazy]:
+            for found in read_from(video, number, earlier):
+                decoded.append(found[0])
+                yield found
+
+        monkeypatch.setattr(SeekableVideo, "read_from", count)
+        with SpanReader(source) as spans:
+            for start, stop in ((0, 3), (57, 70), (41, 42), (25, 44), (3, 3), (60, 61)):
+                found = spans.read(start, stop)
+                assert [frame.index for frame in found] == [
+                    index for index in truth if start <= index < stop
+                ]
+                for frame in found:
+                    true = truth[frame.index]
+                    assert (frame.name, frame.lost) == (true.name, true.lost)
+                    assert frame.time_s == pytest.approx(true.time_s, abs=1e-9)
+                    np.testing.assert_array_equal(frame.image, true.image)
+    if not broken:
+        assert 0 < len(decoded) < 3 * FRAMES
+
+
+def test_a_span_of_images_opens_no_others(tmp_path: Path) -> None:
+    for index in range(5):
+        cv2.imwrite(str(tmp_path / f"shot{index}.png"), draw(index))
+    with open_source(tmp_path) as source:
+        (tmp_path / "shot1.png").unlink()
+        with SpanReader(source) as spans:
+            assert [frame.name for frame in spans.read(3, 9)] == ["shot3", "shot4"]
 
 
 def test_images_of_a_folder_are_read_in_any_order_under_their_names(tmp_path: Path) -> None:
@@ -144,12 +197,7 @@ def test_a_live_source_is_refused(tmp_path: Path) -> None:
 
 def test_a_frame_that_cannot_be_decoded_shows_the_one_before(tmp_path: Path) -> None:
     path = write(tmp_path / "m.mov")
-    with av.open(str(path)) as container:
-        packets = [p for p in container.demux(video=0) if p.size]
-    place, size = packets[30].pos, packets[30].size
-    data = bytearray(path.read_bytes())
-    data[place : place + size] = bytes(size)
-    path.write_bytes(data)
+    break_packet(path, 30)
     with FrameReader(open_source(path)) as reader:
         assert reader.length == FRAMES
         for index in (30, 5, 29, 59):
