@@ -1,8 +1,13 @@
-"""The global memory of SRNet and STCN: frame 0 and every fifth, of which the latest stay."""
+"""The global memory of SRNet and STCN: frame 0 and every fifth, of which some stay.
+
+Those stay that show the objects last. Were it the latest, an object that is away for some time
+would be known by frame 0 alone when it comes back (our choice).
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import chain, zip_longest
 from typing import Annotated
 
 import numpy as np
@@ -10,6 +15,9 @@ from numpy.typing import NDArray
 
 from vcedge_runtime.memory.frames import LabelRead
 from vcedge_runtime.settings import Bounds, check_settings
+
+SHOWN = 0.05
+"""Share of a key cell that an object covers in a frame that shows it (our choice)."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +64,9 @@ class LocalGlobalPolicy:
 
 
 class LocalGlobalMemory:
-    """The global memory of one video: two numbers are all that it knows; see ``FrameMemory``.
+    """The global memory of one video: which frames there are, and what they show.
+
+    See ``FrameMemory``.
 
     Args:
         policy: which frames are read.
@@ -69,39 +79,52 @@ class LocalGlobalMemory:
         self._lag = lag
         self._next = 0
         self._annotated = 0
+        self._shown: dict[int, list[int]] = {}
 
     def select(self, frame: int, key: NDArray[np.float32], read: LabelRead) -> list[int]:
         """Frames to read for ``frame``, in order of time; neither key nor labels matter."""
-        pinned = sorted({0, self._annotated})
-        latest = self._latest(frame - self._lag, self.policy.capacity - len(pinned))
         last = {frame - 1} if self.policy.include_last else set()
-        return sorted({*pinned, *latest, *last})
+        return sorted({*self._pinned, *self._choose(frame - self._lag), *last})
 
     def wants(self, frame: int) -> bool:
         """Whether a frame is read at any later one: every fifth, or each as the last."""
-        return self.policy.include_last or frame % self.policy.every == 0
+        return self.policy.include_last or self._is_global(frame)
 
     def store(self, frame: int, key: NDArray[np.float32], labels: NDArray[np.float32]) -> None:
-        """Note that a frame is done."""
+        """Note that a frame is done, and which objects it shows."""
         self._next = max(self._next, frame + 1)
+        if self._is_global(frame):
+            self._shown[frame] = np.flatnonzero(labels[..., 1:].max((0, 1)) >= SHOWN).tolist()
+        last = self._next - self._lag
+        kept = {*self._pinned, *self._choose(last)}
+        self._shown = {f: shown for f, shown in self._shown.items() if f > last or f in kept}
 
     def keeps(self, stored: int) -> bool:
         """Whether a stored frame may still be read at the next frame or later."""
-        pinned = {0, self._annotated}
-        latest = self._latest(self._next - self._lag, self.policy.capacity - len(pinned))
         # The last frame is not global yet, but may become so, and is what the user may draw in.
-        return stored in pinned or stored == self._next - 1 or stored in latest
+        kept = (*self._pinned, self._next - 1, *self._choose(self._next - self._lag))
+        return stored in kept
 
     def annotate(self, frame: int) -> None:
         """Pin a frame, whose mask the user gave, beside frame 0, in place of the former such."""
         self._annotated = frame
 
-    def _latest(self, last: int, count: int) -> list[int]:
-        """The latest ``count`` global frames up to ``last``, without the pinned ones."""
-        found: list[int] = []
-        frame = last - last % self.policy.every
-        while frame > 0 and len(found) < count:
-            if frame != self._annotated:
-                found.append(frame)
-            frame -= self.policy.every
-        return found
+    @property
+    def _pinned(self) -> set[int]:
+        return {0, self._annotated}
+
+    def _is_global(self, frame: int) -> bool:
+        return frame % self.policy.every == 0
+
+    def _choose(self, last: int) -> list[int]:
+        """Choose global frames up to ``last``, without the pinned ones.
+
+        The latest is, whatever it shows; then of each object in turn the latest that shows it; then
+        the latest of the others.
+        """
+        count = self.policy.capacity - len(self._pinned)
+        latest = sorted({f for f in self._shown if f <= last} - self._pinned, reverse=True)
+        objects = {each for frame in latest for each in self._shown[frame]}
+        views = [[f for f in latest if each in self._shown[f]] for each in sorted(objects)]
+        in_turn = chain(latest[:1], *zip_longest(*views), latest)
+        return list(dict.fromkeys(frame for frame in in_turn if frame is not None))[:count]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -20,6 +20,10 @@ ANNOTATED = st.sets(st.integers(0, 79), max_size=12)
 NOTHING = np.zeros((1, 1, 2), np.float32)
 
 
+Shows = Callable[[int], Collection[int]]
+"""Objects that a frame shows."""
+
+
 def refuse(frames: Sequence[int]) -> NDArray[np.float32]:
     raise AssertionError("frames are chosen without a look")
 
@@ -31,10 +35,11 @@ class Video:
     as the local memory, whatever the policy says.
     """
 
-    def __init__(self, policy: LocalGlobalPolicy) -> None:
+    def __init__(self, policy: LocalGlobalPolicy, shows: Shows = lambda frame: ()) -> None:
         self.memory = policy.begin()
         self.bank = MemoryBank(policy.slots, (1, 1), 1, 2)
         self.frame = -1
+        self.shows = shows
 
     def step(self) -> list[int]:
         """Claim a slot, choose what is read, store: the frames that were read."""
@@ -44,12 +49,21 @@ class Video:
         slots = {self.bank.slot_of(past) for past in chosen}
         assert claimed not in slots
         assert not self.frame or self.bank.slot_of(last) != claimed
-        self.memory.store(self.frame, NOTHING, NOTHING)
+        self.memory.store(self.frame, NOTHING, label(self.shows(self.frame)))
         return chosen
 
 
-def follow(policy: LocalGlobalPolicy, frames: int) -> list[list[int]]:
-    video = Video(policy)
+def label(objects: Collection[int], covered: float = 1.0) -> NDArray[np.float32]:
+    """Labels of one cell, of which each of these objects, of three, covers so much."""
+    labels = np.zeros((1, 1, 4), np.float32)
+    labels[..., [1 + each for each in objects]] = covered
+    return labels
+
+
+def follow(
+    policy: LocalGlobalPolicy, frames: int, shows: Shows = lambda frame: ()
+) -> list[list[int]]:
+    video = Video(policy, shows)
     return [video.step() for _ in range(frames)]
 
 
@@ -72,11 +86,41 @@ def test_with_room_for_all_it_is_stcns_memory(every: int, frames: int) -> None:
         assert chosen == list(range(0, max(frame - 1, 1), every))
 
 
-@given(POLICIES, ANNOTATED)
+def test_of_an_object_that_is_away_the_latest_views_stay() -> None:
+    read = follow(LocalGlobalPolicy(), 60, lambda frame: [0] * (frame <= 20 or frame >= 50))
+    assert read[22] == [0, 5, 10, 15, 20]
+    # Of the frames without it the latest alone is read.
+    assert read[27] == [0, 10, 15, 20, 25]
+    assert read[49] == [0, 10, 15, 20, 45]
+    assert read[52] == [0, 10, 15, 20, 50]
+    assert read[57] == [0, 15, 20, 50, 55]
+
+
+def test_of_several_objects_each_has_the_latest_views_of_it_in_turn() -> None:
+    def shows(frame: int) -> list[int]:
+        return [0] * (frame <= 20) + [1] * (frame >= 15) + [2] * (frame == 30)
+
+    read = follow(LocalGlobalPolicy(every=5, capacity=6), 60, shows)
+    # The latest; then the latest of each (20, which shows two; 45, the latest itself; 30); then 15.
+    assert read[47] == [0, 15, 20, 30, 40, 45]
+    assert read[57] == [0, 15, 20, 30, 50, 55]
+
+
+@pytest.mark.parametrize(("covered", "stays"), [(0.04, False), (0.06, True)])
+def test_a_trace_of_an_object_is_no_view_of_it(covered: float, stays: bool) -> None:
+    memory = LocalGlobalPolicy(every=1, capacity=3).begin()
+    memory.store(0, NOTHING, label([0]))
+    memory.store(1, NOTHING, label([0], covered))
+    for frame in range(2, 9):
+        memory.store(frame, NOTHING, label([]))
+    assert (1 in memory.select(9, NOTHING, refuse)) is stays
+
+
+@given(POLICIES, ANNOTATED, st.lists(st.sets(st.integers(0, 2)), min_size=80, max_size=80))
 def test_a_bank_of_its_slots_never_overflows_and_holds_whatever_is_read(
-    policy: LocalGlobalPolicy, annotations: set[int]
+    policy: LocalGlobalPolicy, annotations: set[int], shown: list[set[int]]
 ) -> None:
-    video, annotated = Video(policy), 0
+    video, annotated = Video(policy, shown.__getitem__), 0
     # Frames that were kept at every claim since they were stored.
     kept: set[int] = set()
     for frame in range(80):
@@ -98,9 +142,11 @@ def test_a_bank_of_its_slots_never_overflows_and_holds_whatever_is_read(
             annotated = frame
 
 
-@given(POLICIES, st.integers(1, 79))
-def test_no_more_is_kept_than_is_read_or_may_yet_be(policy: LocalGlobalPolicy, last: int) -> None:
-    video = Video(policy)
+@given(POLICIES, st.integers(1, 79), st.integers(1, 9))
+def test_no_more_is_kept_than_is_read_or_may_yet_be(
+    policy: LocalGlobalPolicy, last: int, modulus: int
+) -> None:
+    video = Video(policy, lambda frame: {frame % modulus} & {0, 1, 2})
     for _ in range(last + 1):
         video.step()
     kept = {frame for frame in range(last + 1) if video.memory.keeps(frame)}
