@@ -95,19 +95,23 @@ class LocalGlobalMemory:
         self._next = max(self._next, frame + 1)
         if self._is_global(frame):
             self._shown[frame] = np.flatnonzero(labels[..., 1:].max((0, 1)) >= SHOWN).tolist()
-        last = self._next - self._lag
-        kept = {*self._pinned, *self._choose(last)}
-        self._shown = {f: shown for f, shown in self._shown.items() if f > last or f in kept}
+        self._give_up()
 
     def keeps(self, stored: int) -> bool:
         """Whether a stored frame may still be read at the next frame or later."""
         # The last frame is not global yet, but may become so, and is what the user may draw in.
-        kept = (*self._pinned, self._next - 1, *self._choose(self._next - self._lag))
-        return stored in kept
+        return stored in self._shown or stored in self._pinned or stored == self._next - 1
 
     def annotate(self, frame: int) -> None:
         """Pin a frame, whose mask the user gave, beside frame 0, in place of the former such."""
         self._annotated = frame
+        self._give_up()
+
+    def _give_up(self) -> None:
+        """Forget the frames that will not be read again."""
+        last = self._next - self._lag
+        kept = {*self._pinned, *self._choose(last)}
+        self._shown = {f: shown for f, shown in self._shown.items() if f > last or f in kept}
 
     @property
     def _pinned(self) -> set[int]:

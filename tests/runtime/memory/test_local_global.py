@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Collection, Sequence
 from itertools import pairwise
 
@@ -166,6 +167,22 @@ def test_an_annotated_frame_is_read_at_once_and_until_another_is() -> None:
     assert video.step() == [0, 17, 20, 25]
     video.memory.annotate(29)
     assert video.step() == [0, 20, 25, 29]
+
+
+def test_what_an_annotation_gives_up_is_not_read_again() -> None:
+    # Of such histories about one in two hundred read what another may have overwritten.
+    for seed in range(300):
+        rng, kept = random.Random(seed), set[int]()
+        policy = LocalGlobalPolicy(rng.randint(1, 6), rng.randint(2, 8))
+        memory = LocalGlobalMemory(policy, lag=rng.choice((1, 2)))
+        for frame in range(60):
+            kept = {stored for stored in kept if memory.keeps(stored)}
+            assert not frame or kept.issuperset(memory.select(frame, NOTHING, refuse))
+            shown = [each for each in range(3) if rng.random() < 0.5]
+            memory.store(frame, NOTHING, label(shown))
+            kept.add(frame)
+            if rng.random() < 0.1:
+                memory.annotate(frame)
 
 
 def test_an_annotated_frame_that_is_global_anyway_is_not_read_twice() -> None:
