@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from threading import Event, Thread
 from typing import Any
 
 import click
 
 from vcedge.commands.options import open_tracker
-from vcedge.commands.progress import Builds
+from vcedge.commands.progress import Builds, repeated
 from vcedge.commands.sightings import Sightings
 from vcedge_runtime.closing import Closing
 from vcedge_runtime.model.bundle import Bundle
@@ -93,24 +92,8 @@ class Errand:
         Raises:
             VcedgeError: as the command has it.
         """
-        with context, self._telling(tell):
+        with context, repeated(TOLD_S, lambda: tell(self.report.frames)):
             context.command.invoke(context)
-
-    @contextmanager
-    def _telling(self, tell: Callable[[int], None]) -> Iterator[None]:
-        done = Event()
-
-        def speak() -> None:
-            while not done.wait(TOLD_S):
-                tell(self.report.frames)
-
-        speaker = Thread(target=speak, daemon=True)
-        speaker.start()
-        try:
-            yield
-        finally:
-            done.set()
-            speaker.join()
 
 
 def current_errand() -> Errand | None:

@@ -151,15 +151,22 @@ def spoken(
     console: Console, describe: Callable[[], list[str]], every_s: float | None = None
 ) -> Iterator[None]:
     """Print every ``LINE_EVERY_S``, or as often as is said, what is done, whatever else runs."""
+    with repeated(every_s or LINE_EVERY_S, lambda: _print_lines(console, describe())):
+        yield
+
+
+@contextmanager
+def repeated(every_s: float, speak: Callable[[], None]) -> Iterator[None]:
+    """Call ``speak`` every so many seconds in a thread of its own, as long as it lasts."""
     done = Event()
 
-    def speak() -> None:
+    def go_on() -> None:
         # What cannot be written is told where the command itself writes.
         with suppress(OutputError):
-            while not done.wait(every_s or LINE_EVERY_S):
-                _print_lines(console, describe())
+            while not done.wait(every_s):
+                speak()
 
-    speaker = Thread(target=speak, daemon=True)
+    speaker = Thread(target=go_on, daemon=True)
     speaker.start()
     try:
         yield
