@@ -24,6 +24,7 @@ from vcedge_runtime.frames.fitting import Fit, fit_frame
 from vcedge_runtime.frames.following import State, Windows
 from vcedge_runtime.frames.resizing import LARGEST_SIZE, check_frame
 from vcedge_runtime.model.bundle import DEFAULT_MODEL, Bundle
+from vcedge_runtime.predictors.beside import find_beside
 from vcedge_runtime.predictors.finite import NotFiniteError
 from vcedge_runtime.predictors.opening import open_point_predictor, open_predictor
 from vcedge_runtime.predictors.protocol import Predictor
@@ -208,6 +209,7 @@ class Tracker(Closing):
             [name for name in bundle.graphs if name in wanted],
             backend,
             spans=partial(find_spans, parts),
+            beside=find_beside(parts),
             threads=workers,
             cuda_graphs=cuda_graphs,
             tell=tell,

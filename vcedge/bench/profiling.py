@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from vcedge.bench.ceilings import Ceilings
 from vcedge.bench.power import PowerMeter, PowerReading
-from vcedge.bench.work import GraphWork, meter_engines
+from vcedge.bench.work import Busy, GraphWork, meter_engines
 from vcedge_runtime.errors import SourceError
 from vcedge_runtime.session import SessionReport, track_frames
 from vcedge_runtime.timing import STAGES as TRACKING
@@ -107,6 +107,8 @@ class Profile:
         memory_bytes: what the tracker held.
         stages: in the order of ``STAGES``.
         graphs: what each graph that ran took for a frame, on average.
+        busy_ms: milliseconds a frame, on average, that some graph ran; less than theirs together
+            where several ran beside each other.
         power: what the machine drew meanwhile; None where it cannot tell.
     """
 
@@ -117,6 +119,7 @@ class Profile:
     memory_bytes: int
     stages: tuple[StageProfile, ...]
     graphs: tuple[GraphWork, ...] = ()
+    busy_ms: float = 0.0
     power: PowerReading | None = None
 
     @property
@@ -137,8 +140,7 @@ class Profile:
     @property
     def outside_graphs_ms(self) -> float:
         """Milliseconds a frame of the tracking, on average, that no graph ran."""
-        inside = sum(graph.milliseconds for graph in self.graphs)
-        return self.tracking.total_ms / self.frames - inside
+        return self.tracking.total_ms / self.frames - self.busy_ms
 
     @property
     def heavy_stages(self) -> list[str]:
@@ -206,8 +208,8 @@ def profile_tracker(
         MaskError: the mask does not fit.
         OutputError: a mask cannot be written.
     """
-    report = SessionReport()
-    engines = meter_engines(tracker.bundle, tracker.engines)
+    report, busy = SessionReport(), Busy()
+    engines = meter_engines(tracker.bundle, tracker.engines, busy)
     # Another tracker of the same engines; whoever opened these closes them.
     metered = Tracker(tracker.bundle, engines, size=tracker.size, device=tracker.device)
     with MaskFolder(out) as sink:
@@ -216,6 +218,7 @@ def profile_tracker(
             if report.frames == 1 + warm_up:
                 for engine in engines.values():
                     engine.reset()
+                busy.seconds = 0.0
                 if power is not None:
                     power.begin()
 
@@ -230,13 +233,15 @@ def profile_tracker(
     drawn = power.read(measured) if power is not None else None
     graphs = [engine.read(measured) for engine in engines.values()]
     timings = {name: list(report.timings_ms[name])[-measured:] for name in STAGES}
-    return _describe(metered, timings, [graph for graph in graphs if graph.runs], drawn)
+    ran = [graph for graph in graphs if graph.runs]
+    return _describe(metered, timings, ran, 1000 * busy.seconds / measured, drawn)
 
 
 def _describe(
     tracker: Tracker,
     timings_ms: dict[str, list[float]],
     graphs: Sequence[GraphWork],
+    busy_ms: float,
     power: PowerReading | None,
 ) -> Profile:
     video, objects = tracker.video, len(tracker.object_ids)
@@ -266,5 +271,6 @@ def _describe(
             for name in STAGES
         ),
         graphs=tuple(graphs),
+        busy_ms=busy_ms,
         power=power,
     )

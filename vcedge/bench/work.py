@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from threading import Lock
 from typing import Any
 
 from vcedge_runtime.buffers import Buffer
-from vcedge_runtime.engines.base import Engine, ForwardingEngine
+from vcedge_runtime.engines.base import Engine, ForwardingEngine, runs_beside
 from vcedge_runtime.model.bundle import Bundle, GraphFile
 from vcedge_runtime.model.composition import Composition
 from vcedge_runtime.model.object_composition import ObjectComposition
@@ -40,14 +42,43 @@ class GraphWork:
     milliseconds: float
 
 
+class Busy:
+    """How long some engine ran: time in which several ran beside each other counts once.
+
+    Attributes:
+        seconds: of all runs that are done.
+    """
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self._running, self._since = 0, 0.0
+        self._lock = Lock()
+
+    @contextmanager
+    def counting(self) -> Iterator[None]:
+        """Count the time of a block."""
+        with self._lock:
+            self._running += 1
+            if self._running == 1:
+                self._since = time.perf_counter()
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._running -= 1
+                if not self._running:
+                    self.seconds += time.perf_counter() - self._since
+
+
 class MeteredEngine(ForwardingEngine):
-    """An engine that counts what its runs take.
+    """An engine that counts what its runs take, beside each other where its engine's are.
 
     Args:
         engine: what runs; closed by whoever opened it.
         graph: the same graph in its bundle, which says what a pixel costs.
         composition: of the bundle.
         weights: how many weights it has.
+        busy: counts the time of all engines together.
     """
 
     def __init__(
@@ -56,8 +87,12 @@ class MeteredEngine(ForwardingEngine):
         graph: GraphFile,
         composition: Composition | ObjectComposition,
         weights: float,
+        busy: Busy,
     ) -> None:
         super().__init__(engine)
+        self._busy = busy
+        self.beside = runs_beside(engine)
+        self._counting = Lock()
         self._graph = graph
         self._composition = composition
         self._weights = weights
@@ -67,13 +102,16 @@ class MeteredEngine(ForwardingEngine):
     def run(self, inputs: Mapping[str, Buffer], out: Mapping[str, Buffer]) -> None:
         """Run once; see ``Engine.run``."""
         began = time.perf_counter()
-        super().run(inputs, out)
-        self._seconds += time.perf_counter() - began
+        with self._busy.counting():
+            super().run(inputs, out)
+        seconds = time.perf_counter() - began
         lengths = bind_run(self.spec, {**inputs, **out})
         macs = count_macs(self._graph, lengths, self._composition)
-        self._runs += 1
-        self._macs = None if macs is None or self._macs is None else self._macs + macs
-        self._values += self._weights + count_values(self.spec, lengths)
+        with self._counting:
+            self._seconds += seconds
+            self._runs += 1
+            self._macs = None if macs is None or self._macs is None else self._macs + macs
+            self._values += self._weights + count_values(self.spec, lengths)
 
     def reset(self) -> None:
         """Forget all runs so far."""
@@ -91,18 +129,21 @@ class MeteredEngine(ForwardingEngine):
         )
 
 
-def meter_engines(bundle: Bundle, engines: Mapping[str, Engine]) -> dict[str, MeteredEngine]:
+def meter_engines(
+    bundle: Bundle, engines: Mapping[str, Engine], busy: Busy
+) -> dict[str, MeteredEngine]:
     """Put a meter before each engine of a model.
 
     Args:
         bundle: the model; weights are as many as its files have room for.
         engines: by the graph's name.
+        busy: counts the time of all of them together.
     """
     metered = {}
     for name, engine in engines.items():
         graph, size = bundle.graphs[name], bundle.path_of(name).stat().st_size
         weights = size / BYTES_OF[graph.precision]
-        metered[name] = MeteredEngine(engine, graph, bundle.tracking, weights)
+        metered[name] = MeteredEngine(engine, graph, bundle.tracking, weights, busy)
     return metered
 
 

@@ -9,11 +9,11 @@ from typing import Any, TypeVar, cast
 
 import click
 
-from vcedge.doctor.machine import count_cores
 from vcedge.fleet.cluster import RayCrew
 from vcedge.fleet.crews import Alone, Crew, Work
 from vcedge.fleet.processes import ProcessCrew
 from vcedge.fleet.sharing import Share, share_cores
+from vcedge_runtime.engines.processor import count_cores
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 OPTIONS = ("workers", "ray", "cpus_per_task", "gpus_per_task")

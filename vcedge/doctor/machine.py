@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import importlib
-import os
 import platform
 import re
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -27,7 +25,7 @@ from vcedge.doctor.nvidia import (
     read_jetpack,
 )
 from vcedge.doctor.probing import find_version, read_text
-from vcedge_runtime.engines.processor import sums_bytes_exactly
+from vcedge_runtime.engines.processor import count_cores, sums_bytes_exactly
 
 
 @dataclass(frozen=True)
@@ -214,13 +212,6 @@ def _read_cpu(root: Path) -> str:
     board = read_text(root / "proc/device-tree/model").rstrip("\0\n")
     model = re.search(r"^model name\s*:\s*(.+)$", read_text(root / "proc/cpuinfo"), re.MULTILINE)
     return board or (model[1].strip() if model else "") or platform.processor() or "unknown"
-
-
-def count_cores() -> int:
-    """Count the cores that this process may use."""
-    # Not on every system; where it is, it knows of a container's or a job's share.
-    usable: Callable[[int], set[int]] | None = getattr(os, "sched_getaffinity", None)
-    return len(usable(0)) if usable else os.cpu_count() or 1
 
 
 def read_memory(root: Path = Path("/")) -> tuple[int | None, int | None]:

@@ -28,6 +28,14 @@ class Engine(Protocol):
         """Release what the back-end holds."""
 
 
+def runs_beside(engine: Engine) -> bool:
+    """Whether an engine may run while another one does, and itself in two threads at once.
+
+    That of ONNX Runtime says so where it was opened with a part of the cores alone.
+    """
+    return bool(getattr(engine, "beside", False))
+
+
 class ForwardingEngine:
     """An engine that runs another; what it does besides is its subclass's.
 

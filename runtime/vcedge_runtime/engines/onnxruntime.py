@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
 WRONG_IN_HALF = "WeightBiasQuantization"
 """An optimiser of ONNX Runtime (1.31) that quantises biases anew, wrongly where scales are FP16."""
-
+SLOW_ON_CPU = "SkipLayerNormFusion"
+"""One whose operator takes three times what the sum and the normalisation take apart (1.31)."""
 
 CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 RECORDINGS = 32
@@ -46,6 +47,11 @@ class OnnxRuntimeEngine:
         cuda_graphs: record runs on the GPU and play them again where shapes are the same; what lies
             on it is copied to where the recording wants it. A graph of which ONNX Runtime leaves a
             part to the CPU is refused then.
+        beside: whether it leaves cores to others, and is run beside them and beside itself; on the
+            CPU alone.
+
+    Attributes:
+        beside: as given.
 
     Raises:
         MissingExtraError: onnxruntime is not installed, or lacks the provider.
@@ -62,6 +68,7 @@ class OnnxRuntimeEngine:
         disabled: Sequence[str] = (),
         cuda: Cuda | None = None,
         cuda_graphs: bool = False,
+        beside: bool = False,
     ) -> None:
         provider = CPU if cuda is None else CUDA
         require_provider(provider)
@@ -80,7 +87,7 @@ class OnnxRuntimeEngine:
                 model,
                 options,
                 providers=[(provider, _options(cuda, cuda_graphs=cuda_graphs))],
-                disabled_optimizers=list(disabled),
+                disabled_optimizers=[*disabled, *([SLOW_ON_CPU] if cuda is None else [])],
             )
         except Exception as exc:
             raise EngineError(f"ONNX Runtime cannot load graph {spec.name}: {exc}") from exc
@@ -93,7 +100,7 @@ class OnnxRuntimeEngine:
             )
         self._spec = spec
         self._check_names()
-        self._binding: onnxruntime.IOBinding = self._session.io_binding()
+        self.beside = beside
         self._cuda = None if cuda is None else cuda.share()
         self._staging = None if cuda is None else Staging(cuda, owns_all=cuda_graphs)
         self._cuda_graphs = cuda_graphs
@@ -117,7 +124,7 @@ class OnnxRuntimeEngine:
 
     def close(self) -> None:
         """Release the session, and what it has on a GPU."""
-        del self._binding, self._session
+        del self._session
         if self._staging is not None and self._cuda is not None:
             self._staging.close()
             self._cuda.close()
@@ -126,14 +133,16 @@ class OnnxRuntimeEngine:
         self, inputs: Mapping[str, Buffer], out: Mapping[str, Buffer], places: Mapping[str, int]
     ) -> None:
         kind = "cpu" if self._cuda is None else "cuda"
+        # One of each run, so that two threads may run at once.
+        binding = self._session.io_binding()
         for name, array in inputs.items():
             dtype, shape = array.dtype.type, array.shape
-            self._binding.bind_input(name, kind, 0, dtype, shape, places[name])
+            binding.bind_input(name, kind, 0, dtype, shape, places[name])
         for name, array in out.items():
             dtype, shape = array.dtype.type, array.shape
-            self._binding.bind_output(name, kind, 0, dtype, shape, places[name])
+            binding.bind_output(name, kind, 0, dtype, shape, places[name])
         try:
-            self._session.run_with_iobinding(self._binding, self._choose(inputs, places))
+            self._session.run_with_iobinding(binding, self._choose(inputs, places))
         except Exception as exc:
             raise EngineError(f"graph {self._spec.name} failed in ONNX Runtime: {exc}") from exc
 
@@ -194,6 +203,7 @@ def engine_from_bundle(
     threads: int = 0,
     cuda: Cuda | None = None,
     cuda_graphs: bool = False,
+    beside: bool = False,
 ) -> OnnxRuntimeEngine:
     """Open a graph of a bundle; see ``OnnxRuntimeEngine``."""
     graph = bundle.graphs[name]
@@ -204,6 +214,7 @@ def engine_from_bundle(
         disabled=[WRONG_IN_HALF] if graph.has_half_scales else [],
         cuda=cuda,
         cuda_graphs=cuda_graphs,
+        beside=beside,
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import ExitStack, closing
 from typing import NamedTuple
 
@@ -17,6 +17,7 @@ from vcedge_runtime.engines.onnxruntime import (
     require_provider,
 )
 from vcedge_runtime.engines.plans import BuildProgress, FindSpans, ignore_progress
+from vcedge_runtime.engines.processor import count_cores
 from vcedge_runtime.errors import MissingExtraError, TrackerError, VcedgeError
 from vcedge_runtime.installing import how_to_install
 from vcedge_runtime.model.bundle import Bundle
@@ -50,6 +51,7 @@ def open_engines(
     backend: str,
     *,
     spans: FindSpans,
+    beside: Collection[str] = (),
     threads: int = 0,
     cuda_graphs: bool | None = None,
     tell: Callable[[str], None] = lambda text: None,
@@ -66,6 +68,8 @@ def open_engines(
         backend: one of ``BACKENDS``.
         spans: how far the lengths of a graph differ from run to run, by those of its first: what
             an engine of TensorRT can do, and where it is fastest.
+        beside: those of them that run beside each other: on a CPU of several cores, each with half
+            of the threads.
         threads: threads of an engine on the CPU; 0 lets it choose.
         cuda_graphs: whether a GPU's runs are recorded; None as its back-end does it.
         tell: told in words what takes long, and what ``auto`` chose and why.
@@ -80,7 +84,7 @@ def open_engines(
 
     def open_with(backend: str, bundle: Bundle) -> Opened:
         if backend == "cpu":
-            opened = _open_on_cpu(bundle, names, threads, cuda_graphs)
+            opened = _open_on_cpu(bundle, names, beside, threads, cuda_graphs)
         elif backend == "cuda":
             opened = _open_in_cuda(bundle, names, cuda_graphs)
         else:
@@ -109,11 +113,21 @@ def open_engines(
 
 
 def _open_on_cpu(
-    bundle: Bundle, names: Iterable[str], threads: int, cuda_graphs: bool | None
+    bundle: Bundle,
+    names: Iterable[str],
+    beside: Collection[str],
+    threads: int,
+    cuda_graphs: bool | None,
 ) -> _Graphs:
     if cuda_graphs is not None:
         raise TrackerError("received cuda_graphs for the CPU; choose another back-end")
-    return {name: engine_from_bundle(bundle, name, threads=threads) for name in names}, None
+    half = (threads or count_cores()) // 2
+    halved = set(beside) if half else set()
+    engines = dict[str, Engine]()
+    for name in names:
+        own = half if name in halved else threads
+        engines[name] = engine_from_bundle(bundle, name, threads=own, beside=name in halved)
+    return engines, None
 
 
 def _open_in_cuda(bundle: Bundle, names: Iterable[str], cuda_graphs: bool | None) -> _Graphs:

@@ -1,9 +1,11 @@
-"""What this machine's processor does with bytes."""
+"""What this machine's processor is: its cores, and what it does with bytes."""
 
 from __future__ import annotations
 
+import os
 import platform
 import re
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,13 @@ from typing import Any
 X86 = ("x86_64", "amd64", "i386", "i486", "i586", "i686", "x86")
 EXACT = ("avx512_vnni", "avx_vnni", "amx_int8")
 """Linux's names of what sums up products of bytes in 32 bits (VNNI, AMX)."""
+
+
+def count_cores() -> int:
+    """Count the cores that this process may use."""
+    # Not on every system; where it is, it knows of a container's or a job's share.
+    usable: Callable[[int], set[int]] | None = getattr(os, "sched_getaffinity", None)
+    return len(usable(0)) if usable else os.cpu_count() or 1
 
 
 def sums_bytes_exactly(root: Path = Path("/")) -> bool:

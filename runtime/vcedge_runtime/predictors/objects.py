@@ -25,6 +25,7 @@ from vcedge_runtime.memory.bank import MemoryBank
 from vcedge_runtime.memory.long_term import LongTermMemory, LongTermPolicy
 from vcedge_runtime.memory.objects import ObjectBank
 from vcedge_runtime.model.object_composition import ObjectComposition
+from vcedge_runtime.predictors.beside import done_beside
 from vcedge_runtime.predictors.doubt import Doubt
 from vcedge_runtime.predictors.finite import require_finite
 from vcedge_runtime.predictors.hidden import HiddenStates
@@ -354,37 +355,49 @@ class ObjectPredictor:
 
     def _read(self, frame: int, slot: int, slots: Sequence[int], timings: Timings) -> int:
         """Read global and local memory, and mix them; return the local slot."""
-        keys, found, parts = self.bank.key_block.shared, self._found, self.parts
-        query, near = keys[slot], found.read
-        local = self.bank.slot_of(max(0, frame - parts.interval))
+        keys, found = self.bank.key_block.shared, self._found
+        local = self.bank.slot_of(max(0, frame - self.parts.interval))
+        slots = [*slots, *(self._long_term.slots if self._long_term else ())]
+
+        def read_global() -> None:
+            usage = self._attend(keys[slot], keys, self.values.values, slots, found.read)
+            if self._long_term and usage is not None:
+                self._long_term.note(slots, usage)
+
+        aligned = timings.get("align", 0.0)
         with timed(timings, "readout"):
-            slots = [*slots, *(self._long_term.slots if self._long_term else ())]
-            usage = self._attend(query, keys, self.values.values, slots, found.read)
-        if self._long_term and usage is not None:
-            self._long_term.note(slots, usage)
-        if not parts.mixes:
-            return local
-        shown = local
+            if self.parts.mixes:
+                with done_beside(self._engines["memory_read"], read_global):
+                    near, value = self._read_local(keys[slot], local, timings)
+                inputs = {"readout": found.read, "local_readout": near, "local_value": value[0]}
+                self._engines["readout_mix"].run(inputs, {"mixed": found.mixed})
+            else:
+                read_global()
+        # What is a stage of its own is none of this one.
+        timings["readout"] -= timings.get("align", 0.0) - aligned
+        cells = self.grid_hw[0] * self.grid_hw[1]
+        for frames in (len(slots), *([1] if self.parts.local != "off" else [])):
+            self.readout_macs += self.parts.count_readout(cells, frames, len(self._place_of))
+        return local
+
+    def _read_local(self, query: Buffer, local: int, timings: Timings) -> tuple[Buffer, Buffer]:
+        """Read local memory, bent towards the query; return what was read, and its own value."""
+        found, parts, shown = self._found, self.parts, local
+        if parts.local == "off":
+            # Nothing is ever aligned then, and these are zeros.
+            return found.read, found.aligned
         if self._windows[local] != self._window:
             with timed(timings, "align"):
                 shown = self._bring_over(local)
-        key, value = keys[shown][None], self.values.values[shown][None]
+        key, value = self.bank.key_block.shared[shown][None], self.values.values[shown][None]
         if parts.local == "fam":
             with timed(timings, "align"):
                 aligned = {"aligned_key": self._aligned_key[0], "aligned_value": found.aligned[0]}
                 inputs = {"query": query, "key": key[0], "value": value[0]}
                 self._engines["feature_alignment"].run(inputs, aligned)
                 key, value = self._aligned_key, found.aligned
-        with timed(timings, "readout"):
-            if parts.local == "off":
-                # Nothing is ever aligned then, and these are zeros.
-                value = found.aligned
-            else:
-                near = found.near
-                self._attend(query, key, value, [0], near)
-            inputs = {"readout": found.read, "local_readout": near, "local_value": value[0]}
-            self._engines["readout_mix"].run(inputs, {"mixed": found.mixed})
-        return local
+        self._attend(query, key, value, [0], found.near)
+        return found.near, value
 
     def _bring_over(self, slot: int) -> int:
         """Bring what a slot holds into the spare one, as far as this frame's window shows it."""
@@ -405,12 +418,10 @@ class ObjectPredictor:
         Returns:
             (R, h, w) how much was read of each cell, where the model tells.
         """
-        valid = self._long_term.find_valid(slots) if self._long_term else None
-        reader = self._engines["memory_read"]
-        usage = run_memory_read(reader, query, keys, values, slots, out, valid)
-        cells, objects = query.shape[0] * query.shape[1], len(self._place_of)
-        self.readout_macs += self.parts.count_readout(cells, len(slots), objects)
-        return usage
+        valid, reader = None, self._engines["memory_read"]
+        if self._long_term:
+            valid = self._long_term.find_valid(slots)
+        return run_memory_read(reader, query, keys, values, slots, out, valid)
 
     def _follow_prototypes(self, slots: Sequence[int]) -> Buffer:
         found = self._found

@@ -179,6 +179,9 @@ def test_graphs_are_counted_over_the_frames_after_the_warm_up(
         cost = decoder.macs_per_pixel + 2 * decoder.macs_per_object
         assert work["segment"] == pytest.approx(2 * pixels * cost)
         assert graphs["memory_read"].runs == 2
+    together = sum(graph.milliseconds for graph in found.graphs)
+    assert 0 < found.busy_ms <= together * (1 + 1e-6)
+    assert 0 < found.outside_graphs_ms < found.tracking.total_ms
 
 
 def test_power_is_of_the_frames_after_the_warm_up(
@@ -198,8 +201,9 @@ def test_power_is_of_the_frames_after_the_warm_up(
 
 def test_what_no_graph_ran_is_the_rest_of_the_tracking() -> None:
     graphs = (GraphWork("encoder", 1.0, 1e9, 1e6, 20.0), GraphWork("other", 1.0, None, 1.0, 5.0))
-    profile = replace(make_profile(encode=[40.0, 20.0]), graphs=graphs)
-    assert profile.outside_graphs_ms == pytest.approx(30 + len(TRACKING) - 1 - 25)
+    # Three of their milliseconds are of both.
+    profile = replace(make_profile(encode=[40.0, 20.0]), graphs=graphs, busy_ms=22.0)
+    assert profile.outside_graphs_ms == pytest.approx(30 + len(TRACKING) - 1 - 22)
 
 
 def test_a_model_that_does_not_say_its_work_has_no_share(

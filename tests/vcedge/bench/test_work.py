@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from vcedge.bench.work import MeteredEngine, bind_run, count_macs, count_values
+from vcedge.bench import work
+from vcedge.bench.work import Busy, MeteredEngine, bind_run, count_macs, count_values
 from vcedge_runtime.model.bundle import GraphFile
 from vcedge_runtime.model.composition import Composition
 from vcedge_runtime.model.object_composition import ObjectComposition
@@ -61,6 +62,18 @@ def arrays_of(spec: GraphSpec, lengths: Mapping[str, int]) -> dict[str, Any]:
     }
 
 
+def test_time_in_which_two_run_counts_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = iter([10.0, 17.0, 20.0, 21.5])
+    monkeypatch.setattr(work.time, "perf_counter", lambda: next(now))
+    busy = Busy()
+    with busy.counting(), busy.counting():
+        pass
+    assert busy.seconds == 7.0
+    with busy.counting():
+        pass
+    assert busy.seconds == 8.5
+
+
 def test_lengths_are_those_of_the_arrays_and_the_slots_that_are_read() -> None:
     assert bind_run(READOUT, arrays_of(READOUT, LENGTHS)) == {**LENGTHS, "read": 2}
 
@@ -108,7 +121,7 @@ def test_of_memory_only_what_a_readout_gathers_is_moved() -> None:
 def test_a_meter_averages_over_frames_and_forgets_on_demand() -> None:
     engine = CountedEngine(ENCODER)
     graph = GraphFile(ENCODER, "encoder.onnx", "", "fp32", macs_per_pixel=10.0)
-    meter = MeteredEngine(engine, graph, LABELS, weights=100)
+    meter = MeteredEngine(engine, graph, LABELS, weights=100, busy=Busy())
     arrays = arrays_of(ENCODER, {"H": 16, "W": 24, "h": 2, "w": 3})
     inputs, out = {"image": arrays["image"]}, {"key": arrays["key"]}
     meter.run(inputs, out)
