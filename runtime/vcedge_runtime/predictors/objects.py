@@ -34,6 +34,7 @@ from vcedge_runtime.predictors.memory_read import run_memory_read
 from vcedge_runtime.predictors.object_frames import EncodedFrame, FoundObjects, cover_pixels
 from vcedge_runtime.predictors.protocol import everything_or_nothing
 from vcedge_runtime.predictors.reading_back import read_object_back
+from vcedge_runtime.predictors.strays import clear_strays
 from vcedge_runtime.propagation.labels import Decision, assign_share, mask_from_labels
 from vcedge_runtime.propagation.prototypes import sine_positions
 from vcedge_runtime.propagation.upsample import open_upsampler
@@ -217,7 +218,11 @@ class ObjectPredictor:
             self._found.require_finite_logits(frame, scratch=shares.host[1:])
             fetch_block(shares, timings)
             require_finite(shares.host, "shares")
-            self._doubt.refuse(self._place_of, shares)
+            former, places = self._windows[self.bank.slot_of(self.frame)], self._place_of
+            if not (former.is_whole and self._window.is_whole):
+                last = self._last.shares.host
+                clear_strays(places.values(), shares, last, former, self._window)
+            self._doubt.refuse(places, shares)
         else:
             shares.host[...] = 1
         with timed(timings, "remember"):
