@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from vcedge.commands.train_options import Request, takes_request
+from vcedge.commands.train_options import Request, setting, takes_request
 from vcedge.commands.train_prompts import prompts
 from vcedge.commands.train_self_labels import self_labels
 from vcedge.commands.train_srnet import srnet
@@ -20,12 +20,11 @@ from vcedge.training.mer import MerObjective, MerSettings
 from vcedge_runtime.frames.motion import FLOW_SCALES
 from vcedge_runtime.model.composition import VALUE_FRAMES
 
-COMPACT = click.option(
-    "--compact",
-    type=click.FloatRange(min=0),
-    default=BaseSettings.compact,
-    show_default=True,
-    help="Weight of LIIR's compactness prior; 0 leaves it out.",
+COMPACT = setting(
+    BaseSettings,
+    "compact",
+    click.FloatRange(min=0),
+    "Weight of LIIR's compactness prior; 0 leaves it out.",
 )
 
 
@@ -56,68 +55,60 @@ def base(request: Request, videos: VideoChoice, **method: Any) -> None:
 @click.option("--motion/--no-motion", default=True, help="Optical flow added to the frames.")
 @click.option("--values/--no-values", default=True, help="Keys refined by value extraction.")
 @click.option("--weight-map/--no-weight-map", default=True, help="Loss weighted by the value map.")
-@click.option(
-    "--contrast",
-    type=click.FloatRange(min=0),
-    default=MerSettings.contrast,
-    show_default=True,
-    help="Weight of the positive-negative loss; 0 leaves it out.",
+@setting(
+    MerSettings,
+    "contrast",
+    click.FloatRange(min=0),
+    "Weight of the positive-negative loss; 0 leaves it out.",
 )
 @click.option(
     "--alpha",
     type=float,
     help="What the weight of flow begins with; 0.1 by default, and 0 beside weights without flow.",
 )
-@click.option(
-    "--flow-scale",
-    type=click.Choice(FLOW_SCALES),
-    default=MerSettings.flow_scale,
-    show_default=True,
-    help="What flow is measured in: key cells, the crop's side, or its largest motion.",
+@setting(
+    MerSettings,
+    "flow-scale",
+    click.Choice(FLOW_SCALES),
+    "What flow is measured in: key cells, the crop's side, or its largest motion.",
 )
-@click.option(
-    "--flow-gap",
-    type=click.Choice(FLOW_GAPS),
-    default=MerSettings.flow_gap,
-    show_default=True,
-    help="To which frame flow is: the video's one before, or as far back as the clip's neighbour.",
+@setting(
+    MerSettings,
+    "flow-gap",
+    click.Choice(FLOW_GAPS),
+    "To which frame flow is: the video's one before, or as far back as the clip's neighbour.",
 )
-@click.option(
-    "--value-map",
-    type=click.Choice(READINGS),
-    default=MerSettings.value_map,
-    show_default=True,
-    help="What Omega takes off in eq. 7: likeness to the same place in the references, to the own "
+@setting(
+    MerSettings,
+    "value-map",
+    click.Choice(READINGS),
+    "What Omega takes off in eq. 7: likeness to the same place in the references, to the own "
     "frame, or 1, as printed.",
 )
-@click.option("--omega", type=click.FloatRange(min=0), default=MerSettings.omega, show_default=True)
-@click.option(
-    "--dropkey",
-    type=click.FloatRange(0, 1, max_open=True),
-    default=MerSettings.dropkey,
-    show_default=True,
-    help="Share of key positions that a step hides from the value extraction.",
+@setting(MerSettings, "omega", click.FloatRange(min=0))
+@setting(
+    MerSettings,
+    "dropkey",
+    click.FloatRange(0, 1, max_open=True),
+    "Share of key positions that a step hides from the value extraction.",
 )
-@click.option(
-    "--value-frames",
-    type=click.Choice(VALUE_FRAMES),
-    default=MerSettings.value_frames,
-    show_default=True,
-    help="Whose value map refines a reference: the target's (eq. 11), or its own.",
+@setting(
+    MerSettings,
+    "value-frames",
+    click.Choice(VALUE_FRAMES),
+    "Whose value map refines a reference: the target's (eq. 11), or its own.",
 )
-@click.option(
-    "--clusters",
-    type=click.IntRange(0, 64),
-    default=MerSettings.clusters,
-    show_default=True,
-    help="K of the multi-cluster sampler in training; 0 for plain windows.",
+@setting(
+    MerSettings,
+    "clusters",
+    click.IntRange(0, 64),
+    "K of the multi-cluster sampler in training; 0 for plain windows.",
 )
-@click.option(
-    "--reach",
-    type=click.IntRange(0, 64),
-    default=MerSettings.reach,
-    show_default=True,
-    help="Cells within which that sampler also reads what is of the same cluster.",
+@setting(
+    MerSettings,
+    "reach",
+    click.IntRange(0, 64),
+    "Cells within which that sampler also reads what is of the same cluster.",
 )
 @COMPACT
 def mer(
@@ -139,14 +130,13 @@ def mer(
     type=click.FloatRange(0, 1),
     help="Share of the run that is colourisation alone; 0.4, or 0 with --from, by default.",
 )
-@click.option("--beta", type=click.FloatRange(0, 1), default=DmpSettings.beta, show_default=True)
-@click.option("--gamma", type=click.FloatRange(0, 1), default=DmpSettings.gamma, show_default=True)
-@click.option(
-    "--enhanced",
-    type=click.Choice(["memory", "query"]),
-    default=DmpSettings.enhanced,
-    show_default=True,
-    help="Whose labels the forward prediction mixes with their regions' mean.",
+@setting(DmpSettings, "beta", click.FloatRange(0, 1))
+@setting(DmpSettings, "gamma", click.FloatRange(0, 1))
+@setting(
+    DmpSettings,
+    "enhanced",
+    click.Choice(["memory", "query"]),
+    "Whose labels the forward prediction mixes with their regions' mean.",
 )
 def dmp(request: Request, videos: VideoChoice, plain: float | None, **method: Any) -> None:
     """Train DMP: gated memory, three fused predictions; to OUT/weights.safetensors.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 
@@ -13,6 +13,25 @@ from vcedge.commands.train_recipe import parse_shares
 from vcedge.training.run import default_device
 from vcedge.training.settings import RunSettings, default_sizes
 from vcedge_runtime.errors import TrainingError
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+SHARE = click.FloatRange(0, 1)
+
+
+def setting(
+    settings: type, name: str, kind: click.ParamType[Any], text: str | None = None
+) -> Callable[[Function], Function]:
+    """An option that is a field of some settings, at its default.
+
+    Args:
+        settings: a dataclass.
+        name: as the command line has it.
+        kind: what it may be.
+        text: its help.
+    """
+    default = getattr(settings, name.replace("-", "_"))
+    return click.option(f"--{name}", type=kind, default=default, show_default=True, help=text)
+
 
 VIDEOS = click.option(
     "--videos",
@@ -73,33 +92,26 @@ _OPTIONS = (
     click.option(
         "--out", type=click.Path(path_type=Path), help="vcedge-out/train-METHOD by default."
     ),
-    click.option(
-        "--steps", type=click.IntRange(min=1), default=RunSettings.steps, show_default=True
-    ),
-    click.option(
-        "--batch", type=click.IntRange(min=1), default=RunSettings.batch, show_default=True
-    ),
+    setting(RunSettings, "steps", click.IntRange(min=1)),
+    setting(RunSettings, "batch", click.IntRange(min=1)),
     click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True),
-    click.option(
-        "--falls-from",
-        type=click.FloatRange(0, 1, max_open=True),
-        default=RunSettings.falls_from,
-        show_default=True,
-        help="Share of the run from which on the learning rate falls.",
+    setting(
+        RunSettings,
+        "falls-from",
+        click.FloatRange(0, 1, max_open=True),
+        "Share of the run from which on the learning rate falls.",
     ),
-    click.option(
-        "--average",
-        type=click.FloatRange(0, 1, max_open=True),
-        default=RunSettings.average,
-        show_default=True,
-        help="How much of the moving average of the weights stays at each step.",
+    setting(
+        RunSettings,
+        "average",
+        click.FloatRange(0, 1, max_open=True),
+        "How much of the moving average of the weights stays at each step.",
     ),
-    click.option(
-        "--workers",
-        type=click.IntRange(min=0),
-        default=RunSettings.workers,
-        show_default=True,
-        help="Processes that make clips, and threads that decode videos at the beginning.",
+    setting(
+        RunSettings,
+        "workers",
+        click.IntRange(min=0),
+        "Processes that make clips, and threads that decode videos at the beginning.",
     ),
     click.option("--device", help="cpu, cuda, cuda:1; a GPU by default where there is one."),
     click.option("--cache", type=click.Path(path_type=Path), default=Path("vcedge-out/frames")),

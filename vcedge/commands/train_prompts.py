@@ -15,7 +15,7 @@ from vcedge.commands.train_masked import (
     load_all_masked,
     read_names,
 )
-from vcedge.commands.train_options import NAMES, Request, takes_request
+from vcedge.commands.train_options import NAMES, SHARE, Request, setting, takes_request
 from vcedge.commands.train_running import train_network
 from vcedge.models.prompts import PROMPT_PROFILES
 from vcedge.training.object_sources import load_stills
@@ -36,12 +36,11 @@ from vcedge_runtime.telling import make_printable
 @MASKED
 @HOLD_OUT
 @NAMES
-@click.option(
-    "--silent",
-    type=click.FloatRange(0, 1),
-    default=PromptSettings.silent,
-    show_default=True,
-    help="Share of the samples of which nothing is said: what stands out is wanted.",
+@setting(
+    PromptSettings,
+    "silent",
+    SHARE,
+    "Share of the samples of which nothing is said: what stands out is wanted.",
 )
 @SHORT_SIDE
 def prompts(

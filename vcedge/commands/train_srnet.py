@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 from rich.console import Console
@@ -16,7 +15,14 @@ from vcedge.commands.train_masked import (
     load_all_masked,
     read_names,
 )
-from vcedge.commands.train_options import NAMES, Request, parse_lengths, takes_request
+from vcedge.commands.train_options import (
+    NAMES,
+    SHARE,
+    Request,
+    parse_lengths,
+    setting,
+    takes_request,
+)
 from vcedge.commands.train_running import load_start, train_network
 from vcedge.models.efficientnet_lite import EfficientNetLite
 from vcedge.models.srnet import SRNET_PROFILES, SRNet
@@ -29,15 +35,6 @@ from vcedge_runtime.errors import TrainingError
 from vcedge_runtime.model.object_composition import LOCALS
 from vcedge_runtime.telling import make_printable
 
-Function = TypeVar("Function", bound=Callable[..., None])
-
-
-def _share(name: str, text: str) -> Callable[[Function], Function]:
-    """An option that is a share, at its setting's default."""
-    default = getattr(SRNetSettings, name.replace("-", "_"))
-    kind = click.FloatRange(0, 1)
-    return click.option(f"--{name}", type=kind, default=default, show_default=True, help=text)
-
 
 @click.command()
 @takes_request(list(SRNET_PROFILES), learning_rate=4e-4)
@@ -47,86 +44,91 @@ def _share(name: str, text: str) -> Callable[[Function], Function]:
     help="Folder of pictures with masks and their manifest.csv.",
 )
 @MASKED
-@click.option(
-    "--stage",
-    type=click.Choice(STAGES),
-    default=SRNetSettings.stage,
-    show_default=True,
-    help="stills: pictures that move, to begin with; video: real motion, with some stills.",
+@setting(
+    SRNetSettings,
+    "stage",
+    click.Choice(STAGES),
+    "stills: pictures that move, to begin with; video: real motion, with some stills.",
 )
-@click.option("--local", type=click.Choice(LOCALS), default=SRNetSettings.local, show_default=True)
-@click.option(
-    "--near",
-    type=click.IntRange(min=1),
-    default=SRNetSettings.near,
-    show_default=True,
-    help="Most steps to the local memory's frame, in half of the video clips.",
+@setting(SRNetSettings, "local", click.Choice(LOCALS))
+@setting(
+    SRNetSettings,
+    "near",
+    click.IntRange(min=1),
+    "Most steps to the local memory's frame, in half of the video clips.",
 )
 @click.option("--prototypes/--no-prototypes", default=True, help="The prototype transformer.")
-@click.option(
-    "--dice",
-    type=click.FloatRange(min=0),
-    default=SRNetSettings.dice,
-    show_default=True,
-    help="Weight of the Dice loss; 0 leaves it out.",
+@setting(
+    SRNetSettings, "dice", click.FloatRange(min=0), "Weight of the Dice loss; 0 leaves it out."
 )
-@click.option(
-    "--pairs",
-    type=click.FloatRange(0, 1),
-    default=SRNetSettings.pairs,
-    show_default=True,
-    help="Share of the steps whose clips have two objects.",
-)
-@click.option(
-    "--mixed",
-    type=click.FloatRange(0, 1),
-    default=SRNetSettings.mixed,
-    show_default=True,
-    help="Share of stills among the clips of the stage video.",
-)
+@setting(SRNetSettings, "pairs", SHARE, "Share of the steps whose clips have two objects.")
+@setting(SRNetSettings, "mixed", SHARE, "Share of stills among the clips of the stage video.")
 @HOLD_OUT
 @NAMES
-@click.option(
-    "--most",
-    type=click.IntRange(min=1),
-    default=SRNetSettings.most,
-    show_default=True,
-    help="Objects of a clip at most.",
-)
+@setting(SRNetSettings, "most", click.IntRange(min=1), "Objects of a clip at most.")
 @click.option(
     "--lengths",
     help="Frames of a clip, fewest-most, each with the share of the run at its end, such as "
     "0.5:3-3,1.0:4-8; 3 by default.",
 )
-@click.option(
-    "--shrink",
-    type=click.FloatRange(0, 1, min_open=True),
-    default=SRNetSettings.shrink,
-    show_default=True,
-    help="Smallest crop of a step, as a share of the run's crop size.",
+@setting(
+    SRNetSettings,
+    "shrink",
+    click.FloatRange(0, 1, min_open=True),
+    "Smallest crop of a step, as a share of the run's crop size.",
 )
-@click.option(
-    "--pixels",
-    type=click.IntRange(min=0),
-    default=SRNetSettings.pixels,
-    show_default=True,
-    help="Pixels of a clip at most, to which crops are shrunk; 0 bounds nothing.",
+@setting(
+    SRNetSettings,
+    "pixels",
+    click.IntRange(min=0),
+    "Pixels of a clip at most, to which crops are shrunk; 0 bounds nothing.",
 )
-@click.option(
-    "--absence",
-    type=click.FloatRange(min=0),
-    default=SRNetSettings.absence,
-    show_default=True,
-    help="Weight of the loss of objects that are away.",
+@setting(
+    SRNetSettings,
+    "absence",
+    click.FloatRange(min=0),
+    "Weight of the loss of objects that are away.",
 )
-@_share("trunk-rate", "Learning rate of the query encoder's trunk, as a share of the run's.")
-@_share("skipped", "Share of the past frames that global memory lacks.")
-@_share("zoomed", "Share of the clips whose crop grows or shrinks, up to four times.")
-@_share("absent", "Share of the clips whose objects leave and, perhaps, come back elsewhere.")
-@_share("covered", "Share of the clips whose first object is covered in some frames.")
-@_share("twins", "Share of the pasted objects that look like the one to follow.")
-@_share("kin", "Share of the pasted objects that are of the same kind, from stills.")
-@_share("camera", "Share of the clips that blur, exposure, noise and compression each befall.")
+@setting(
+    SRNetSettings,
+    "trunk-rate",
+    SHARE,
+    "Learning rate of the query encoder's trunk, as a share of the run's.",
+)
+@setting(SRNetSettings, "skipped", SHARE, "Share of the past frames that global memory lacks.")
+@setting(
+    SRNetSettings,
+    "zoomed",
+    SHARE,
+    "Share of the clips whose crop grows or shrinks, up to four times.",
+)
+@setting(
+    SRNetSettings,
+    "absent",
+    SHARE,
+    "Share of the clips whose objects leave and, perhaps, come back elsewhere.",
+)
+@setting(
+    SRNetSettings,
+    "covered",
+    SHARE,
+    "Share of the clips whose first object is covered in some frames.",
+)
+@setting(
+    SRNetSettings, "twins", SHARE, "Share of the pasted objects that look like the one to follow."
+)
+@setting(
+    SRNetSettings,
+    "kin",
+    SHARE,
+    "Share of the pasted objects that are of the same kind, from stills.",
+)
+@setting(
+    SRNetSettings,
+    "camera",
+    SHARE,
+    "Share of the clips that blur, exposure, noise and compression each befall.",
+)
 @SHORT_SIDE
 def srnet(
     request: Request,

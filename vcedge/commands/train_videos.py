@@ -14,7 +14,7 @@ from rich.console import Console
 
 from vcedge.commands.progress import progress_bar
 from vcedge.commands.train_masked import read_names
-from vcedge.commands.train_options import MAX_FRAMES, NAMES, VIDEOS, Request
+from vcedge.commands.train_options import MAX_FRAMES, NAMES, VIDEOS, Request, setting
 from vcedge.commands.train_recipe import EPOCHS, HALVE_AT, RECIPE, WHOLE_FRAMES
 from vcedge.commands.train_running import train_network
 from vcedge.training.base import BaseSettings
@@ -32,12 +32,11 @@ from vcedge_runtime.video.sources import VIDEO_SUFFIXES
 
 SHORT_SIDE = 256
 """Pixels to which videos are shrunk."""
-RADIUS = click.option(
-    "--radius",
-    type=click.IntRange(1, 64),
-    default=BaseSettings.radius,
-    show_default=True,
-    help="Window radius of the reconstruction, in key cells.",
+RADIUS = setting(
+    BaseSettings,
+    "radius",
+    click.IntRange(1, 64),
+    "Window radius of the reconstruction, in key cells.",
 )
 
 
