@@ -43,9 +43,12 @@ def clear_strays(
     hw = (last.shape[1], last.shape[2])
     fresh = find_fresh(former, window, hw)
     for place in places:
-        share, box = shares.host[1 + place], find_box(last[1 + place] > SEEN)
+        share = shares.host[1 + place]
         found = share > TRACE
-        if box is None or not (found & fresh).any():
+        if not (found & fresh).any():
+            continue
+        box = find_box(last[1 + place] > SEEN)
+        if box is None:
             continue
         rows, columns = _find_near(box, former, window, hw)
         there = share[rows, columns]
@@ -77,7 +80,9 @@ def find_fresh(former: Window, window: Window, hw: tuple[int, int]) -> NDArray[n
     Returns:
         (H, W) bool.
     """
-    fresh = ~overlap(former.in_cells(hw), window.in_cells(hw))
+    fresh = np.zeros(hw, bool)
+    if former != window:
+        np.logical_not(overlap(former.in_cells(hw), window.in_cells(hw)), out=fresh)
     for axis, lines in enumerate((fresh, fresh.T)):
         cell = hw[axis] // window.grid_hw[axis]
         first, last = window.at[axis], window.at[axis] + window.grid_hw[axis]
