@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from vcedge.commands.train_options import Request, setting, takes_request
+from vcedge.commands.train_options import SHARE, Request, setting, takes_request
 from vcedge.commands.train_prompts import prompts
 from vcedge.commands.train_self_labels import self_labels
 from vcedge.commands.train_srnet import srnet
@@ -130,8 +130,8 @@ def mer(
     type=click.FloatRange(0, 1),
     help="Share of the run that is colourisation alone; 0.4, or 0 with --from, by default.",
 )
-@setting(DmpSettings, "beta", click.FloatRange(0, 1))
-@setting(DmpSettings, "gamma", click.FloatRange(0, 1))
+@setting(DmpSettings, "beta", SHARE)
+@setting(DmpSettings, "gamma", SHARE)
 @setting(
     DmpSettings,
     "enhanced",

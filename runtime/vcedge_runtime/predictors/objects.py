@@ -218,11 +218,9 @@ class ObjectPredictor:
             self._found.require_finite_logits(frame, scratch=shares.host[1:])
             fetch_block(shares, timings)
             require_finite(shares.host, "shares")
-            former, places = self._windows[self.bank.slot_of(self.frame)], self._place_of
-            if not (former.is_whole and self._window.is_whole):
-                last = self._last.shares.host
-                clear_strays(places.values(), shares, last, former, self._window)
-            self._doubt.refuse(places, shares)
+            former, last = self._windows[self.bank.slot_of(self.frame)], self._last.shares.host
+            clear_strays(self._place_of.values(), shares, last, former, self._window)
+            self._doubt.refuse(self._place_of, shares)
         else:
             shares.host[...] = 1
         with timed(timings, "remember"):

@@ -42,6 +42,8 @@ def clear_strays(
     """
     hw = (last.shape[1], last.shape[2])
     fresh = find_fresh(former, window, hw)
+    if not fresh.any():
+        return
     for place in places:
         share = shares.host[1 + place]
         found = share > TRACE
