@@ -18,7 +18,7 @@ import numpy as np
 
 from vcedge.commands.tables import make_table, open_console
 from vcedge.doctor.machine import describe_machine
-from vcedge.evaluation.masked import deal_halves, list_videos, read_clip, score_clip
+from vcedge.evaluation.masked import deal_halves, list_videos, read_clip, score_clip, tell_gain
 from vcedge.evaluation.rows import KeepingEncoder, Row, open_keeping_engines, read_rows
 from vcedge_runtime.errors import VcedgeError
 from vcedge_runtime.model.bundle import DEFAULT_LABEL_MODEL, Bundle
@@ -87,15 +87,13 @@ def lay_out(scores: Mapping[str, Sequence[float]], rows: Sequence[Row]) -> list[
     lines = []
     for at, row in enumerate(rows):
         own = [np.mean([scores[name][at] for name in half]) for half in halves]
-        gain = every[:, at] - every[:, 0]
-        error = gain.std(ddof=1) / np.sqrt(len(gain)) if len(gain) > 1 else 0.0
         figures = (*own, every[:, at].mean())
         lines.append(
             (
                 row.table,
                 row.name,
                 *(f"{f:.3f}" for f in figures),
-                f"{gain.mean():+.3f} ({error:.3f})",
+                tell_gain(every[:, at], every[:, 0]),
             )
         )
     return lines

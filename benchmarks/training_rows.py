@@ -1,10 +1,11 @@
 """The tables of what needs training: every row trained at one budget with several seeds, scored.
 
-Each row of ``training_rows.json`` is ``vcedge train`` with its options; a row that several tables
-have is trained once. A run that was stopped goes on where it stood, and what was scored stays. Its
+Each row of ``training_rows.json`` is ``vcedge train`` with its options, and with those that follow
+``--`` for all rows, such as ``-- --steps 3000 --sizes 1.0:128``; a row that several tables have is
+trained once. A run that was stopped goes on where it stood, and what was scored stays. Its
 weights are scored in PyTorch on the masked videos by halves, in place with five references, with
 plain windows and with the row's own sampler; with ``--root`` on a DAVIS folder too. It wants no
-attention: start it at low priority and read its JSON.
+attention: start it at low priority, once for each seed on as many cores, with one folder for all.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from vcedge.commands.tables import make_table, open_console
 from vcedge.commands.train import command as train_command
 from vcedge.evaluation.davis import list_sequences
 from vcedge.evaluation.davis_run import track_and_score
-from vcedge.evaluation.masked import deal_halves, list_videos, read_clip, score_clip
+from vcedge.evaluation.masked import deal_halves, list_videos, read_clip, score_clip, tell_gain
 from vcedge.evaluation.rows import read_tables
 from vcedge.models.weights import load_weights
 from vcedge_export.plan import ExportOptions
@@ -37,6 +38,11 @@ from vcedge_runtime.tracker import Tracker
 TABLES = Path(__file__).with_name("training_rows.json")
 IN_PLACE = {"memory": "references", "alignment": "none"}
 """Parts that no row chooses."""
+PLAIN = "plain windows"
+COLUMNS = (
+    *("table", "row", "windows", "J&F", "first half", "second half"),
+    *("over the first row (standard error)", "seeds", "DAVIS", "paper"),
+)
 
 
 @dataclass(frozen=True)
@@ -83,14 +89,12 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--tables", type=Path, default=TABLES)
     parser.add_argument("--only", help="names of tables, separated by commas; all otherwise")
     parser.add_argument("--seeds", default="0,1,2")
-    parser.add_argument("--steps", type=int, default=3000)
-    parser.add_argument("--sizes", default="1.0:128")
-    parser.add_argument("--start", help="weights to begin with; random ones otherwise")
     parser.add_argument("--size", type=int, default=256, help="working size of the scores")
     parser.add_argument("--frames", type=int, default=40, help="of a masked video, at most")
     parser.add_argument("--objects", type=int, default=4)
     parser.add_argument("--cache", type=Path, default=Path("vcedge-out/frames"))
     parser.add_argument("--out", type=Path, default=Path("training-rows"))
+    parser.add_argument("budget", nargs="*", help="after --: options of every row's training")
     return parser.parse_args()
 
 
@@ -108,12 +112,10 @@ def train(row: TrainingRow, seed: int, arguments: argparse.Namespace) -> Path:
     weights = out / "weights.safetensors"
     if weights.exists():
         return weights
-    words: list[object] = [row.method, *row.options]
+    words: list[object] = [row.method, *arguments.budget, *row.options]
     for videos in arguments.videos:
         words += ["--videos", videos]
-    words += ["--steps", arguments.steps, "--sizes", arguments.sizes, "--seed", seed]
-    words += ["--cache", arguments.cache, "--out", out]
-    words += ["--from", arguments.start] if arguments.start else []
+    words += ["--seed", seed, "--cache", arguments.cache, "--out", out]
     words += ["--resume"] if (out / "checkpoint.pt").exists() else []
     train_command.main([str(word) for word in words], standalone_mode=False)
     return weights
@@ -121,7 +123,7 @@ def train(row: TrainingRow, seed: int, arguments: argparse.Namespace) -> Path:
 
 def open_trackers(row: TrainingRow, weights: Path, size: int) -> dict[str, Tracker]:
     """Trackers on the weights in PyTorch, with plain windows and with the row's sampler."""
-    samplers: dict[str, Any] = {"plain windows": "window"}
+    samplers: dict[str, Any] = {PLAIN: "window"}
     if row.sampler:
         samplers["its sampler"] = row.sampler
     found = {}
@@ -151,20 +153,42 @@ def score(row: TrainingRow, weights: Path, arguments: argparse.Namespace) -> dic
     return found
 
 
+def read_scores(
+    rows: Sequence[TrainingRow], seeds: Sequence[int], out: Path
+) -> dict[str, list[dict[str, Any]]]:
+    """What is scored of every training, a seed after the other."""
+    reports = {row.key: [out / f"{row.key}-{seed}.json" for seed in seeds] for row in rows}
+    return {
+        key: [json.loads(path.read_text()) for path in paths if path.exists()]
+        for key, paths in reports.items()
+    }
+
+
+def average_videos(done: Sequence[Mapping[str, Any]], windows: str) -> list[float]:
+    """J&F of each video, over the seeds."""
+    videos = [list(one[windows]["videos"].values()) for one in done]
+    means: list[float] = np.mean(videos, axis=0).tolist()
+    return means
+
+
 def lay_out(
-    rows: Sequence[TrainingRow], scores: Mapping[str, Any], seeds: Sequence[int]
+    rows: Sequence[TrainingRow], scores: Mapping[str, Sequence[Mapping[str, Any]]]
 ) -> Iterator[tuple[str, ...]]:
-    """The table's rows: means over the seeds that are done, and each of them."""
+    """The table's rows: means over the seeds that are done, and over the table's first row."""
+    first: dict[str, Sequence[Mapping[str, Any]]] = {}
     for row in rows:
-        done = [scores[key] for seed in seeds if (key := f"{row.key}-{seed}") in scores]
+        done = scores[row.key]
+        before = first.setdefault(row.table, done)
         for name in done[0] if done else ():
-            each = [one[name]["j_and_f"] for one in done]
             halves = np.mean([one[name]["halves"] for one in done], axis=0)
             davis = [one[name]["davis"] for one in done if "davis" in one[name]]
+            videos = average_videos(done, name)
+            beside = average_videos(before, name if name in before[0] else PLAIN)
             yield (
-                *(row.table, row.name, name, f"{np.mean(each):.3f}"),
+                *(row.table, row.name, name, f"{np.mean(videos):.3f}"),
                 *(f"{half:.3f}" for half in halves),
-                " ".join(f"{figure:.3f}" for figure in each),
+                tell_gain(videos, beside),
+                " ".join(f"{one[name]['j_and_f']:.3f}" for one in done),
                 f"{np.mean(davis):.3f}" if davis else "",
                 row.paper,
             )
@@ -178,28 +202,17 @@ def main() -> None:
     )
     seeds = [int(seed) for seed in arguments.seeds.split(",")]
     arguments.out.mkdir(parents=True, exist_ok=True)
-    report = arguments.out / "scores.json"
-    scores: dict[str, Any] = json.loads(report.read_text()) if report.exists() else {}
     # A seed of every row before the next, so that a run that is stopped has whole tables.
     for seed in seeds:
         for row in rows:
-            key = f"{row.key}-{seed}"
-            if key not in scores:
-                scores[key] = score(row, train(row, seed, arguments), arguments)
-                report.write_text(json.dumps(scores, indent=1) + "\n")
-    columns = (
-        "table",
-        "row",
-        "windows",
-        "J&F",
-        "first half",
-        "second half",
-        "seeds",
-        "DAVIS",
-        "paper",
+            report = arguments.out / f"{row.key}-{seed}.json"
+            if not report.exists():
+                found = score(row, train(row, seed, arguments), arguments)
+                report.write_text(json.dumps(found, indent=1) + "\n")
+    scores = read_scores(rows, seeds, arguments.out)
+    open_console(markdown=True).print(
+        make_table(COLUMNS, list(lay_out(rows, scores)), left=3, markdown=True)
     )
-    lines = list(lay_out(rows, scores, seeds))
-    open_console(markdown=True).print(make_table(columns, lines, left=3, markdown=True))
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from tests.benchmarks.conftest import SCRIPTS, MakeImage, RunScript
 from tests.vcedge.commands.conftest import write_video
+from vcedge.evaluation.masked import tell_gain
 from vcedge_runtime.model.bundle import Bundle
 from vcedge_runtime.model.composition import LABEL_PARTS, Composition
 from vcedge_runtime.timing import STAGES as TRACKING
@@ -154,23 +155,40 @@ def test_rows_are_trained_once_with_every_seed_and_scored_by_halves(
     tables, out = tmp_path / "tables.json", tmp_path / "rows"
     tables.write_text(json.dumps({"one": rows, "again": rows[:1]}))
     options = ["--videos", masked, "--masked", masked, "--root", davis, "--tables", tables]
-    options += ["--seeds", "0,1", "--steps", 1, "--sizes", "1.0:32", "--size", 64]
-    options += ["--objects", 1, "--cache", tmp_path / "frames", "--out", out]
+    options += ["--seeds", "0,1", "--size", 64, "--objects", 1]
+    options += [
+        "--cache",
+        tmp_path / "frames",
+        "--out",
+        out,
+        "--",
+        "--steps",
+        1,
+        "--sizes",
+        "1.0:32",
+    ]
     monkeypatch.setattr("sys.argv", ["training_rows.py", *map(str, options)])
     runpy.run_path(str(SCRIPTS / "training_rows.py"), run_name="__main__")
-    scores = json.loads((out / "scores.json").read_text())
+    scores = {path.stem: json.loads(path.read_text()) for path in out.glob("*.json")}
     assert len(scores) == 4
     assert sorted(path.name for path in out.iterdir() if path.is_dir()) == sorted(scores)
     for key, found in scores.items():
         names = {"plain windows"} | ({"its sampler"} if key.startswith("mer") else set())
         assert set(found) == names
         assert all(len(own["halves"]) == 2 and 0 <= own["davis"] <= 1 for own in found.values())
-    # The row that two tables have is told in both.
-    assert capfd.readouterr().out.count(" 68.0 |") == 2
+    # The row that two tables have is told in both, and is what the others are held against.
+    told = capfd.readouterr().out
+    assert told.count(" 68.0 |") == 2
+    assert told.count(" +0.000 (0.000) |") >= 2
     # What is done is neither trained nor scored again.
     before = {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.is_file()}
     runpy.run_path(str(SCRIPTS / "training_rows.py"), run_name="__main__")
     assert before == {path: path.stat().st_mtime_ns for path in before}
+
+
+def test_a_gain_is_that_of_each_video_with_its_standard_error() -> None:
+    assert tell_gain([0.5, 0.7, 0.9], [0.5, 0.6, 0.7]) == "+0.100 (0.058)"  # 0.1 / sqrt(3)
+    assert tell_gain([0.4], [0.5]) == "-0.100 (0.000)"
 
 
 def test_the_training_rows_are_options_that_there_are() -> None:

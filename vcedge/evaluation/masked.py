@@ -46,6 +46,13 @@ def deal_halves(names: Sequence[str]) -> tuple[list[str], list[str]]:
     return dealt[::2], dealt[1::2]
 
 
+def tell_gain(scores: Sequence[float], before: Sequence[float]) -> str:
+    """Mean gain of paired scores, such as ``+0.012 (0.004)``, with its standard error."""
+    gains = np.subtract(scores, before)
+    error = gains.std(ddof=1) / np.sqrt(len(gains)) if len(gains) > 1 else 0.0
+    return f"{gains.mean():+.3f} ({error:.3f})"
+
+
 def list_videos(root: Path, wanted: Sequence[str] | None, most: int) -> list[str]:
     """Names of the videos whose first mask shows an object, and no more than so many.
 
