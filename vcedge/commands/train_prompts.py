@@ -42,6 +42,12 @@ from vcedge_runtime.telling import make_printable
     SHARE,
     "Share of the samples of which nothing is said: what stands out is wanted.",
 )
+@setting(
+    PromptSettings,
+    "pasted",
+    SHARE,
+    "Share of the samples into whose picture another still's object is pasted.",
+)
 @SHORT_SIDE
 def prompts(
     request: Request,
@@ -50,6 +56,7 @@ def prompts(
     hold_out: Path | None,
     names: Path | None,
     silent: float,
+    pasted: float,
     short_side: int,
 ) -> None:
     """Train the network that makes a first mask of boxes and clicks; to OUT/weights.safetensors.
@@ -57,7 +64,7 @@ def prompts(
     Begin with `--from imagenet`. Stop it with Ctrl-C and go on with --resume: the curve is the
     same.
     """
-    settings = PromptSettings(silent=silent)
+    settings = PromptSettings(silent=silent, pasted=pasted)
     held = [] if hold_out is None else read_names(hold_out)
     taken = None if names is None else read_names(names)
 

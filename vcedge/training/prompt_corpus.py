@@ -27,7 +27,9 @@ from vcedge.training.deformation import (
     draw_colour,
     draw_walk,
 )
+from vcedge.training.object_clip_settings import ObjectClipSettings
 from vcedge.training.object_sources import AnyStill, MaskedVideo
+from vcedge.training.pasting import Pasting, Scene, Shot
 from vcedge.training.placing import VOID, draw_object
 from vcedge.training.settings import RunSettings
 from vcedge_runtime.errors import TrainingError
@@ -50,6 +52,7 @@ SMALLEST_SIDE = 32.0
 """Of a window, in the source's pixels."""
 _MOTION = MotionRange(angle=12, scale=0, shear=6, shift=0, bend=0, bend_share=0)
 _COLOUR = ColourRange(0.2, 0.1, 0.2, 0.05, grey=0.08)
+_PASTED = ObjectClipSettings()
 _SALIENT = ("animal instances", "binary", "instances", "parts")
 """Kinds of stills whose objects are all labelled, as their names begin."""
 _RARE = {"regions": 0.3, "components": 0.3, "binary cigarette": 0.3}
@@ -70,6 +73,8 @@ class PromptSettings:
         dice: weight of the Dice loss.
         trunk_rate: learning rate of the trunk, as a share of the run's.
         camera: share of the samples that each fault of a camera befalls.
+        pasted: share of the samples into whose picture another still's object is pasted (Ghiasi et
+            al. 2021), which may be the one that is asked for.
     """
 
     boxes: float = 0.4
@@ -80,10 +85,11 @@ class PromptSettings:
     dice: float = 1.0
     trunk_rate: float = 0.5
     camera: float = 0.1
+    pasted: float = 0.0
 
     def __post_init__(self) -> None:
-        shares = (self.boxes, self.clicks, self.silent, self.videos, self.camera, self.trunk_rate)
-        fits = all(0 <= share <= 1 for share in (*shares, *self.corrections))
+        shares = (self.boxes, self.clicks, self.silent, self.videos, self.camera, self.pasted)
+        fits = all(0 <= share <= 1 for share in (*shares, self.trunk_rate, *self.corrections))
         if not fits or sum(shares[:3]) > 1 or not self.dice >= 0:
             raise TrainingError(
                 "expected shares from 0 to 1, those of boxes, clicks and silence together up to 1, "
@@ -185,6 +191,8 @@ class PromptSamples(Dataset[PromptSample]):
 
     def _try_sample(self, rng: np.random.Generator, size: int) -> PromptSample | None:
         source = self._draw_source(rng)
+        if self._settings.pasted and rng.random() < self._settings.pasted:
+            source = self._paste(rng, source)
         main = draw_object(rng, source.ids)
         if not main:
             return None
@@ -210,8 +218,26 @@ class PromptSamples(Dataset[PromptSample]):
             video = corpus.videos[int(np.searchsorted(self._of_videos, rng.random()))]
             frame = int(rng.integers(len(video.frames)))
             return _Source(video.frames[frame], video.masks[frame], whole=False)
-        still = corpus.stills[int(np.searchsorted(self._of_stills, rng.random()))]
+        still = self._draw_still(rng)
         return _Source(still.image, still.ids, still.kind.startswith(_SALIENT))
+
+    def _draw_still(self, rng: np.random.Generator) -> AnyStill:
+        return self._corpus.stills[int(np.searchsorted(self._of_stills, rng.random()))]
+
+    def _paste(self, rng: np.random.Generator, source: _Source) -> _Source:
+        """Paste an object of another still into a square of a picture, where it finds a place."""
+        still = self._draw_still(rng)
+        main = draw_object(rng, still.ids)
+        height, width = source.ids.shape
+        side = min(height, width)
+        top, left = (int(rng.integers(length - side + 1)) for length in (height, width))
+        square = slice(top, top + side), slice(left, left + side)
+        image, ids = source.image[square].copy(), source.ids[square].copy()
+        label = 1 + int(ids[ids < VOID].max(initial=0))
+        if main and label < VOID:
+            scene = Pasting(rng, _PASTED, Scene([image], [ids]))
+            scene.paste(Shot([still.image], [still.ids]), main, label)
+        return _Source(image, ids, source.whole)
 
     def _see(self, rng: np.random.Generator, picture: Picture) -> NDArray[np.float32]:
         camera = Camera(rng, CameraRange(share=self._settings.camera))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -134,8 +135,24 @@ def test_stills_of_many_objects_are_drawn_more_often_and_regions_hardly_ever() -
         {"corrections": (0.5, 0.2)},
         {"corrections": ()},
         {"camera": 2},
+        {"pasted": 1.5},
     ],
 )
 def test_settings_that_cannot_be_are_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(TrainingError, match="expected"):
         PromptSettings(**wrong)  # type: ignore[arg-type]
+
+
+def test_a_pasted_object_is_beside_what_is_asked_for_or_asked_for_itself() -> None:
+    white = make_still("white.jpg", objects=1)
+    grey = Still("grey.jpg", "instances", white.image // 3, white.ids)
+    own = PromptSettings(boxes=1, clicks=0, silent=0, camera=0)
+    kernel, beside = np.ones((9, 9), np.uint8), []
+    for sample in draw(replace(own, pasted=1), [white, grey], 40):
+        light, truth = sample.images[0].mean(0).numpy(), (sample.truth == 1).numpy()
+        inside = cv2.erode(truth.astype(np.uint8), kernel) > 0
+        near = cv2.dilate(truth.astype(np.uint8), kernel) > 0
+        # What is asked for is of one brightness, whichever it is: no black, nothing of the other.
+        assert not inside.any() or np.ptp(np.percentile(light[inside], (10, 90))) < 0.3
+        beside.append((light[~near] > light.min() + 0.2).sum() > LEAST)
+    assert 10 < sum(beside) < 40
