@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tests.published import make_small
-from tests.runtime.tracker.made import FailingEngine, bytes_of_arrays, same
+from tests.runtime.tracker.made import FailingEngine, bytes_beside_engines, same
 from vcedge_export.plan import ExportOptions
 from vcedge_export.planning import plan_export
 from vcedge_export.verify import TruthClip
@@ -51,11 +51,10 @@ def test_over_a_thousand_frames_memory_is_what_was_declared(
         sizes = []
         for step in range(1, 1000):
             tracker.step(tiny_clip.frames[step % 4])
-            predictor, long_term = state_of(tracker)
+            long_term = state_of(tracker)[1]
             sizes.append(long_term.size)
         assert tracker.memory_bytes == declared
-        predictor._engines = {}
-        assert bytes_of_arrays(tracker.video, set()) == declared
+        assert bytes_beside_engines(tracker.video) == declared
     # It was full, and forgot, again and again.
     assert max(sizes) <= 30
     assert sizes.count(max(sizes)) > 100
@@ -154,8 +153,7 @@ def test_a_window_may_follow_the_objects_and_states_move_with_it(xmem_bundle: Bu
                 # It may lie outside of the window, which is then chosen anew.
                 tracker.add_object(1, ids == 1)  # type: ignore[arg-type]
         assert tracker.memory_bytes == held
-        tracker.video.predictor._engines = {}  # type: ignore[attr-defined]
-        assert bytes_of_arrays(tracker.video, set()) == held
+        assert bytes_beside_engines(tracker.video) == held
     assert len(boxes) > 1
 
 

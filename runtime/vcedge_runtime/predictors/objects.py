@@ -14,8 +14,6 @@ from vcedge_runtime.buffers import (
     fetch_block,
     push_blocks,
     share_array,
-    to_host,
-    zeros_for,
 )
 from vcedge_runtime.engines.base import Engine
 from vcedge_runtime.errors import TrackerError
@@ -25,13 +23,12 @@ from vcedge_runtime.memory.bank import MemoryBank
 from vcedge_runtime.memory.long_term import LongTermMemory, LongTermPolicy
 from vcedge_runtime.memory.objects import ObjectBank
 from vcedge_runtime.model.object_composition import ObjectComposition
-from vcedge_runtime.predictors.beside import done_beside
 from vcedge_runtime.predictors.doubt import Doubt
 from vcedge_runtime.predictors.finite import require_finite
 from vcedge_runtime.predictors.hidden import HiddenStates
 from vcedge_runtime.predictors.long_term import LongTerm
-from vcedge_runtime.predictors.memory_read import run_memory_read
 from vcedge_runtime.predictors.object_frames import EncodedFrame, FoundObjects, cover_pixels
+from vcedge_runtime.predictors.object_reader import ObjectReader
 from vcedge_runtime.predictors.protocol import everything_or_nothing
 from vcedge_runtime.predictors.reading_back import read_object_back
 from vcedge_runtime.predictors.strays import clear_strays
@@ -110,10 +107,12 @@ class ObjectPredictor:
             for _ in range(2)
         )
         self._positions = share_array(sine_positions(grid_hw, parts.value_dim), device)
-        self._aligned_key = zeros_for((1, *grid_hw, parts.key_dim), device)
         self._found = self._make_room()
         self._window = Window(work_hw, grid_hw, grid_hw)
         self._windows = [self._window] * slots
+        self._reader = ObjectReader(
+            parts, engines, self.bank, self.values, self._windows, self._long_term, device
+        )
 
     @property
     def object_ids(self) -> list[int]:
@@ -135,10 +134,9 @@ class ObjectPredictor:
     def memory_bytes(self) -> int:
         """Bytes of all arrays that outlive a frame; only ``draw`` and ``forget`` change it."""
         held = (self.bank, self.values, self._last, self._next, self._found, self._hidden)
-        arrays = (self._positions, self._aligned_key)
         kept = self.parts.memory.count_bytes(self.parts.key_dim)
         kept += self._long_term.nbytes if self._long_term else 0
-        return kept + sum(each.nbytes for each in (*held, *arrays))
+        return kept + sum(each.nbytes for each in (*held, self._positions, self._reader))
 
     def look(self, window: Window) -> None:
         """Take the frames to come through this window of them; what is remembered stays."""
@@ -358,73 +356,12 @@ class ObjectPredictor:
 
     def _read(self, frame: int, slot: int, slots: Sequence[int], timings: Timings) -> int:
         """Read global and local memory, and mix them; return the local slot."""
-        keys, found = self.bank.key_block.shared, self._found
         local = self.bank.slot_of(max(0, frame - self.parts.interval))
-        slots = [*slots, *(self._long_term.slots if self._long_term else ())]
-
-        def read_global() -> None:
-            usage = self._attend(keys[slot], keys, self.values.values, slots, found.read)
-            if self._long_term and usage is not None:
-                self._long_term.note(slots, usage)
-
-        aligned = timings.get("align", 0.0)
-        with timed(timings, "readout"):
-            if self.parts.mixes:
-                with done_beside(self._engines["memory_read"], read_global):
-                    near, value = self._read_local(keys[slot], local, timings)
-                inputs = {"readout": found.read, "local_readout": near, "local_value": value[0]}
-                self._engines["readout_mix"].run(inputs, {"mixed": found.mixed})
-            else:
-                read_global()
-        # What is a stage of its own is none of this one.
-        timings["readout"] -= timings.get("align", 0.0) - aligned
+        count = self._reader.read(slot, slots, local, self._window, self._found, timings)
         cells = self.grid_hw[0] * self.grid_hw[1]
-        for frames in (len(slots), *([1] if self.parts.local != "off" else [])):
+        for frames in (count, *([1] if self.parts.local != "off" else [])):
             self.readout_macs += self.parts.count_readout(cells, frames, len(self._place_of))
         return local
-
-    def _read_local(self, query: Buffer, local: int, timings: Timings) -> tuple[Buffer, Buffer]:
-        """Read local memory, bent towards the query; return what was read, and its own value."""
-        found, parts, shown = self._found, self.parts, local
-        if parts.local == "off":
-            # Nothing is ever aligned then, and these are zeros.
-            return found.read, found.aligned
-        if self._windows[local] != self._window:
-            with timed(timings, "align"):
-                shown = self._bring_over(local)
-        key, value = self.bank.key_block.shared[shown][None], self.values.values[shown][None]
-        if parts.local == "fam":
-            with timed(timings, "align"):
-                aligned = {"aligned_key": self._aligned_key[0], "aligned_value": found.aligned[0]}
-                inputs = {"query": query, "key": key[0], "value": value[0]}
-                self._engines["feature_alignment"].run(inputs, aligned)
-                key, value = self._aligned_key, found.aligned
-        self._attend(query, key, value, [0], found.near)
-        return found.near, value
-
-    def _bring_over(self, slot: int) -> int:
-        """Bring what a slot holds into the spare one, as far as this frame's window shows it."""
-        former, spare = self._windows[slot], self.parts.slots
-        block, values = self.bank.key_block, to_host(self.values.values[slot])
-        bring_over(to_host(block.shared[slot]), former, self._window, block.host[spare])
-        block.push(spare)
-        moved = np.empty_like(values)
-        bring_over(values, former, self._window, moved)
-        self.values.write(spare, moved)
-        return spare
-
-    def _attend(
-        self, query: Buffer, keys: Buffer, values: Buffer, slots: Sequence[int], out: Buffer
-    ) -> NDArray[np.float32] | None:
-        """Read (S, h, w, K, C) values of some slots into ``out``, (K, C, h, w).
-
-        Returns:
-            (R, h, w) how much was read of each cell, where the model tells.
-        """
-        valid, reader = None, self._engines["memory_read"]
-        if self._long_term:
-            valid = self._long_term.find_valid(slots)
-        return run_memory_read(reader, query, keys, values, slots, out, valid)
 
     def _follow_prototypes(self, slots: Sequence[int]) -> Buffer:
         found = self._found
@@ -482,7 +419,7 @@ class ObjectPredictor:
             slots = [self.bank.slot_of(past) for past in frames]
             labels, keys = self.bank.labels[..., None], self.bank.key_block.shared
             found = np.empty((labels.shape[3], 1, *self.grid_hw), np.float32)
-            self._attend(keys[slot], keys, labels, slots, found)
+            self._reader.attend(keys[slot], keys, labels, slots, found)
             return np.ascontiguousarray(np.moveaxis(found[:, 0], 0, -1))
 
         return read
@@ -497,7 +434,7 @@ class ObjectPredictor:
         if slots:
             self.values.change(
                 lambda values: read_object_back(
-                    values, self.bank, self.values, place, last, slots, self._attend
+                    values, self.bank, self.values, place, last, slots, self._reader.attend
                 )
             )
         for frame, slot in past:

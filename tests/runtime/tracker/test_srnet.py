@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.runtime.tracker.made import Frame, bytes_of_arrays, iou, same
+from tests.runtime.tracker.made import Frame, bytes_beside_engines, iou, same
 from tests.runtime.tracker.made_srnet import SPECS, HandMadeGraph, make_engines, open_hand_made
 from vcedge_runtime.errors import BundleError, TrackerError
 from vcedge_runtime.frames.colour import IMAGENET_LITE, LAB
@@ -178,8 +178,7 @@ def test_memory_does_not_grow_and_is_what_is_told(tracker: Tracker) -> None:
     for step in range(1, 60):
         tracker.step(draw(step % 30, 1, 2)[0])
     assert tracker.memory_bytes == before
-    tracker.video.predictor._engines = {}  # the hand-made graphs keep what they saw
-    assert bytes_of_arrays(tracker.video, set()) == before
+    assert bytes_beside_engines(tracker.video) == before
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from tests.runtime.tracker.made import Frame, bytes_of_arrays, iou
+from tests.runtime.tracker.made import Frame, bytes_beside_engines, iou
 from tests.runtime.tracker.made_srnet import HandMadeGraph, make_engines, open_hand_made
 from vcedge_runtime.errors import BundleError
 from vcedge_runtime.tracker import Tracker
@@ -146,8 +146,7 @@ def test_memory_does_not_grow_whatever_the_window_does(tracker: Tracker) -> None
         two = {"two": (60, 60 + 9 * step)} if step % 20 < 12 else {}
         tracker.step(draw(one=(100, 40 + 5 * step), **two)[0])
     assert tracker.memory_bytes == before
-    tracker.video.predictor._engines = {}  # type: ignore[attr-defined]
-    assert bytes_of_arrays(tracker.video, set()) == before
+    assert bytes_beside_engines(tracker.video) == before
 
 
 def test_a_frame_that_is_changed_after_its_step_changes_nothing(tracker: Tracker) -> None:
