@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import tempfile
-from io import BytesIO
-
-from PIL import Image
 
 from vcedge.studio.records import Labels
 from vcedge_runtime.errors import MaskError
 from vcedge_runtime.video.masks import read_mask
-from vcedge_runtime.video.opencv import quiet_pillow
+from vcedge_runtime.video.opencv import count_pixels
 
 MOST_BYTES, MOST_PIXELS = 2**24, 2**25
 """Of a mask (our choice): 33 million pixels are 8K."""
@@ -29,7 +26,9 @@ def mask_from_upload(data: bytes, frame_hw: tuple[int, int]) -> Labels:
     Raises:
         MaskError: it is too large, or no mask.
     """
-    pixels = _count_pixels(data)
+    pixels = count_pixels(data)
+    if not pixels:
+        raise MaskError("received a file that is no picture; expected a palette PNG")
     if len(data) > MOST_BYTES or pixels > MOST_PIXELS:
         raise MaskError(
             f"received a mask of {len(data):,} bytes and {pixels:,} pixels; expected at most "
@@ -42,16 +41,3 @@ def mask_from_upload(data: bytes, frame_hw: tuple[int, int]) -> Labels:
             return read_mask(file.name, frame_hw=frame_hw, resize=True)
         except MaskError as exc:
             raise MaskError(str(exc).replace(file.name, "the mask")) from exc
-
-
-def _count_pixels(data: bytes) -> int:
-    """Pixels by the file's header."""
-    with quiet_pillow():
-        try:
-            with Image.open(BytesIO(data)) as picture:
-                return picture.width * picture.height
-        except Image.DecompressionBombError:
-            return MOST_PIXELS + 1
-        # Each of its formats fails in its own way.
-        except Exception as exc:
-            raise MaskError("received a file that is no picture; expected a palette PNG") from exc

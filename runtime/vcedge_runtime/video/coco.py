@@ -8,52 +8,31 @@ pycocotools takes an annotation 0 for none.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vcedge_runtime.video.categories import Categories
-from vcedge_runtime.video.outputs import Output
 from vcedge_runtime.video.picture_folder import name_picture
 from vcedge_runtime.video.polygons import cut_holes, find_polygons
 from vcedge_runtime.video.regions import measure_regions
 from vcedge_runtime.video.rle import encode_rle
+from vcedge_runtime.video.shapes import ShapesFile
 from vcedge_runtime.video.sinks import Labels, Scores, round_score
 from vcedge_runtime.video.sources import Frame
-from vcedge_runtime.video.spooling import Spool, SpooledFile
+from vcedge_runtime.video.spooling import Spool
 
 _BETWEEN = ",\n"
 
 
-class CocoFile(SpooledFile):
-    """The objects of a video as COCO instances, a picture for each frame.
+class CocoFile(ShapesFile):
+    """The objects of a video as COCO instances, a picture for each frame: ``ShapesFile`` says how.
 
-    Args:
-        path: the file; it stands there once the sink is closed.
-        names: of the objects, by id; several may have one. The others are ``object``.
-        tolerance: None for masks, as RLE; else outlines of at most so many pixels off, a ring for
-            each part, whose holes are cut into it by slits.
-        output: the run's place, which records it; None to replace what has its name.
-
-    Raises:
-        OutputError: it cannot be written, something has its name that no run wrote, or a name is
-            none.
+    Masks are RLE; an outline has a ring for each part.
     """
 
-    def __init__(
-        self,
-        path: str | Path,
-        names: Mapping[int, str] | None = None,
-        *,
-        tolerance: float | None = None,
-        output: Output | None = None,
-    ) -> None:
-        super().__init__(path, output)
-        self._categories = Categories(names)
-        self._tolerance = tolerance
+    def _open_spools(self) -> None:
         self._images = self._open_spool(_BETWEEN)
         self._annotations = self._open_spool(_BETWEEN)
 

@@ -6,50 +6,29 @@ rows of its box. ``group_id`` is the object's id: CVAT keeps what belongs togeth
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+from collections.abc import Iterator
 from xml.sax.saxutils import escape, quoteattr
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vcedge_runtime.video.categories import Categories
-from vcedge_runtime.video.outputs import Output
 from vcedge_runtime.video.picture_folder import name_picture
 from vcedge_runtime.video.polygons import cut_holes, find_polygons
 from vcedge_runtime.video.regions import Region, measure_regions
 from vcedge_runtime.video.rle import measure_runs
+from vcedge_runtime.video.shapes import ShapesFile
 from vcedge_runtime.video.sinks import Labels, Scores
 from vcedge_runtime.video.sources import Frame
-from vcedge_runtime.video.spooling import Spool, SpooledFile
+from vcedge_runtime.video.spooling import Spool
 
 
-class CvatFile(SpooledFile):
-    """The objects of a video as shapes of CVAT.
+class CvatFile(ShapesFile):
+    """The objects of a video as shapes of CVAT, whose task must have their names as labels.
 
-    Args:
-        path: the file; it stands there once the sink is closed.
-        names: of the objects, by id, which the task must have as labels; the others are ``object``.
-        tolerance: None for masks; else outlines of at most so many pixels off, one for each part,
-            whose holes are cut into it by slits.
-        output: the run's place, which records it; None to replace what has its name.
-
-    Raises:
-        OutputError: it cannot be written, something has its name that no run wrote, or a name is
-            none.
+    ``ShapesFile`` says how.
     """
 
-    def __init__(
-        self,
-        path: str | Path,
-        names: Mapping[int, str] | None = None,
-        *,
-        tolerance: float | None = None,
-        output: Output | None = None,
-    ) -> None:
-        super().__init__(path, output)
-        self._categories = Categories(names)
-        self._tolerance = tolerance
+    def _open_spools(self) -> None:
         self._images = self._open_spool()
 
     def _add(self, frame: Frame, labels: Labels, scores: Scores) -> None:

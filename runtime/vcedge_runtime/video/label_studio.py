@@ -17,16 +17,16 @@ from xml.sax.saxutils import quoteattr
 import numpy as np
 from numpy.typing import NDArray
 
-from vcedge_runtime.video.categories import Categories
 from vcedge_runtime.video.outputs import Output, write_noted
 from vcedge_runtime.video.palette import davis_palette
 from vcedge_runtime.video.picture_folder import IMAGES_NAME, PictureFolder
 from vcedge_runtime.video.polygons import cut_holes, find_polygons
 from vcedge_runtime.video.regions import measure_regions
 from vcedge_runtime.video.rle import measure_runs
+from vcedge_runtime.video.shapes import ShapesFile
 from vcedge_runtime.video.sinks import Labels, Scores, round_score
 from vcedge_runtime.video.sources import Frame
-from vcedge_runtime.video.spooling import Spool, SpooledFile
+from vcedge_runtime.video.spooling import Spool
 
 TASKS_NAME = "tasks.json"
 CONFIG_NAME = "labels.xml"
@@ -34,7 +34,7 @@ _RUN_BITS = 16
 _MOST_OF_RUN = 2**_RUN_BITS
 
 
-class LabelStudioFolder(SpooledFile):
+class LabelStudioFolder(ShapesFile):
     """The frames of a video as pictures, tasks.json, and labels.xml, which a project begins with.
 
     Args:
@@ -57,10 +57,11 @@ class LabelStudioFolder(SpooledFile):
         output: Output | None = None,
     ) -> None:
         self.folder = Path(folder)
-        self._categories = Categories(names)
-        self._tolerance = tolerance
         self._pictures = PictureFolder(self.folder / IMAGES_NAME, output)
-        super().__init__(self.folder / TASKS_NAME, output)
+        place = self.folder / TASKS_NAME
+        super().__init__(place, names, tolerance=tolerance, output=output)
+
+    def _open_spools(self) -> None:
         self._tasks = self._open_spool(",\n")
 
     def close(self) -> None:

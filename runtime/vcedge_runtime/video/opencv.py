@@ -82,7 +82,7 @@ def decode_image(data: bytes, flags: int) -> NDArray[np.generic] | None:
         (H, W) or (H, W, C) BGR, uint8 unless the flags allow more; None where OpenCV cannot read,
         or where it has more than ``MOST_PIXELS``.
     """
-    if _count_pixels(data) > MOST_PIXELS or not _holds_its_chunks(data):
+    if count_pixels(data) > MOST_PIXELS or not _holds_its_chunks(data):
         return None
     with quiet_opencv():
         try:
@@ -102,8 +102,11 @@ def _holds_its_chunks(data: bytes) -> bool:
     return True
 
 
-def _count_pixels(data: bytes) -> int:
-    """Pixels of an image by its header; 0 where Pillow does not know it, and OpenCV may."""
+def count_pixels(data: bytes) -> int:
+    """Pixels of an image by its header, more than any bound where Pillow shrinks back from it.
+
+    0 where Pillow does not know it; OpenCV may.
+    """
     with quiet_pillow():
         try:
             with Image.open(BytesIO(data)) as picture:

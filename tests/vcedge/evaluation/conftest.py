@@ -110,3 +110,21 @@ def write_masks() -> Callable[..., None]:
             write_label_png(folder / f"{name}.png", mask)
 
     return write
+
+
+@pytest.fixture(scope="module")
+def scene_root(make_frame: Callable[..., Image], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A DAVIS folder of a dark scene and of an object, a white square; 6 frames of 120 x 200."""
+    folder = tmp_path_factory.mktemp("davis")
+    for name in ("scene", "object"):
+        for kind in ("JPEGImages", "Annotations"):
+            (folder / kind / "480p" / name).mkdir(parents=True)
+        for index in range(6):
+            place, mask = f"480p/{name}/{index:05d}.png", np.zeros((120, 200), np.uint8)
+            mask[30:80, 40 + index : 90 + index] = 255
+            frame = make_frame(120, 200, index) // 4
+            if name == "object":
+                frame[mask > 0] = 255
+            cv2.imwrite(str(folder / "JPEGImages" / place), frame)
+            cv2.imwrite(str(folder / "Annotations" / place), mask)
+    return folder

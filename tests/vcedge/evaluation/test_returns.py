@@ -28,26 +28,8 @@ RECIPE = CompositeRecipe(("scene", "object"), 5)
 
 
 @pytest.fixture(scope="module")
-def root(make_frame: MakeImage, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A scene, and an object that is a white square."""
-    folder = tmp_path_factory.mktemp("davis")
-    for name in RECIPE.names:
-        for kind in ("JPEGImages", "Annotations"):
-            (folder / kind / "480p" / name).mkdir(parents=True)
-        for index in range(6):
-            place, mask = f"480p/{name}/{index:05d}.png", np.zeros((96, 160), np.uint8)
-            mask[30:60, 40 + index : 70 + index] = 255
-            frame = make_frame(96, 160, index) // 2
-            if name == "object":
-                frame[mask > 0] = 255
-            cv2.imwrite(str(folder / "JPEGImages" / place), frame)
-            cv2.imwrite(str(folder / "Annotations" / place), mask)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def clip(root: Path) -> Return:
-    return render_return(root, RECIPE)
+def clip(scene_root: Path) -> Return:
+    return render_return(scene_root, RECIPE)
 
 
 def test_the_object_is_there_then_away_then_back(clip: Return) -> None:
@@ -80,17 +62,17 @@ def test_it_comes_back_over_another_edge(clip: Return) -> None:
     assert not gone & came
 
 
-def test_the_same_recipe_gives_the_same_pixels(root: Path, clip: Return) -> None:
-    again = render_return(root, RECIPE)
+def test_the_same_recipe_gives_the_same_pixels(scene_root: Path, clip: Return) -> None:
+    again = render_return(scene_root, RECIPE)
     assert again.away == clip.away
     assert all(map(np.array_equal, again.frames, clip.frames))
-    other = render_return(root, CompositeRecipe(RECIPE.names, 6))
+    other = render_return(scene_root, CompositeRecipe(RECIPE.names, 6))
     assert (other.away, other.back) != (clip.away, clip.back)
 
 
-def test_a_sequence_that_is_not_there_is_refused(root: Path) -> None:
+def test_a_sequence_that_is_not_there_is_refused(scene_root: Path) -> None:
     with pytest.raises(EvaluationError, match="nobody"):
-        render_return(root, CompositeRecipe(("scene", "nobody"), 0))
+        render_return(scene_root, CompositeRecipe(("scene", "nobody"), 0))
 
 
 def test_a_tracker_that_knows_all_is_right_and_one_that_never_finds_again_is_not(
