@@ -116,6 +116,33 @@ class FolderMasks:
         return np.asarray(shrunk, np.uint8)
 
 
+class ChosenFrames:
+    """Some of the frames of an array (T, ...), in their order.
+
+    Args:
+        frames: all of them.
+        chosen: places of those that are had, rising.
+    """
+
+    def __init__(self, frames: Frames, chosen: Sequence[int]) -> None:
+        self._frames = frames
+        self._chosen = chosen
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """As the array's, with as many frames as are chosen."""
+        return (len(self._chosen), *self._frames.shape[1:])
+
+    def __len__(self) -> int:
+        """How many are chosen."""
+        return len(self._chosen)
+
+    def __getitem__(self, index: int) -> Picture:
+        """A chosen frame by its place among them."""
+        frame: Picture = self._frames[self._chosen[index]]
+        return frame
+
+
 def list_frames(folder: Path) -> list[Path]:
     """Pictures of a folder, as people count."""
     return choose_pictures(folder.iterdir(), IMAGE_SUFFIXES)

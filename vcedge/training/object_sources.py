@@ -1,4 +1,4 @@
-"""Where objects with masks come from: videos with a mask for each frame, and stills."""
+"""Where objects with masks come from: videos with masks, and stills."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from vcedge.training.corpus import find_videos, load_video, map_cached
 from vcedge.training.frame_folders import (
     IMAGES,
+    ChosenFrames,
     FolderFrames,
     FolderMasks,
     Frames,
@@ -53,7 +54,7 @@ _SHARES = {_WHOLE: (0.005, 0.85), _REGIONS: (0.02, 0.5), _MERGED: (0.005, 0.85)}
 
 @dataclass(frozen=True)
 class MaskedVideo:
-    """One video whose every frame has a mask.
+    """Those frames of one video that have a mask.
 
     Attributes:
         name: the file's name without its suffix, or the folder's.
@@ -105,7 +106,7 @@ def load_masked_videos(
 ) -> list[MaskedVideo]:
     """Load the videos of ``root/videos`` with their masks ``root/masks/NAME/00000.png`` and so on.
 
-    Or, where there is no such folder, the sequences of DAVIS or YouTube-VOS, of which the frames
+    Or, where there is no such folder, the sequences of DAVIS or YouTube-VOS. Of either the frames
     with a mask are taken. Masks are label images, in which 255 is void, or show one object in white
     on black.
 
@@ -119,7 +120,8 @@ def load_masked_videos(
 
     Raises:
         TrainingError: no video is there, or one cannot be decoded.
-        TrainingError: a mask is missing, unreadable, or of another size than its video.
+        TrainingError: fewer than two frames have a mask, or one is unreadable, or of another size
+            than its video.
     """
     if _is_of_sequences(root):
         return _load_sequences(root, short_side, max_frames, hold_out, names)
@@ -141,8 +143,12 @@ def load_masked_videos(
                 "mend or remove it"
             )
         folder = root / "masks" / source.stem
-        masks = _load_masks(folder, cache, video.frames.shape[:3], short_side)
-        videos.append(MaskedVideo(source.stem, video.frames, masks))
+        paths = _find_masks(folder, len(video.frames))
+        whole = len(paths) == len(video.frames)
+        frames: Frames = video.frames if whole else ChosenFrames(video.frames, list(paths))
+        masks = _load_masks(folder.name, list(paths.values()), cache, frames.shape[:3], short_side)
+        every = step_between(list(paths.values()))
+        videos.append(MaskedVideo(source.stem, frames, masks, every))
     if not videos:
         raise TrainingError(
             f"received {root}, without a video; expected videos/NAME.mp4 and masks/NAME/00000.png; "
@@ -182,22 +188,27 @@ def _load_sequences(
     return videos
 
 
-def _load_masks(
-    folder: Path, cache: Path, shape: tuple[int, ...], short_side: int
-) -> NDArray[np.uint8]:
-    count, height, width = shape
-    paths = [folder / f"{index:05d}.png" for index in range(count)]
-    missing = [path for path in paths if not path.exists()]
-    if missing:
+def _find_masks(folder: Path, count: int) -> dict[int, Path]:
+    """Masks by the number of their frame, of so many frames."""
+    places = ((index, folder / f"{index:05d}.png") for index in range(count))
+    found = {index: path for index, path in places if path.exists()}
+    if len(found) < 2:
         raise TrainingError(
-            f"received {count} frames of {folder.name}, but {len(missing)} without a mask; "
-            f"expected one mask a frame; add {missing[0]}"
+            f"received {count} frames of {folder.name}, of which {len(found)} have a mask; expected"
+            f" at least two, numbered by frame; add {folder / '00000.png'} and so on"
         )
+    return found
+
+
+def _load_masks(
+    name: str, paths: Sequence[Path], cache: Path, shape: tuple[int, ...], short_side: int
+) -> NDArray[np.uint8]:
+    _, height, width = shape
     stamps = [f"{path.resolve()}|{path.stat().st_mtime_ns}" for path in paths]
     stamp = "|".join([*stamps, f"{height}x{width}"])
     # Of caches from before, 255 was background.
     stamp += "|void"
-    name = f"{folder.name[:40]}-{hashlib.sha256(os.fsencode(stamp)).hexdigest()[:16]}.masks.npy"
+    name = f"{name[:40]}-{hashlib.sha256(os.fsencode(stamp)).hexdigest()[:16]}.masks.npy"
     target = cache / name
     mapped = map_cached(target)
     if mapped is None or mapped.shape != shape[:3]:

@@ -110,10 +110,26 @@ def test_a_shrunk_videos_masks_are_shrunk_without_new_ids(tmp_path: Path) -> Non
     assert ((video.frames[..., 0] > 140) == (video.masks == 5)).mean() > 0.95
 
 
-def test_a_missing_mask_is_named(tmp_path: Path) -> None:
+def test_of_masks_of_some_frames_those_frames_are_taken(tmp_path: Path) -> None:
+    masks = make_masks(2)
+    write_video(tmp_path, "made", masks, palette=True)
+    (whole,) = load_masked_videos(tmp_path, tmp_path / "cache")
+    kept = range(0, len(masks), 2)
+    for index in set(range(len(masks))) - set(kept):
+        (tmp_path / "masks" / "made" / f"{index:05d}.png").unlink()
+    (video,) = load_masked_videos(tmp_path, tmp_path / "cache")
+    assert (video.every, whole.every) == (2, 1)
+    assert video.frames.shape[:3] == video.masks.shape == (len(kept), HEIGHT, WIDTH)
+    for place, index in enumerate(kept):
+        np.testing.assert_array_equal(video.frames[place], whole.frames[index])
+        np.testing.assert_array_equal(video.masks[place], masks[index])
+
+
+def test_a_video_without_masks_is_named(tmp_path: Path) -> None:
     write_video(tmp_path, "made", make_masks(255))
-    (tmp_path / "masks" / "made" / "00002.png").unlink()
-    with pytest.raises(TrainingError, match=r"1 without a mask.*add .*00002\.png"):
+    for index in range(1, len(make_masks(255))):
+        (tmp_path / "masks" / "made" / f"{index:05d}.png").unlink()
+    with pytest.raises(TrainingError, match=r"made, of which 1 have a mask.*add .*00000\.png"):
         load_masked_videos(tmp_path, tmp_path / "cache")
 
 
