@@ -227,7 +227,8 @@ class PromptSamples(Dataset[PromptSample]):
     def _paste(self, rng: np.random.Generator, source: _Source) -> _Source:
         """Paste an object of another still into a square of a picture, where it finds a place."""
         still = self._draw_still(rng)
-        main = draw_object(rng, still.ids)
+        shot = Shot([still.image], [still.ids])
+        main = draw_object(rng, shot.ids[0])
         height, width = source.ids.shape
         side = min(height, width)
         top, left = (int(rng.integers(length - side + 1)) for length in (height, width))
@@ -236,7 +237,7 @@ class PromptSamples(Dataset[PromptSample]):
         label = 1 + int(ids[ids < VOID].max(initial=0))
         if main and label < VOID:
             scene = Pasting(rng, _PASTED, Scene([image], [ids]))
-            scene.paste(Shot([still.image], [still.ids]), main, label)
+            scene.paste(shot, main, label)
         return _Source(image, ids, source.whole)
 
     def _see(self, rng: np.random.Generator, picture: Picture) -> NDArray[np.float32]:
