@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 
 import click
 
-from vcedge.standard_output import told_output
+from vcedge.standard_output import forget_unwritten, told_output
 from vcedge_runtime.errors import MissingExtraError, VcedgeError
 from vcedge_runtime.installing import how_to_install
 from vcedge_runtime.stopping import Stopped, stoppable
@@ -91,6 +91,14 @@ def main(arguments: list[str] | None = None) -> None:
 
     Ctrl-C, SIGTERM and SIGHUP end it once what it wrote is finished, with 128 and their number.
     """
+    try:
+        _run(arguments)
+    finally:
+        # What nobody could be told changes no exit code.
+        forget_unwritten(sys.stderr)
+
+
+def _run(arguments: list[str] | None) -> NoReturn:
     try:
         with stoppable(), told_output():
             Path.cwd()  # libraries end the process where it is gone

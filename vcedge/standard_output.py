@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from io import TextIOWrapper
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TextIO, cast
 
 from vcedge_runtime.errors import OutputError
 
@@ -50,7 +50,7 @@ def told_output() -> Iterator[None]:
         yield
         sys.stdout.flush()
     except OutputError:
-        _forget(stream)
+        forget_unwritten(stream)
         raise
     finally:
         sys.stdout = stream
@@ -58,8 +58,10 @@ def told_output() -> Iterator[None]:
             stream.reconfigure(errors=errors)
 
 
-def _forget(stream: TextIOWrapper) -> None:
-    """Drop what a stream holds and cannot take: Python would try again at its end."""
+def forget_unwritten(stream: TextIO | None) -> None:
+    """Drop what a stream holds and cannot take: Python would try again at its end, and fail."""
+    if stream is None:
+        return
     try:
         stream.flush()
     except OSError:
