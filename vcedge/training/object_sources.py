@@ -143,12 +143,11 @@ def load_masked_videos(
                 "mend or remove it"
             )
         folder = root / "masks" / source.stem
-        paths = _find_masks(folder, len(video.frames))
+        numbers, paths = _find_masks(folder, len(video.frames))
         whole = len(paths) == len(video.frames)
-        frames: Frames = video.frames if whole else ChosenFrames(video.frames, list(paths))
-        masks = _load_masks(folder.name, list(paths.values()), cache, frames.shape[:3], short_side)
-        every = step_between(list(paths.values()))
-        videos.append(MaskedVideo(source.stem, frames, masks, every))
+        frames: Frames = video.frames if whole else ChosenFrames(video.frames, numbers)
+        masks = _load_masks(folder.name, paths, cache, frames.shape[:3], short_side)
+        videos.append(MaskedVideo(source.stem, frames, masks, step_between(paths)))
     if not videos:
         raise TrainingError(
             f"received {root}, without a video; expected videos/NAME.mp4 and masks/NAME/00000.png; "
@@ -188,8 +187,8 @@ def _load_sequences(
     return videos
 
 
-def _find_masks(folder: Path, count: int) -> dict[int, Path]:
-    """Masks by the number of their frame, of so many frames."""
+def _find_masks(folder: Path, count: int) -> tuple[list[int], list[Path]]:
+    """Which of so many frames have a mask, and where it is."""
     places = ((index, folder / f"{index:05d}.png") for index in range(count))
     found = {index: path for index, path in places if path.exists()}
     if len(found) < 2:
@@ -197,7 +196,7 @@ def _find_masks(folder: Path, count: int) -> dict[int, Path]:
             f"received {count} frames of {folder.name}, of which {len(found)} have a mask; expected"
             f" at least two, numbered by frame; add {folder / '00000.png'} and so on"
         )
-    return found
+    return list(found), list(found.values())
 
 
 def _load_masks(
