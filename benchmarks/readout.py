@@ -28,7 +28,6 @@ from vcedge_runtime.memory.bank import MemoryBank
 from vcedge_runtime.model.bundle import DEFAULT_LABEL_MODEL, Bundle
 from vcedge_runtime.predictors.branches import LabelPropagation
 from vcedge_runtime.predictors.reader import (
-    JOINT_LOGIT_BYTES,
     JOINT_READOUT,
     LOGIT_BYTES,
     TILE,
@@ -161,8 +160,8 @@ def list_ways(
     """List the ways to compare, what the tracker does first."""
     tiles = [int(tile) for tile in arguments.tiles.split(",") if int(tile) != TILE]
     limits = [int(float(mib) * 2**20) for mib in arguments.logits.split(",")]
-    cuts = [(TILE, JOINT_LOGIT_BYTES), *((tile, JOINT_LOGIT_BYTES) for tile in tiles)]
-    cuts += [(TILE, limit) for limit in limits if limit != JOINT_LOGIT_BYTES]
+    cuts = [(TILE, LOGIT_BYTES), *((tile, LOGIT_BYTES) for tile in tiles)]
+    cuts += [(TILE, limit) for limit in limits if limit != LOGIT_BYTES]
     joint, single = engines
     ways = [read_in_tiles(JOINT, joint, bundle, bank, *cut) for cut in cuts]
     for tile in dict.fromkeys((TILE, FORMER_TILE)):

@@ -24,11 +24,8 @@ TILE = 8
 """Side of a tile in key cells (our choice): ``benchmarks/readout.py`` compares others."""
 LOGIT_BYTES = 4 * 2**20
 """Bytes of logits of one call (our choice): what stays in a last-level cache."""
-JOINT_LOGIT_BYTES = 16 * 2**20
-"""The same where all references are read by one softmax, which passes over them less often."""
 DEVICE_LOGIT_BYTES = 64 * 2**20
-"""The same on a GPU (our choice, not measured): a call costs more there, its memory less; every
-call has as many there."""
+"""The same on a GPU (our choice, not measured): a call costs more there, its memory less."""
 
 
 @dataclass(frozen=True)
@@ -84,9 +81,8 @@ class TileReader:
     ) -> None:
         self._engines = engines
         self._grid_hw = grid_hw
-        usual = (LOGIT_BYTES, JOINT_LOGIT_BYTES) if device is None else (DEVICE_LOGIT_BYTES,) * 2
-        given = usual if logit_bytes is None else (logit_bytes,) * 2
-        self._logit_bytes, self._joint_bytes = given
+        usual = LOGIT_BYTES if device is None else DEVICE_LOGIT_BYTES
+        self._logit_bytes = usual if logit_bytes is None else logit_bytes
         self.windows = tile_windows(grid_hw, radius, tile)
         self._lengths: dict[str, tuple[int, ...]] = {}
         if device is not None:
@@ -173,7 +169,7 @@ class TileReader:
                 inputs |= second_window(engine, sampling, query_group=own, key_group=others)
             out = {"peak": peak[piece], "total": total[piece], "values": values[piece]}
             engine.run(inputs, out)
-        self.macs += size * tables.rows.shape[1] * (source.query.shape[-1] + channels)
+        self.macs += size * tables.distance.shape[1] * (source.query.shape[-1] + channels)
         for array in (peak, total, values):
             require_finite(array, "readouts")
         return Readout(tiles, peak, total, values)
@@ -204,7 +200,7 @@ class TileReader:
         shape = (len(tiles), tables.query_index.shape[1], channels)
         values = self._values[: shape[0] * shape[1] * channels].reshape(shape)
         fixed = {**self._fixed(source, sampling), "labels": source.values}
-        for piece, chosen in self._pieces(tiles, references, self._joint_bytes):
+        for piece, chosen in self._pieces(tiles, references):
             cells, beyond = self._look_back(chosen, references, sampling)
             inputs: dict[str, Buffer] = {
                 **fixed,
@@ -214,7 +210,7 @@ class TileReader:
             }
             self._engine(JOINT_READOUT).run(inputs, {"values": values[piece]})
         queries = shape[0] * shape[1] * references
-        self.macs += queries * tables.rows.shape[1] * (source.query.shape[-1] + channels)
+        self.macs += queries * tables.distance.shape[1] * (source.query.shape[-1] + channels)
         require_finite(values, "readouts")
         return values
 
@@ -297,19 +293,19 @@ class TileReader:
         return PaddedEngine(engine, self._lengths) if self._lengths else engine
 
     def _pieces(
-        self, tiles: NDArray[np.int64], references: int, limit: int | None = None
+        self, tiles: NDArray[np.int64], references: int
     ) -> Iterator[tuple[slice, NDArray[np.int64]]]:
-        count = self._count_together(references, limit)
+        count = self._count_together(references)
         if self._lengths:
             count = self._lengths["tiles"][0]
         for first in range(0, len(tiles), count):
             piece = slice(first, first + count)
             yield piece, tiles[piece]
 
-    def _count_together(self, references: int, limit: int | None = None) -> int:
+    def _count_together(self, references: int) -> int:
         queries, patch = self.windows.distance.shape
         tiles = len(self.windows.query_index)
-        return count_together(tiles, queries, patch, references, limit or self._logit_bytes)
+        return count_together(tiles, queries, patch, references, self._logit_bytes)
 
     def _shifts_back(
         self, tiles: NDArray[np.int64], references: int, sampling: Sampling
@@ -343,7 +339,7 @@ class TileReader:
         column_bias: NDArray[np.float32] | None = None,
     ) -> NDArray[np.float32]:
         """(T, R, P) float32: the grid's bounds, regions that match no cell, column sums."""
-        bias = np.where(beyond, MASKED_LOGIT, np.float32(0))
+        bias: NDArray[np.float32] = beyond * MASKED_LOGIT
         if column_bias is not None:
             bias += column_bias[np.arange(cells.shape[1])[None, :, None], cells]
         for reference, (allowed, own_ids, patch_ids) in enumerate(matches):

@@ -18,8 +18,8 @@ class TileWindows:
 
     Attributes:
         query_index: (N, A) int64, cell of each query; beyond the grid, that of the nearest edge.
-        rows: (N, P) int64, row of each patch position, also beyond the grid.
-        columns: (N, P) int64, its column, likewise.
+        rows: (N, Y) int64, rows of a patch, also beyond the grid; P is Y X, row by row.
+        columns: (N, X) int64, its columns, likewise.
         centres: (N, 2) float64, row and column of each tile's middle.
         distance: (A, P) float32, Chebyshev cells from a query to a patch position.
         own: (N, A) bool, whether a query stands for its cell; it does so for each cell once.
@@ -52,12 +52,9 @@ class TileWindows:
             cells: (T, R, P) int64; beyond the grid, that of the nearest edge.
             beyond: (T, R, P) bool, whether a position is beyond the grid.
         """
-        height, width = self.grid_hw
         rows = self.rows[tiles][:, None] + shifts[..., :1]
         columns = self.columns[tiles][:, None] + shifts[..., 1:]
-        inside_rows, inside_columns = np.clip(rows, 0, height - 1), np.clip(columns, 0, width - 1)
-        beyond = (inside_rows != rows) | (inside_columns != columns)
-        return inside_rows * width + inside_columns, beyond
+        return _cross(rows, columns, self.grid_hw)
 
     def see_any(self, wanted: NDArray[np.bool_], shifts: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Whether each tile's patch, moved by its shift, holds any of the wanted cells.
@@ -97,21 +94,19 @@ def tile_windows(grid_hw: tuple[int, int], radius: int, tile: int = 12) -> TileW
     """
     sides = [_split_evenly(length, tile) for length in grid_hw]
     counts = _counts(grid_hw, tile)
-    queries = [_positions(c, s, 0) for c, s in zip(counts, sides, strict=True)]
-    patches = [_positions(c, s, radius) for c, s in zip(counts, sides, strict=True)]
-    query_index, past_edge = _cells(queries, grid_hw)
-    patch_rows, patch_columns = _spread(patches)
-    middles = [axis.mean(axis=1) for axis in queries]
-    rows, columns = (
+    own_rows, own_columns = _pair([_positions(c, s, 0) for c, s in zip(counts, sides, strict=True)])
+    query_index, past_edge = _cross(own_rows, own_columns, grid_hw)
+    rows, columns = _pair([_positions(c, s, radius) for c, s in zip(counts, sides, strict=True)])
+    down, right = (
         np.abs(np.arange(side)[:, None] - (np.arange(side + 2 * radius)[None] - radius))
         for side in sides
     )
-    distance = np.maximum(rows[:, None, :, None], columns[None, :, None, :])
+    distance = np.maximum(down[:, None, :, None], right[None, :, None, :])
     return TileWindows(
         query_index=query_index,
-        rows=patch_rows,
-        columns=patch_columns,
-        centres=np.stack(np.meshgrid(*middles, indexing="ij"), -1).reshape(-1, 2),
+        rows=rows,
+        columns=columns,
+        centres=np.stack([own_rows.mean(axis=1), own_columns.mean(axis=1)], axis=-1),
         distance=distance.reshape(query_index.shape[1], -1).astype(np.float32),
         own=~past_edge,
         grid_hw=grid_hw,
@@ -137,20 +132,22 @@ def _positions(count: int, side: int, margin: int) -> NDArray[np.int64]:
     return starts[:, None] + np.arange(side + 2 * margin)
 
 
-def _spread(axes: list[NDArray[np.int64]]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _pair(axes: list[NDArray[np.int64]]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Rows and columns, (N, positions) each, of tiles with these positions along the axes."""
     ys, xs = axes
-    shape = (len(ys), len(xs), ys.shape[1], xs.shape[1])
-    rows = np.broadcast_to(ys[:, None, :, None], shape)
-    columns = np.broadcast_to(xs[None, :, None, :], shape)
-    tiles = len(ys) * len(xs)
-    return rows.reshape(tiles, -1), columns.reshape(tiles, -1)
+    return np.repeat(ys, len(xs), axis=0), np.tile(xs, (len(ys), 1))
 
 
-def _cells(
-    axes: list[NDArray[np.int64]], grid_hw: tuple[int, int]
+def _cross(
+    rows: NDArray[np.int64], columns: NDArray[np.int64], grid_hw: tuple[int, int]
 ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    (rows, columns), (height, width) = _spread(axes), grid_hw
-    inside_rows, inside_columns = np.clip(rows, 0, height - 1), np.clip(columns, 0, width - 1)
-    beyond = (inside_rows != rows) | (inside_columns != columns)
-    return inside_rows * width + inside_columns, beyond
+    """Cells of (..., Y) rows with (..., X) columns, (..., Y X), and which are beyond the grid.
+
+    Each axis is clipped by itself: tables of all positions are written, never computed with.
+    """
+    height, width = grid_hw
+    down, right = np.clip(rows, 0, height - 1), np.clip(columns, 0, width - 1)
+    cells = (down * width)[..., :, None] + right[..., None, :]
+    beyond = (down != rows)[..., :, None] | (right != columns)[..., None, :]
+    shape = (*rows.shape[:-1], rows.shape[-1] * columns.shape[-1])
+    return cells.reshape(shape), beyond.reshape(shape)

@@ -87,7 +87,8 @@ def test_a_shift_moves_every_cell_that_is_seen(
     windows = tile_windows(grid_hw, radius, tile)
     tiles, (height, width) = np.arange(len(windows.query_index)), grid_hw
     cells, beyond = windows.patches(tiles, np.tile(np.array([[down, right]]), (len(tiles), 1, 1)))
-    rows, columns = windows.rows + down, windows.columns + right
+    rows = np.repeat(windows.rows + down, windows.columns.shape[1], axis=1)
+    columns = np.tile(windows.columns + right, (1, windows.rows.shape[1]))
     outside = (rows < 0) | (rows >= height) | (columns < 0) | (columns >= width)
     np.testing.assert_array_equal(beyond[:, 0], outside)
     np.testing.assert_array_equal(cells[:, 0][~outside], (rows * width + columns)[~outside])
