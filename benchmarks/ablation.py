@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,6 +16,7 @@ from vcedge.evaluation.davis_run import TrackedScore, track_and_score
 from vcedge.evaluation.rows import Row, open_keeping_engines, read_rows
 from vcedge_runtime.engines.base import Engine
 from vcedge_runtime.errors import VcedgeError
+from vcedge_runtime.files import write_json
 from vcedge_runtime.model.bundle import DEFAULT_LABEL_MODEL, Bundle
 from vcedge_runtime.tracker import Tracker
 
@@ -85,7 +85,7 @@ def main() -> None:
         report.append({**entry, **means, "sequences": scores, "ms": median_ms(found)})
         value = {"model": bundle.name, "machine": describe_machine().to_json(), "rows": report}
         # After every row, so that a run that is stopped has given something.
-        arguments.json.write_text(json.dumps(value, indent=1) + "\n")
+        write_json(arguments.json, value)
     table = make_table(
         ("table", "row", "J", "F", "J&F", "paper", *names), lines, left=2, markdown=True
     )

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import csv
-import json
 import subprocess
 import sys
 import time
@@ -32,6 +31,7 @@ from vcedge.commands.health import read_process_bytes
 from vcedge.commands.tables import make_table, open_console
 from vcedge.fleet.crews import Tell
 from vcedge.fleet.table import DONE, TABLE_NAME, Row, Table
+from vcedge_runtime.files import write_json
 from vcedge_runtime.model.bundle import DEFAULT_MODEL
 from vcedge_runtime.video.sources import open_source
 
@@ -236,7 +236,7 @@ def main() -> int:
         rows += [(part, name, f"{figure:.3f}") for name, figure in figures.items()]
     console.print(make_table(("part", "what", "figure"), rows, markdown=True, left=2))
     settings = {name: str(value) for name, value in vars(arguments).items()}
-    arguments.json.write_text(json.dumps({"settings": settings, **found}, indent=1) + "\n")
+    write_json(arguments.json, {"settings": settings, **found})
     return int(not all(part["holds"] for part in found.values()))
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
@@ -25,6 +24,7 @@ from vcedge.evaluation.composites import (
 from vcedge.evaluation.davis import DavisScore, SequenceScore, list_sequences, score_sequence
 from vcedge.evaluation.tracking import MaskTracker, follow_masks
 from vcedge_runtime.errors import VcedgeError
+from vcedge_runtime.files import write_json
 from vcedge_runtime.model.bundle import DEFAULT_MODEL, Bundle
 from vcedge_runtime.tracker import Tracker
 
@@ -150,7 +150,7 @@ def main() -> None:
             value["composites"] += facts
             value["rows"] = [row.to_json() for row in rows]
             # After every number of objects, so that a run that is stopped has given something.
-            arguments.json.write_text(json.dumps(value, indent=1) + "\n")
+            write_json(arguments.json, value)
     table = make_table(COLUMNS, [row.cells for row in rows], markdown=True)
     open_console(markdown=True).print(table)
 

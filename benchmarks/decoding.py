@@ -6,7 +6,6 @@ Each video is decoded and brought to the working size by both, one after the oth
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -20,6 +19,7 @@ from numpy.typing import NDArray
 
 from vcedge.commands.tables import make_table, open_console
 from vcedge_runtime.errors import VcedgeError
+from vcedge_runtime.files import write_json
 from vcedge_runtime.frames.resizing import working_size
 from vcedge_runtime.video.opencv import quiet_opencv
 from vcedge_runtime.video.videos import VideoSource
@@ -124,7 +124,7 @@ def main() -> None:
     console.print(f"decoded and resized to {arguments.size}: PyAV takes {ours / theirs:.3f} of")
     console.print(f"OpenCV's time ({1e3 * ours / frames:.2f} ms a frame)")
     value = {"ratio": ours / theirs, "videos": [asdict(each) for each in found]}
-    arguments.json.write_text(json.dumps(value, indent=1) + "\n")
+    write_json(arguments.json, value)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import time
 from collections.abc import Mapping
@@ -20,6 +19,7 @@ from vcedge_export.plan import ExportedModel, ExportOptions
 from vcedge_export.planning import plan_export
 from vcedge_runtime.engines.onnxruntime import OnnxRuntimeEngine
 from vcedge_runtime.errors import VcedgeError
+from vcedge_runtime.files import write_json
 from vcedge_runtime.frames.resizing import working_size
 from vcedge_runtime.model.bundle import DEFAULT_MODEL, Bundle
 from vcedge_runtime.model.spec import GraphSpec, TensorSpec
@@ -153,7 +153,7 @@ def main() -> None:
         console.print(f"\n{work_hw[0]}x{work_hw[1]}\n")
         console.print(table)
     value = {"model": bundle.name, "machine": describe_machine().to_json(), "sizes": report}
-    arguments.json.write_text(json.dumps(value, indent=1) + "\n")
+    write_json(arguments.json, value)
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ from vcedge.doctor.machine import describe_machine
 from vcedge.evaluation.masked import deal_halves, list_videos, read_clip, score_clip, tell_gain
 from vcedge.evaluation.rows import KeepingEncoder, Row, open_keeping_engines, read_rows
 from vcedge_runtime.errors import VcedgeError
+from vcedge_runtime.files import write_json
 from vcedge_runtime.model.bundle import DEFAULT_LABEL_MODEL, Bundle
 from vcedge_runtime.tracker import Tracker
 
@@ -126,7 +127,7 @@ def main() -> None:
         }
         if len(scores) > 1:
             value["choice"] = choose_by_halves(scores, rows)
-        arguments.json.write_text(json.dumps(value, indent=1) + "\n")
+        write_json(arguments.json, value)
     columns = ("table", "row", "first half", "second half", "all", "over today's (standard error)")
     open_console(markdown=True).print(
         make_table(columns, lay_out(scores, rows), left=2, markdown=True)

@@ -30,6 +30,7 @@ from vcedge.cli import main as track
 from vcedge.commands.health import read_process_bytes
 from vcedge.commands.tables import make_table, open_console
 from vcedge_runtime.errors import VcedgeError
+from vcedge_runtime.files import write_json
 from vcedge_runtime.model.bundle import DEFAULT_MODEL
 from vcedge_runtime.tracker import StepResult, Tracker
 from vcedge_runtime.video.frame import Frame
@@ -268,7 +269,7 @@ def main() -> int:
     found = find(arguments, lines, steps_ms, arrivals_s, samples)
     print_findings(found, samples, arguments.cuts)
     value = {**asdict(found), "samples": [asdict(sample) for sample in samples]}
-    arguments.json.write_text(json.dumps(value, indent=1) + "\n")
+    write_json(arguments.json, value)
     good = found.age_ms[1] <= found.bound_ms and found.returns >= arguments.cuts
     return int(not (good and found.growth <= arguments.limit))
 

@@ -28,6 +28,7 @@ import numpy as np
 from vcedge.commands.tables import make_table, open_console
 from vcedge_runtime.demo.clip import render_demo_clip
 from vcedge_runtime.errors import VcedgeError
+from vcedge_runtime.files import write_json
 from vcedge_runtime.model.bundle import Bundle
 from vcedge_runtime.video.palette import read_label_png, write_label_png
 from vcedge_runtime.video.sinks import OverlayVideo
@@ -265,7 +266,7 @@ def main() -> int:
             rows.append((subject.name, *map(str, counts), str(fills.count("fits")), str(len(bad))))
     columns = ("command", "killed, whole", "ended before", "full, told", "fits", "lost")
     open_console().print(make_table(columns, rows))
-    arguments.json.write_text(json.dumps(value, indent=1) + "\n")
+    write_json(arguments.json, value)
     return 1 if lost else 0
 
 

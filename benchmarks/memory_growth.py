@@ -7,7 +7,6 @@ tracker holds, grows by more than the limit between the two frames.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from dataclasses import asdict, dataclass
 from itertools import count, cycle, islice
@@ -22,6 +21,7 @@ from vcedge.cli import main as track
 from vcedge.commands.health import STATUS, read_process_bytes
 from vcedge.commands.tables import make_table, open_console
 from vcedge_runtime.errors import VcedgeError
+from vcedge_runtime.files import write_json
 from vcedge_runtime.model.bundle import DEFAULT_MODEL
 from vcedge_runtime.tracker import StepResult, Tracker
 from vcedge_runtime.video.sources import open_source
@@ -112,7 +112,7 @@ def main() -> int:
     columns = ("memory", f"MB at frame {first.frame}", f"MB at frame {last.frame}", "growth")
     open_console(markdown=True).print(make_table(columns, rows, markdown=True))
     value = {"growth": worst, "limit": arguments.limit, "samples": [asdict(s) for s in samples]}
-    arguments.json.write_text(json.dumps(value, indent=1) + "\n")
+    write_json(arguments.json, value)
     return int(worst > arguments.limit)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,6 +13,7 @@ from vcedge.bench.profiling import Profile, profile_tracker
 from vcedge.commands.tables import make_table, open_console
 from vcedge.doctor.machine import describe_machine
 from vcedge_runtime.errors import VcedgeError
+from vcedge_runtime.files import write_json
 from vcedge_runtime.model.bundle import DEFAULT_MODEL, Bundle
 from vcedge_runtime.model.composition import Composition
 from vcedge_runtime.timing import STAGES as TRACKING
@@ -99,7 +99,7 @@ def main() -> None:
             report.append({"name": name, "parts": row, "ms": medians, "mean_ms": means})
             value = {"model": bundle.name, "machine": describe_machine().to_json(), "rows": report}
             # After every row, so that a run that is stopped has given something.
-            arguments.json.write_text(json.dumps(value, indent=1) + "\n")
+            write_json(arguments.json, value)
     # What is done in some frames alone shows in the means, not in the medians.
     head = ("parts", *TRACKING, "all but encode / encode", "by means")
     open_console(markdown=True).print(make_table(head, lines, left=1, markdown=True))

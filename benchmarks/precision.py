@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import shutil
 import sys
 import time
@@ -28,6 +27,7 @@ from vcedge_runtime.buffers import Buffer
 from vcedge_runtime.engines.base import Engine
 from vcedge_runtime.engines.onnxruntime import engine_from_bundle
 from vcedge_runtime.errors import VcedgeError
+from vcedge_runtime.files import write_json
 from vcedge_runtime.model.bundle import PRECISIONS, QUANTISED, Bundle
 from vcedge_runtime.model.spec import GraphSpec
 from vcedge_runtime.tracker import Tracker
@@ -236,7 +236,7 @@ def main() -> None:
     headings = ("model", "graph", "precision", "ms", "times faster")
     console.print(make_table(headings, times, left=3, markdown=True))
     value = {"sequences": names, "machine": describe_machine().to_json(), "models": found}
-    arguments.json.write_text(json.dumps(value, indent=1) + "\n")
+    write_json(arguments.json, value)
 
 
 if __name__ == "__main__":

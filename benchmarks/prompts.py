@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import json
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,6 +22,7 @@ from vcedge.evaluation.davis_run import track_and_score
 from vcedge.training.object_sources import load_stills
 from vcedge.training.prompt_corpus import is_held_out
 from vcedge_runtime.errors import VcedgeError
+from vcedge_runtime.files import write_json
 from vcedge_runtime.model.bundle import PROMPT_MODEL
 from vcedge_runtime.prompts.drawing import VOID, box_of, find_correction, find_middle, jitter_box
 from vcedge_runtime.prompts.planes import Click, Corners
@@ -302,7 +302,7 @@ def main() -> None:
             console.print(make_table(heads, lines, left=1, markdown=True))
         if arguments.sheets:
             draw_sheets(segmenter, cases, arguments.sheets)
-    arguments.json.write_text(json.dumps(value, indent=1) + "\n")
+    write_json(arguments.json, value)
 
 
 if __name__ == "__main__":

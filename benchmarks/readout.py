@@ -8,7 +8,6 @@ machine is shared. The first row is what the tracker does; the others justify it
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -24,6 +23,7 @@ from vcedge.commands.tables import make_table, open_console
 from vcedge_runtime.engines.base import Engine
 from vcedge_runtime.engines.onnxruntime import OnnxRuntimeEngine
 from vcedge_runtime.errors import VcedgeError
+from vcedge_runtime.files import write_json
 from vcedge_runtime.memory.bank import MemoryBank
 from vcedge_runtime.model.bundle import DEFAULT_LABEL_MODEL, Bundle
 from vcedge_runtime.predictors.branches import LabelPropagation
@@ -233,7 +233,7 @@ def main() -> None:
         "rounds": arguments.rounds,
         "ways": [way.to_json() for way in ways],
     }
-    arguments.json.write_text(json.dumps(value, indent=1) + "\n")
+    write_json(arguments.json, value)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from contextlib import ExitStack
 from dataclasses import asdict
@@ -20,6 +19,7 @@ from vcedge.evaluation.davis import list_sequences
 from vcedge.evaluation.returns import SOON, ReturnScore, render_return, score_return
 from vcedge.evaluation.tracking import follow_masks
 from vcedge_runtime.errors import VcedgeError
+from vcedge_runtime.files import write_json
 from vcedge_runtime.model.bundle import DEFAULT_MODEL
 from vcedge_runtime.tracker import Tracker
 
@@ -87,7 +87,7 @@ def main() -> None:
             print(f"{'+'.join(recipe.names)}: {told}", file=sys.stderr)
             # After every clip, so that a run that is stopped has given something.
             value["rows"] = [add_up(way, found) for way, found in scores.items()]
-            arguments.json.write_text(json.dumps(value, indent=1) + "\n")
+            write_json(arguments.json, value)
     rows = [
         (
             row["model"],

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from vcedge.evaluation.davis_folders import find_frames, find_mask_folders
 from vcedge.training.placing import VOID
 from vcedge.training.self_labels import SelfLabels, SelfLabelSettings, label_video
 from vcedge_runtime.errors import VcedgeError
+from vcedge_runtime.files import write_json
 from vcedge_runtime.model.bundle import DEFAULT_MODEL, PROMPT_MODEL
 from vcedge_runtime.prompts.segmenter import PromptSegmenter
 from vcedge_runtime.tracker import Tracker
@@ -105,7 +105,7 @@ def main() -> None:
     ]
     open_console(markdown=True).print(make_table(COLUMNS, rows, markdown=True))
     value = {"machine": describe_machine().to_json(), "scores": [asdict(each) for each in scores]}
-    arguments.json.write_text(json.dumps(value, indent=1) + "\n")
+    write_json(arguments.json, value)
 
 
 if __name__ == "__main__":

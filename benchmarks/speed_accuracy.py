@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -18,6 +17,7 @@ from vcedge.doctor.machine import describe_machine
 from vcedge.evaluation.davis import DavisScore, SequenceScore, list_sequences
 from vcedge.evaluation.davis_run import track_and_score
 from vcedge_runtime.errors import VcedgeError
+from vcedge_runtime.files import write_json
 from vcedge_runtime.model.bundle import DEFAULT_MODEL, Bundle
 from vcedge_runtime.timing import STAGES as TRACKING
 from vcedge_runtime.tracker import Tracker
@@ -134,7 +134,7 @@ def main() -> None:
         "ceilings": asdict(ceilings),
         "sizes": {str(size): point.to_json() for size, point in points.items()},
     }
-    arguments.json.write_text(json.dumps(value, indent=1) + "\n")
+    write_json(arguments.json, value)
 
 
 if __name__ == "__main__":

@@ -30,6 +30,7 @@ from vcedge.models.weights import load_weights
 from vcedge_export.plan import ExportOptions
 from vcedge_export.planning import open_modules, plan_export
 from vcedge_runtime.errors import VcedgeError
+from vcedge_runtime.files import write_json
 from vcedge_runtime.model.bundle import Bundle
 from vcedge_runtime.model.composition import Composition
 from vcedge_runtime.sampling.clusters import ClusterSettings
@@ -208,7 +209,7 @@ def main() -> None:
             report = arguments.out / f"{row.key}-{seed}.json"
             if not report.exists():
                 found = score(row, train(row, seed, arguments), arguments)
-                report.write_text(json.dumps(found, indent=1) + "\n")
+                write_json(report, found)
     scores = read_scores(rows, seeds, arguments.out)
     open_console(markdown=True).print(
         make_table(COLUMNS, list(lay_out(rows, scores)), left=3, markdown=True)

@@ -7,7 +7,6 @@ sixteen objects near each other and far apart. Both track each frame in turn.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -30,6 +29,7 @@ from vcedge.evaluation.davis_folders import find_frames, find_mask_folders
 from vcedge.evaluation.davis_sequence import VOID
 from vcedge.evaluation.in_turn import count_runaways, follow_in_turn
 from vcedge_runtime.errors import VcedgeError
+from vcedge_runtime.files import write_json
 from vcedge_runtime.model.bundle import DEFAULT_MODEL
 from vcedge_runtime.tracker import Tracker
 from vcedge_runtime.video.palette import decode_labels, read_label_png
@@ -255,7 +255,7 @@ def main() -> None:
                 print(f"{name}: {clip.name}: J&F {told}", file=sys.stderr)
             value["rows"].append(add_up(name, outcomes))
             # After every set, so that a run that is stopped has given something.
-            arguments.json.write_text(json.dumps(value, indent=1) + "\n")
+            write_json(arguments.json, value)
     table = make_table(COLUMNS, [lay_out(row) for row in value["rows"]], markdown=True)
     open_console(markdown=True).print(table)
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from vcedge_calibration.recording import Sample
 from vcedge_runtime.errors import BundleError
-from vcedge_runtime.files import writing_folder
+from vcedge_runtime.files import write_json, writing_folder
 from vcedge_runtime.model.bundle import Bundle
 from vcedge_runtime.telling import tell_cause
 
@@ -67,7 +67,7 @@ def save_samples(
             }
             np.savez(place / f"{graph}.npz", **arrays)
         facts = {"format": FORMAT, **asdict(recording)}
-        (place / FACTS).write_text(json.dumps(facts, indent=1) + "\n")
+        write_json(place / FACTS, facts)
 
 
 def load_samples(folder: Path) -> dict[str, list[Sample]]:

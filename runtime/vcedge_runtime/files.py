@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import json
 import os
 import re
 import secrets
@@ -177,6 +178,11 @@ def write_whole(
     """Write a file whole; see ``writing_whole``."""
     with _drafting(path, synced, on_done) as place:
         _fill(place, data)
+
+
+def write_json(path: str | Path, value: object) -> None:
+    """Write plain JSON values for people and programs, indented; see ``writing_whole``."""
+    write_whole(path, (json.dumps(value, indent=1) + "\n").encode())
 
 
 def _fill(place: str | Path, data: bytes | memoryview) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import resource
 import threading
@@ -21,6 +22,7 @@ from vcedge_runtime.files import (
     list_drafts,
     remove_drafts,
     write_array,
+    write_json,
     write_whole,
     writing_folder,
     writing_whole,
@@ -55,6 +57,17 @@ def test_a_file_of_any_name_replaces_the_former_one(tmp_path: Path, name: str) -
         assert (tmp_path / name).read_bytes() == b"new"
     assert [path.name for path in tmp_path.iterdir()] == [name]
     assert (tmp_path / name).read_bytes() == b"newest"
+
+
+def test_a_value_that_is_no_json_leaves_the_former_file(tmp_path: Path) -> None:
+    write_json(tmp_path / "a", {"rows": [1, 2.5, None]})
+    before = (tmp_path / "a").read_bytes()
+    with pytest.raises(TypeError):
+        write_json(tmp_path / "a", {"rows": object()})
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+    assert (tmp_path / "a").read_bytes() == before
+    assert json.loads(before) == {"rows": [1, 2.5, None]}
+    assert before.endswith(b"}\n")
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, ValueError])

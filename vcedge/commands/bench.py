@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
@@ -25,7 +24,7 @@ from vcedge.commands.options import OVERRIDES, composed, opened
 from vcedge.doctor.machine import describe_machine
 from vcedge.evaluation.davis import score_sequence
 from vcedge_runtime.errors import OutputError, TrackerError
-from vcedge_runtime.files import write_whole
+from vcedge_runtime.files import write_json
 from vcedge_runtime.frames.resizing import LARGEST_SIZE
 from vcedge_runtime.model.bundle import DEFAULT_MODEL, Bundle
 from vcedge_runtime.model.composition import KINDS, kind_of
@@ -145,7 +144,7 @@ def command(
     )
     print_measurement(found, markdown=markdown)
     if report is not None:
-        write_whole(report, (json.dumps(found.to_json(), indent=1) + "\n").encode())
+        write_json(report, found.to_json())
         click.echo(f"wrote {report}", err=True)
 
 

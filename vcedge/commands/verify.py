@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
@@ -25,7 +24,7 @@ from vcedge_runtime.buffers import Device
 from vcedge_runtime.engines.base import Engine
 from vcedge_runtime.engines.opening import BACKENDS
 from vcedge_runtime.errors import BundleError, ExportError
-from vcedge_runtime.files import write_whole
+from vcedge_runtime.files import write_json
 from vcedge_runtime.model.bundle import MANIFEST, Bundle, shipped_models
 
 if TYPE_CHECKING:
@@ -84,7 +83,7 @@ def command(
     describe_proof(console, found, told)
     console.print(difference_table(found))
     if report is not None:
-        write_whole(report, (json.dumps(found, indent=1) + "\n").encode())
+        write_json(report, found)
         console.out(f"wrote {report}", highlight=False)
     if save:
         before = opened.verification
