@@ -263,7 +263,16 @@ class ResultStore(Closing):
         self._file.write(packed)
 
     def take(self, index: int) -> StepResult:
-        """Give the result of a frame."""
+        """Give the result of a frame.
+
+        Raises:
+            SourceError: the way back had no such frame.
+        """
+        if index not in self._places:
+            raise SourceError(
+                f"frame {index} did not come on the way back: the video changed meanwhile, or is "
+                "damaged there; encode it again"
+            )
         at, length = self._places.pop(index)
         self._file.seek(at)
         packed = zlib.decompress(self._file.read(length))

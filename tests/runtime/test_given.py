@@ -195,6 +195,11 @@ def test_results_wait_in_a_file_and_come_back_as_they_were(mask: Image) -> None:
     assert replace(found, mask=mask) == replace(result, timings_ms={})
 
 
+def test_a_result_that_never_came_is_told() -> None:
+    with ResultStore() as store, pytest.raises(SourceError, match="frame 3 did not come"):
+        store.take(3)
+
+
 @pytest.mark.parametrize("way", ["on", "back"])
 def test_a_mask_of_a_frame_that_does_not_come_is_told(
     tracker: Tracker, frames: list[Frame], mask: Image, way: str

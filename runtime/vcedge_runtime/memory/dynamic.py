@@ -222,8 +222,9 @@ class DynamicMemory:
             del self._records[min(set(waiting) - set(self._short))]
 
     def keeps(self, stored: int) -> bool:
-        """Whether a stored frame may still be read."""
-        return stored in self._records
+        """Whether a stored frame may still be read; a selection counts once its frame is done."""
+        records = self._records if self._before is None else self._before[1][0]
+        return stored in records
 
     def annotate(self, frame: int) -> None:
         """Pin the last frame, in which the user gave a mask; the one before is pinned no longer.

@@ -72,7 +72,7 @@ class SeekableVideo(VideoDecoder):
         self.index = self._list_frames()
 
     def read_from(self, number: int, earlier: int | None = 0) -> Iterator[Lazy]:
-        """Yield the frames from the key frame before one on.
+        """Yield the frames from the key frame before one on, those that are damaged too.
 
         Args:
             number: the frame.
@@ -91,8 +91,10 @@ class SeekableVideo(VideoDecoder):
             for packet in self._read_packets():
                 for frame in self._decode(packet):
                     place = int(np.searchsorted(self.index.times, frame.pts or 0))
-                    known = place < len(self.index.times) and not frame.is_corrupt
-                    if known and self.index.times[place] == frame.pts:
+                    known = place < len(self.index.times) and self.index.times[place] == frame.pts
+                    # What is shown before the key frame may lack what it was made of.
+                    whole = key is None or not frame.is_corrupt or frame.pts >= key
+                    if known and whole:
                         yield place, partial(self._image_of, frame)
         except self._av.FFmpegError as exc:
             raise SourceError(str(exc)) from None

@@ -348,6 +348,22 @@ def test_a_frame_may_be_selected_again_after_a_failure() -> None:
     assert chosen[-1] == 5
 
 
+def test_a_selection_whose_frame_was_never_done_gives_up_no_frame() -> None:
+    policy = DynamicPolicy(short=1, long=1, candidates=2, far=1, gamma=0, beta=1e-6)
+    given_up = 0
+    for length in range(3, 12):
+        video = Video(policy)
+        for frame in range(length):
+            video.step(draw_labels([(3, 3 + frame % 2)]))
+        before = [frame for frame in range(length) if video.memory.keeps(frame)]
+        labels = draw_labels([(3, 3)])
+        video.memory.select(length, draw_key(length), lambda frames, labels=labels: labels)
+        assert [frame for frame in range(length) if video.memory.keeps(frame)] == before
+        video.memory.store(length, draw_key(length), labels)
+        given_up += [frame for frame in range(length) if video.memory.keeps(frame)] != before
+    assert given_up
+
+
 def test_a_frame_whose_predecessor_was_not_stored_is_refused() -> None:
     memory = DynamicMemory(DynamicPolicy())
     with pytest.raises(TrackerError, match=r"frame 0 is not in memory, which holds \[\]"):

@@ -51,12 +51,14 @@ def write(path: Path) -> Path:
     return path
 
 
-def break_packet(path: Path, number: int) -> None:
+def break_packet(path: Path, number: int, *, spared: float = 0) -> None:
+    """Overwrite a packet but for the share at its beginning."""
     with av.open(str(path)) as container:
         packets = [p for p in container.demux(video=0) if p.size]
     place, size = packets[number].pos, packets[number].size
     data = bytearray(path.read_bytes())
-    data[place : place + size] = bytes(size)
+    kept = int(spared * size)
+    data[place + kept : place + size] = bytes(size - kept)
     path.write_bytes(data)
 
 
@@ -122,6 +124,17 @@ def test_a_span_is_what_reading_from_the_beginning_gives(
                     np.testing.assert_array_equal(frame.image, true.image)
     if not broken:
         assert 0 < len(decoded) < 3 * FRAMES
+
+
+@pytest.mark.parametrize("name", ["b.mp4", "b.mkv", "m.avi", "m.mov"])
+def test_a_frame_that_is_damaged_in_part_is_there_from_anywhere(tmp_path: Path, name: str) -> None:
+    path = write(tmp_path / name)
+    break_packet(path, 30, spared=0.5)
+    with av.open(str(path)) as container:
+        assert any(frame.is_corrupt for frame in container.decode(video=0))
+    with open_source(path) as source, SpanReader(source) as spans:
+        back = [frame.index for start in (45, 30, 15, 0) for frame in spans.read(start, start + 15)]
+        assert sorted(back) == [frame.index for frame in source] == list(range(FRAMES))
 
 
 def test_a_span_of_images_opens_no_others(tmp_path: Path) -> None:
