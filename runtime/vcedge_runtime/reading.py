@@ -20,7 +20,8 @@ def read_bounded(path: str | Path, most: int, *, piped: bool = False) -> bytes:
         OSError: it cannot be read, holds more, or is no file; ``strerror`` says which.
     """
     # A pipe that nobody writes to would be waited for, though it is refused.
-    with os.fdopen(os.open(path, os.O_RDONLY | (0 if piped else os.O_NONBLOCK)), "rb") as file:
+    at_once = 0 if piped else os.O_NONBLOCK
+    with open(path, "rb", opener=lambda name, flags: os.open(name, flags | at_once)) as file:
         found = os.fstat(file.fileno())
         if not stat.S_ISREG(found.st_mode) and not piped:
             raise OSError(errno.EINVAL, "it is no file", str(path))

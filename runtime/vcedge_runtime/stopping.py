@@ -66,7 +66,7 @@ def finish_first() -> Iterator[None]:
     ignored, or end the process by themselves, are left alone, and so are threads but the main one.
 
     Raises:
-        KeyboardInterrupt: at the end, if something was held back.
+        KeyboardInterrupt: at the end, if something was held back, also where the block failed.
     """
     formers = {number: handler for number in STOPS if callable(handler := signal.getsignal(number))}
     if threading.current_thread() is not threading.main_thread():
@@ -85,5 +85,5 @@ def finish_first() -> Iterator[None]:
     finally:
         for number, handler in formers.items():
             signal.signal(number, handler)
-    for number in held[:1]:
-        formers[signal.Signals(number)](number, None)
+        for number in held[:1]:
+            formers[signal.Signals(number)](number, None)

@@ -68,6 +68,18 @@ def test_an_error_of_the_block_goes_through_and_the_handler_comes_back() -> None
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
+def test_ctrl_c_is_heard_though_the_block_failed() -> None:
+    def work() -> None:
+        with finish_first():
+            os.kill(os.getpid(), signal.SIGINT)
+            raise RuntimeError("step failed")
+
+    with pytest.raises(KeyboardInterrupt) as raised:
+        work()
+    assert str(raised.value.__context__) == "step failed"
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
 def test_another_thread_is_left_alone() -> None:
     done: list[bool] = []
 

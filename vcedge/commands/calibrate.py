@@ -5,8 +5,7 @@ from __future__ import annotations
 import hashlib
 import shlex
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 
@@ -89,9 +88,11 @@ def command(
     if folder.exists() and find_recording(folder) is None:
         raise OutputError(f"{folder} exists and is no recording; remove it or choose another --out")
     began = time.monotonic()
-    with ExitStack() as stack:
-        bar = stack.enter_context(progress_bar(console, "frames/s"))
-        clips = [_open_clip(stack, path, masks, frames, bar) for path in videos]
+    for path in videos:  # What cannot be read is told before any is tracked.
+        with open_source(path) as video:
+            _read_mask(video, path, masks)
+    with progress_bar(console, "frames/s") as bar:
+        clips = _open_clips(videos, masks, frames, bar)
         found = record_inputs(opened, clips, samples=samples, seed=seed, size=recording.size)
     save_samples(folder, recording, found)
     kept = ", ".join(f"{name} {len(runs)}" for name, runs in found.items())
@@ -134,17 +135,22 @@ def _fingerprint(path: Path, masks: Path | None) -> str:
     return hashlib.sha256("\n".join(told).encode()).hexdigest()
 
 
-def _open_clip(
-    stack: ExitStack, path: Path, masks: Path | None, frames: int, bar: Progress
-) -> CalibrationClip:
-    video = stack.enter_context(open_source(path))
+def _open_clips(
+    videos: Iterable[Path], masks: Path | None, frames: int, bar: Progress
+) -> Iterator[CalibrationClip]:
+    """Open one video after the other: a thousand are no more than one."""
+    for path in videos:
+        with open_source(path) as video:
+            length = None if video.length is None else min(frames, video.length)
+            task = bar.add_task(make_printable(path.stem), total=length, speed=0.0)
+            mask = _read_mask(video, path, masks)
+            yield CalibrationClip(video.label, _watch(video, frames, bar, task), mask)
+
+
+def _read_mask(video: Source, path: Path, masks: Path | None) -> NDArray[np.uint8]:
     if masks is None:
-        mask = _draw_ellipse(video.frame_hw)
-    else:
-        mask = read_mask(find_first_mask(masks, path.stem), frame_hw=video.frame_hw)
-    length = None if video.length is None else min(frames, video.length)
-    task = bar.add_task(make_printable(path.stem), total=length, speed=0.0)
-    return CalibrationClip(video.label, _watch(video, frames, bar, task), mask)
+        return _draw_ellipse(video.frame_hw)
+    return read_mask(find_first_mask(masks, path.stem), frame_hw=video.frame_hw)
 
 
 def _watch(video: Source, frames: int, bar: Progress, task: TaskID) -> Iterator[NDArray[np.uint8]]:

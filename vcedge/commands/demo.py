@@ -23,7 +23,7 @@ from vcedge.commands.progress import session_bar
 from vcedge.evaluation.davis import score_sequence
 from vcedge_runtime.demo.clip import CAST, DemoClip, render_demo_clip
 from vcedge_runtime.files import OnDone, write_whole
-from vcedge_runtime.session import SessionReport, track_frames
+from vcedge_runtime.session import KEPT_TIMINGS, SessionReport, track_frames
 from vcedge_runtime.video.outputs import OutputFolder, require_free
 from vcedge_runtime.video.palette import write_label_png
 from vcedge_runtime.video.points import INPUT_HEADER
@@ -90,7 +90,7 @@ def command(
     console.out(
         f"rendered and tracked {objects} object{'s' if objects > 1 else ''} through "
         f"{frames} frames of {clip.frame_hw[1]}x{clip.frame_hw[0]}: J&F {score.j_and_f:.3f}, "
-        f"{_tracking_fps(report):.1f} frames/s without the rendering",
+        f"{tracking_fps(report):.1f} frames/s without the rendering",
         highlight=False,
     )
     for name in WRITTEN:
@@ -149,6 +149,7 @@ def _keep_clip(
         yield frame
 
 
-def _tracking_fps(report: SessionReport) -> float:
+def tracking_fps(report: SessionReport) -> float:
+    """Of the last frames: the timings of no more are kept."""
     stages = [times for stage, times in report.timings_ms.items() if stage != "decode"]
-    return 1000 * report.frames / sum(sum(times) for times in stages)
+    return 1000 * min(report.frames, KEPT_TIMINGS) / sum(sum(times) for times in stages)

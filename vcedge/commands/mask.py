@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,9 @@ from vcedge_runtime.video.palette import write_label_png
 from vcedge_runtime.video.seeking import SpanReader
 from vcedge_runtime.video.sources import open_source
 
+PNG = (".png",)
+PREVIEWS = (*PNG, ".jpg", ".jpeg")
+"""What a preview's name may end in."""
 _NUMBERED = re.compile(r"(.+):(\d+)", re.DOTALL)
 
 
@@ -78,8 +82,11 @@ def command(
         raise MaskError(
             "received no box and no click; expected one at least; pass --box or --click"
         )
-    for path in filter(None, (out, preview)):
-        _require_free(path, overwrite=overwrite)
+    _require_free(out, PNG, overwrite=overwrite)
+    if preview is not None:
+        _require_free(preview, PREVIEWS, overwrite=overwrite)
+        if preview.resolve() == out.resolve():
+            raise OutputError(f"received {out} for both --out and --preview; expected two names")
     named, frame = read_frame(source)
     known = read_mask(add_to, frame_hw=frame.image.shape[:2]) if add_to else None
     tell = lambda text: console.print(text, markup=False, soft_wrap=True)  # noqa: E731
@@ -128,11 +135,10 @@ def read_frame(spec: str) -> tuple[str, Frame]:
     return name, frames[0]
 
 
-def _require_free(path: Path, *, overwrite: bool) -> None:
+def _require_free(path: Path, endings: Sequence[str], *, overwrite: bool) -> None:
     if path.exists() and not overwrite:
         raise OutputError(f"{path} exists; pass --overwrite or another name")
-    if path.suffix.lower() not in (".png", ".jpg", ".jpeg"):
+    if path.suffix.lower() not in endings:
         raise OutputError(
-            f"received {path} to be written; expected a name that ends in .png (a preview may be "
-            "a .jpg)"
+            f"received {path} to be written; expected a name that ends in {' or '.join(endings)}"
         )

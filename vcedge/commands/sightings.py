@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -27,22 +27,27 @@ class _Course:
         gaps: first and last frame of each time that it was not seen, at most ``KEPT_GAPS``.
         losses: how many there were.
         lost_since: frame from which on it is not seen; None while it is.
-        lowest: the lowest score while it was seen, and its frame; None before the second frame.
-        total: of its scores but the first, which is no finding: its mask was given.
+        lowest: the lowest score while it was seen, and its frame; None while it was only given.
+        found: frames in which it was not given, but found or not.
+        total: of its scores in them.
+        given: whether it was in the last frame.
     """
 
     frames: int = 0
     seen: int = 0
+    found: int = 0
+    given: bool = False
     total: float = 0.0
     losses: int = 0
     lost_since: int | None = None
     lowest: tuple[float, int] | None = None
     gaps: list[tuple[int, int]] = field(default_factory=list)
 
-    def add(self, index: int, score: float) -> None:
+    def add(self, index: int, score: float, *, given: bool) -> None:
         """Note a frame; a score of 0 says that the object is not seen."""
-        self.frames += 1
-        self.total += score if self.frames > 1 else 0.0
+        self.frames, self.given = self.frames + 1, given
+        if not given:
+            self.found, self.total = self.found + 1, self.total + score
         if score <= 0:
             if self.lost_since is None:
                 self.lost_since = index
@@ -53,7 +58,7 @@ class _Course:
             if len(self.gaps) < KEPT_GAPS:
                 self.gaps.append((self.lost_since, index - 1))
             self.lost_since = None
-        if self.frames > 1 and (self.lowest is None or score < self.lowest[0]):
+        if not given and (self.lowest is None or score < self.lowest[0]):
             self.lowest = (score, index)
 
     def describe(self) -> str:
@@ -76,12 +81,19 @@ class Sightings(Sink):
 
     Args:
         kind: what is followed, ``object`` or ``point``.
-        warn: told of what is lost right after the first frame.
+        warn: told of what is lost right after a frame in which it was given.
+        given: ids, or names, of what the user gives, by the index of the frame.
     """
 
-    def __init__(self, kind: str, warn: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        kind: str,
+        warn: Callable[[str], None],
+        given: Mapping[int, Collection[int | str]],
+    ) -> None:
         self._kind = kind
         self._warn = warn
+        self._given = given
         self._courses: dict[int | str, _Course] = {}
 
     def write(
@@ -100,17 +112,18 @@ class Sightings(Sink):
         """Note a frame: the score of each object, 0 for one that is not seen."""
         for name, score in scores.items():
             course = self._courses.setdefault(name, _Course())
-            course.add(index, score)
-            if course.frames == 2 and course.lost_since is not None:
+            begun = course.given
+            course.add(index, score, given=name in self._given.get(index, ()))
+            if begun and course.lost_since == index:
                 self._warn(
                     f"{self._kind} {name} is lost at once, in frame {index}: look whether what was "
-                    "drawn fits the first frame, or choose a larger --size"
+                    "drawn fits the frame before, or choose a larger --size"
                 )
 
     @property
     def mean_score(self) -> float | None:
-        """Of all objects and frames but each one's first; 0 counts where it is not seen."""
-        frames = sum(course.frames - 1 for course in self._courses.values())
+        """Of all objects and frames but those that were given; 0 counts where it is not seen."""
+        frames = sum(course.found for course in self._courses.values())
         return sum(c.total for c in self._courses.values()) / frames if frames else None
 
     def describe_lost(self) -> list[str]:

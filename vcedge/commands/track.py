@@ -175,7 +175,8 @@ def command(
             OutputFolder(folder, overwrite=overwrite, inputs=inputs)
         )
         report = SessionReport()
-        sightings = Sightings("point" if points else "object", warn)
+        given = {0: tuple(named)} if named is not None else beginning.objects
+        sightings = Sightings("point" if points else "object", warn, given)
         tell_errand(report, sightings)
         try:
             with ExitStack() as stack:

@@ -51,6 +51,11 @@ class Beginning(NamedTuple):
         """The first of the masks."""
         return self.masks[min(self.masks)]
 
+    @property
+    def objects(self) -> dict[int, list[int]]:
+        """Ids of the objects that each mask shows, likewise."""
+        return {index: np.unique(mask[mask > 0]).tolist() for index, mask in self.masks.items()}
+
 
 @dataclass(frozen=True)
 class FirstMasks:

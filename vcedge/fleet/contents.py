@@ -16,6 +16,7 @@ from vcedge.fleet.table import Row
 from vcedge_runtime.errors import SourceError
 from vcedge_runtime.files import make_folder, write_whole, writing_folder
 from vcedge_runtime.locking import LOCK_NAME
+from vcedge_runtime.model.bundle import sha256_of
 from vcedge_runtime.reading import read_bounded
 from vcedge_runtime.video.outputs import MASKS_NAME, RECORD_NAME
 from vcedge_runtime.video.pictures import match_files
@@ -23,7 +24,6 @@ from vcedge_runtime.video.traces import Traces, stands_whole
 
 STORE_NAME = ".vcedge-batch"
 """Folder, in that of the results, of what is known of them."""
-CHUNK = 2**20
 MARK_NAME = ".vcedge-batch.json"
 """File, in a folder of results, that says of what they are."""
 MOST_FACTS = 2**20
@@ -45,9 +45,9 @@ def digest_source(path: str | Path) -> str:
     place = Path(path)
     try:
         if place.is_file():
-            return _digest_file(place)
+            return sha256_of(place)
         files = sorted(place.iterdir()) if place.is_dir() else match_files(place)
-        held = {file.name: _digest_file(file) for file in files if file.is_file()}
+        held = {file.name: sha256_of(file) for file in files if file.is_file()}
     except OSError as exc:
         raise SourceError(
             f"received {path}, which cannot be read ({exc.strerror}); expected a video file, or a "
@@ -163,12 +163,4 @@ def _link(source: str, place: str) -> None:
 def _digest_record(folder: Path) -> str:
     """Digest what a run wrote to a folder, with the time of each file; empty for nothing."""
     place = folder / RECORD_NAME
-    return _digest_file(place) if place.exists() else ""
-
-
-def _digest_file(path: Path) -> str:
-    found = hashlib.sha256()
-    with path.open("rb") as file:
-        while data := file.read(CHUNK):
-            found.update(data)
-    return found.hexdigest()
+    return sha256_of(place) if place.exists() else ""

@@ -45,6 +45,8 @@ DEFAULT_LABEL_MODEL = "mer-edge"
 PROMPT_MODEL = "prompts-lite"
 """The bundle, of those that came with the package, that makes first masks."""
 FILE = Form(NAME.pattern, f"{NAME.told}, within the bundle's folder")
+CHUNK = 2**20
+"""Bytes of a file that are held while it is digested."""
 MOST_MANIFEST, MOST_GRAPH = 2**22, 2**31 - 1
 """Bytes of a manifest (our choice), and of a graph, which protobuf allows no more."""
 AnyComposition = Composition | ObjectComposition | PromptComposition
@@ -240,8 +242,12 @@ def name_after(folder: Path) -> str:
 
 
 def sha256_of(path: Path) -> str:
-    """Hexadecimal sha256 of a file."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    """Hexadecimal sha256 of a file, of which little is held."""
+    found = hashlib.sha256()
+    with path.open("rb") as file:
+        while data := file.read(CHUNK):
+            found.update(data)
+    return found.hexdigest()
 
 
 def _find_folder(model: str | Path) -> Path:

@@ -38,7 +38,8 @@ class Shown:
         self._points = decision.points
 
     def draw(self, object_id: int, mask: NDArray[np.uint8]) -> None:
-        """Take the (H, W) mask of an object, not 0 where it is."""
+        """Take the (H, W) mask of an object, not 0 where it is; elsewhere it is no more."""
+        self.forget(object_id)
         self._mask[mask > 0] = object_id
 
     def forget(self, object_id: int) -> None:

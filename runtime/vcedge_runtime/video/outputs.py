@@ -276,9 +276,13 @@ class GrowingFile(GrowingText):
     def close(self) -> None:
         """Finish the file; where it is empty, there is none."""
         opened = not self.closed
-        super().close()
+        self.leave()
         if opened and self._output is not None and self.written:
             self._output.note(self.path, self.path)
+
+    def leave(self) -> None:
+        """Finish the file and record nothing: it gets another name."""
+        super().close()
 
 
 def write_noted(path: str, data: bytes, output: Output | None = None) -> None:

@@ -88,7 +88,7 @@ class RotatingFile:
         self._text.close()
 
     def _rotate(self) -> None:
-        self._text.close()
+        self._text.leave()
         self._full, self._size = self._full + 1, 0
         full = self._place_of(self._full)
         if self._output is not None:

@@ -90,10 +90,12 @@ class SeekableVideo(VideoDecoder):
                 self._container.seek(key, stream=self._stream)
             for packet in self._read_packets():
                 for frame in self._decode(packet):
-                    place = int(np.searchsorted(self.index.times, frame.pts or 0))
+                    if frame.pts is None:
+                        continue
+                    place = int(np.searchsorted(self.index.times, frame.pts))
                     known = place < len(self.index.times) and self.index.times[place] == frame.pts
                     # What is shown before the key frame may lack what it was made of.
-                    whole = key is None or not frame.is_corrupt or frame.pts >= key
+                    whole = key is None or frame.pts >= key or not frame.is_corrupt
                     if known and whole:
                         yield place, partial(self._image_of, frame)
         except self._av.FFmpegError as exc:

@@ -30,13 +30,15 @@ def count_lines(folder: Path) -> dict[str, int]:
     }
 
 
-def write(folder: Path, rotation: Rotation | None, lines: int) -> None:
+def write(folder: Path, rotation: Rotation | None, lines: int) -> dict[str, tuple[int, int]]:
+    """Write lines; returns what the run says that it wrote."""
     with OutputFolder(folder, overwrite=True) as output:
         text = open_lines(folder / "a.ndjson", output, rotation)
         for _ in range(lines):
             text.write(LINE)
         text.close()
         text.close()
+        return output.written
 
 
 @pytest.mark.parametrize(
@@ -59,6 +61,16 @@ def test_full_logs_are_numbered_and_the_oldest_removed(
 def test_without_a_rotation_there_is_one_file(tmp_path: Path) -> None:
     write(tmp_path / "out", None, 45)
     assert count_lines(tmp_path / "out") == {"a.ndjson": 45}
+
+
+def test_every_file_is_counted_once_under_its_name(tmp_path: Path, rotation: Rotation) -> None:
+    written = write(tmp_path / "out", rotation, 25)
+    full = len(LINE) * 10
+    assert written == {
+        "a.00001.ndjson": (1, full),
+        "a.00002.ndjson": (1, full),
+        "a.ndjson": (1, full // 2),
+    }
 
 
 def test_a_later_run_takes_away_all_of_them(tmp_path: Path, rotation: Rotation) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from subprocess import CompletedProcess
 from typing import TYPE_CHECKING
@@ -10,8 +12,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
+from vcedge.commands import calibrate
 from vcedge_calibration.samples import load_samples
 from vcedge_runtime.model.bundle import Bundle
+from vcedge_runtime.video.sources import Source, open_source
 
 if TYPE_CHECKING:
     from vcedge.models.weights import Weights
@@ -62,6 +66,26 @@ def test_without_masks_something_in_the_middle_is_followed(
     assert masks.mean() == pytest.approx(np.pi / 16, abs=0.02)
     assert masks[0, 32, 48] == 1
     assert not masks[0, :4].any()
+
+
+def test_videos_are_open_one_at_a_time(
+    tiny_bundle: Bundle, video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened, most = 0, 0
+
+    @contextmanager
+    def count(path: Path) -> Iterator[Source]:
+        nonlocal opened, most
+        opened, most = opened + 1, max(most, opened + 1)
+        with open_source(path) as source:
+            yield source
+        opened -= 1
+
+    monkeypatch.setattr(calibrate, "open_source", count)
+    videos = [str(shutil.copytree(video, tmp_path / f"clip{number}")) for number in range(3)]
+    arguments = [str(tiny_bundle.folder), *videos, "--samples", "3", "--out", str(tmp_path / "out")]
+    calibrate.command.main(arguments, standalone_mode=False)
+    assert (opened, most) == (0, 1)
 
 
 def test_what_was_recorded_makes_an_int8_bundle(

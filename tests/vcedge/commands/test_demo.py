@@ -14,8 +14,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from vcedge.commands.demo import tracking_fps
 from vcedge_runtime.demo.clip import render_demo_clip
 from vcedge_runtime.model.bundle import DEFAULT_LABEL_MODEL, Bundle, shipped_models
+from vcedge_runtime.session import KEPT_TIMINGS, SessionReport
 from vcedge_runtime.tracker import Tracker
 from vcedge_runtime.video.opencv import quiet_opencv
 from vcedge_runtime.video.outputs import RECORD_NAME
@@ -110,6 +112,13 @@ def test_a_file_of_the_users_own_is_never_replaced(
     )
     assert [path.name for path in OVERLAY.parent.iterdir()] == [name]
     assert (OVERLAY.parent / name).read_text() == "mine"
+
+
+def test_a_long_demo_tells_the_speed_of_the_frames_whose_timings_are_kept() -> None:
+    report = SessionReport()
+    for _ in range(3 * KEPT_TIMINGS):
+        report.add({"decode": 5.0, "encode": 8.0, "write": 2.0})
+    assert tracking_fps(report) == pytest.approx(100)
 
 
 def test_an_unknown_model_makes_no_folder(refuse: Callable[..., str]) -> None:

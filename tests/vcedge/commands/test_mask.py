@@ -87,6 +87,9 @@ def test_what_stands_is_replaced_only_when_asked(run: Run, refuse: Refuse, pictu
         (("--click", "500,30"), "outside the frame"),
         (("--click", "-50,30"), "clicks off it alone"),
         (("--box", "1,1,5,5", "-o", "mask.bmp"), "ends in .png"),
+        (("--box", "1,1,5,5", "-o", "mask.jpg"), "ends in .png"),
+        (("--box", "1,1,5,5", "--preview", "seen.bmp"), "ends in .png or .jpg or .jpeg"),
+        (("--box", "1,1,5,5", "--preview", "./first.png"), "for both --out and --preview"),
         (("--box", "1,1,5,5", "--model", "nowhere"), "no model 'nowhere'"),
     ],
 )

@@ -18,7 +18,7 @@ from vcedge_runtime.video.sources import Frame
 
 def describe(scores: list[float]) -> str:
     """The line of one object, without its name."""
-    sightings = Sightings("object", lambda text: None)
+    sightings = Sightings("object", lambda text: None, {0: [7]})
     for index, score in enumerate(scores):
         sightings.note(index, {7: score})
     _, line = sightings.describe()
@@ -55,7 +55,7 @@ def test_an_object_that_flickers_for_weeks_has_a_line_of_bounded_length() -> Non
 
 
 def test_objects_that_were_lost_stand_first_and_many_are_counted() -> None:
-    sightings = Sightings("object", lambda text: None)
+    sightings = Sightings("object", lambda text: None, {})
     ids = range(1, TOLD_OBJECTS + 6)
     for index in range(4):
         sightings.note(index, {i: float(i != ids[-1] or index != 2) for i in ids})
@@ -66,15 +66,27 @@ def test_objects_that_were_lost_stand_first_and_many_are_counted() -> None:
 
 def test_only_what_is_lost_right_after_the_first_frame_is_warned_of() -> None:
     told: list[str] = []
-    sightings = Sightings("object", told.append)
+    sightings = Sightings("object", told.append, {0: [1, 2]})
     for index, scores in enumerate([{1: 1.0, 2: 1.0}, {1: 0.9, 2: 0.0}, {1: 0.0, 2: 0.0}]):
         sightings.note(index, scores)
     (warning,) = told
     assert warning.startswith("object 2 is lost at once, in frame 1")
 
 
+def test_what_comes_into_view_before_the_frame_that_was_drawn_is_not_warned_of() -> None:
+    told: list[str] = []
+    sightings = Sightings("object", told.append, {3: [1], 6: [1]})
+    for index, score in enumerate([0.0, 0.0, 0.9, 1.0, 0.8, 0.0, 1.0, 0.0]):
+        sightings.note(index, {1: score})
+    (warning,) = told
+    assert warning.startswith("object 1 is lost at once, in frame 7")
+    assert sightings.mean_score == pytest.approx((0.9 + 0.8) / 6)
+    _, line = sightings.describe()
+    assert "lowest score 0.80, in 4" in line
+
+
 def test_the_mean_score_counts_every_object_in_every_frame_after_its_first() -> None:
-    sightings = Sightings("object", lambda text: None)
+    sightings = Sightings("object", lambda text: None, {0: [1, 2]})
     assert sightings.mean_score is None
     sightings.note(0, {1: 1.0, 2: 1.0})
     assert sightings.mean_score is None
@@ -86,7 +98,7 @@ def test_the_mean_score_counts_every_object_in_every_frame_after_its_first() -> 
 
 
 def test_a_point_is_seen_where_it_is_visible() -> None:
-    sightings = Sightings("point", lambda text: None)
+    sightings = Sightings("point", lambda text: None, {0: ["nose"]})
     points = PointSightings(sightings)
     frame = np.zeros((4, 4, 3), np.uint8)
     for index, visible in enumerate([True, True, False]):
@@ -97,7 +109,7 @@ def test_a_point_is_seen_where_it_is_visible() -> None:
 
 
 def test_nothing_is_said_of_a_run_without_a_frame() -> None:
-    assert Sightings("object", lambda text: None).describe() == []
+    assert Sightings("object", lambda text: None, {}).describe() == []
 
 
 def test_an_object_is_small_where_it_covers_less_than_a_key_cell_of_the_working_size() -> None:
