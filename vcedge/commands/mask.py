@@ -15,8 +15,9 @@ import numpy as np
 from vcedge.commands.options import BACKEND, THREADS
 from vcedge.commands.prompt_options import prompted
 from vcedge.commands.tables import open_console
+from vcedge.commands.track_masks import tell_corrected
 from vcedge_runtime.errors import MaskError, OutputError, SourceError
-from vcedge_runtime.files import write_whole
+from vcedge_runtime.files import make_folder, write_whole
 from vcedge_runtime.model.bundle import PROMPT_MODEL
 from vcedge_runtime.prompts.segmenter import GRABCUT, mask_from_prompts
 from vcedge_runtime.telling import hide_secrets
@@ -88,9 +89,13 @@ def command(
         if preview.resolve() == out.resolve():
             raise OutputError(f"received {out} for both --out and --preview; expected two names")
     named, frame = read_frame(source)
+    for path in filter(None, (out, preview)):
+        _refuse_among_frames(path, named)
     known = read_mask(add_to, frame_hw=frame.image.shape[:2]) if add_to else None
     tell = lambda text: console.print(text, markup=False, soft_wrap=True)  # noqa: E731
+    tell_corrected(known, [*boxes, *clicks], tell)
     mask = mask_from_prompts(frame.image, boxes, clicks, mask=known, tell=tell, **chosen)
+    make_folder(out.parent)
     write_label_png(out, mask)
     for object_id in np.unique(mask[mask > 0]).tolist():
         share = float((mask == object_id).mean())
@@ -98,6 +103,7 @@ def command(
     console.out(f"wrote {out}", highlight=False)
     if preview is not None:
         _, coded = cv2.imencode(preview.suffix, draw_overlay(frame.image, mask))
+        make_folder(preview.parent)
         write_whole(preview, coded.tobytes())
         console.out(f"wrote {preview}", highlight=False)
     beginning = ["--from", str(frame.index)] if frame.index else []
@@ -133,6 +139,18 @@ def read_frame(spec: str) -> tuple[str, Frame]:
             "of one, which counts from 0"
         )
     return name, frames[0]
+
+
+def _refuse_among_frames(path: Path, source: str) -> None:
+    """Refuse a file that would replace the source, or be taken for one of its frames."""
+    place, frames = path.resolve(), Path(source).resolve()
+    if place == frames:
+        raise OutputError(f"received {path}, which is the source; expected another name")
+    if frames.is_dir() and place.parent == frames:
+        raise OutputError(
+            f"received {path} among the frames of {source}, of which it would be one; expected a "
+            "place elsewhere; pass another -o or --preview"
+        )
 
 
 def _require_free(path: Path, endings: Sequence[str], *, overwrite: bool) -> None:

@@ -158,7 +158,9 @@ def command(
     require_free(folder, overwrite=overwrite, inputs=inputs)
     exports.require(folder, overwrite=overwrite, inputs=inputs, points=points is not None)
     with ExitStack() as opened_inputs:
-        opened_source = open_source(source, depth_range=depth_range, live=live.source, tell=warn)
+        opened_source = open_source(
+            source, depth_range=depth_range, live=live.source, masks=first.files, tell=warn
+        )
         video = opened_inputs.enter_context(opened_source)
         _warn_of_pictures(warn, video)
         read_first = partial(read_mask, binarize=binarize, resize=resize_mask)
@@ -167,13 +169,11 @@ def command(
         # What is wrong with the input, or with the output's place, is said before a graph loads.
         names = ((overlay, OVERLAY_NAME), (log, POINTS_NAME if points else OBJECTS_NAME))
         wanted = [name for wish, name in names if wish]
-        require_free(folder, overwrite=overwrite, inputs=inputs, names=wanted)
+        filled = [MASKS_NAME] if masks and not points else []
+        require_free(folder, overwrite=overwrite, inputs=inputs, names=wanted, filled=filled)
         if points:
             require_points(bundle)
         tracker = opened_inputs.enter_context(borrow_tracker(bundle, **chosen))
-        output = opened_inputs.enter_context(
-            OutputFolder(folder, overwrite=overwrite, inputs=inputs)
-        )
         report = SessionReport()
         given = {0: tuple(named)} if named is not None else beginning.objects
         sightings = Sightings("point" if points else "object", warn, given)
@@ -184,6 +184,11 @@ def command(
                 ahead = beginning.frames if video.live else prefetch(beginning.frames)
                 stream = islice(pace(ahead, live.most_fps), frames)
                 views = live.open_views(stack, console, warn)
+                told = exports.open_sinks(stack, video, overwrite=overwrite, inputs=inputs)
+                # The last thing that may fail: it removes what an earlier run wrote.
+                output = opened_inputs.enter_context(
+                    OutputFolder(folder, overwrite=overwrite, inputs=inputs)
+                )
                 watched = live.watched(console, video, report, video.length, frames)
                 if named is not None:
                     drawers = open_point_sinks(stack, output, video, overlay=overlay, log=log)
@@ -195,12 +200,12 @@ def command(
                     wanted_sinks = {"masks": masks, "overlay": overlay, "log": log}
                     sinks = open_sinks(stack, output, video, live, **wanted_sinks)
                     beside = stack.enter_context(WrittenBeside(sinks))
-                    told = exports.open_sinks(stack, video, overwrite=overwrite, inputs=inputs)
                     told = [beside, *views, *told, sightings]
                     on_frame = exports.heard_by(stack.enter_context(watched))
                     track_masks(tracker, video, stream, beginning, told, report, on_frame)
         finally:
             if report.frames:
+                _warn_of_damage(warn, video)
                 summarise(console, video, tracker, report, sightings, output)
                 for line in exports.describe():
                     console.out(line, highlight=False)
@@ -292,11 +297,6 @@ def summarise(
         f"memory {tracker.memory_bytes / 1e6:.1f} MB",
         highlight=False,
     )
-    if video.lost:
-        console.out(
-            f"{video.lost} frames could not be decoded: they keep their numbers, and have no mask",
-            highlight=False,
-        )
     if report.held:
         console.out(
             f"{report.held} frames keep the mask of the one before: the model gave numbers that"
@@ -323,6 +323,13 @@ def _warn_of_pictures(warn: Warn, video: Source) -> None:
             f"{video.label} is of 16 bits and uses the values {low} to {high} alone, few levels "
             "of 8: pass --depth-range auto to stretch them"
         )
+
+
+def _warn_of_damage(warn: Warn, video: Source) -> None:
+    if video.lost:
+        warn(f"{video.lost} frames could not be decoded: they keep their numbers, and have no mask")
+    for doubt in video.doubts:
+        warn(f"{video.label}: {doubt}")
 
 
 def _warn_unverified(warn: Warn, bundle: Bundle) -> None:

@@ -86,7 +86,14 @@ class Exports:
                 )
             if option in BELOW:
                 below = BELOW[option]
-                require_free(place, overwrite=overwrite, inputs=inputs, below=below, option=option)
+                require_free(
+                    place,
+                    overwrite=overwrite,
+                    inputs=inputs,
+                    filled=below,
+                    below=below,
+                    option=option,
+                )
             else:
                 require_free_file(place, overwrite=overwrite, option=option)
         if "--rerun" in self.places:

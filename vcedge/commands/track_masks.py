@@ -119,10 +119,16 @@ class FirstMasks:
         frames: Iterable[Frame] = video
         if self.boxes or self.clicks:
             frame, frames = self._take_frame(video)
-            made = mask_from_prompts(frame.image, self.boxes, self.clicks, tell=tell)
-            drawn = masks.get(self.beginning, np.zeros_like(made))
-            masks[self.beginning] = np.where(drawn > 0, drawn, made)
+            known, prompted_ids = masks.get(self.beginning), [*self.boxes, *self.clicks]
+            tell_corrected(known, prompted_ids, tell)
+            made = mask_from_prompts(frame.image, self.boxes, self.clicks, mask=known, tell=tell)
+            if known is not None:  # What was drawn is surer than what a box says.
+                others = (known > 0) & ~np.isin(known, prompted_ids)
+                made = np.where(others, known, made)
+            masks[self.beginning] = made
         self._check_frames(masks, most)
+        if not video.live:
+            self._check_last(masks, video)
         return Beginning(masks, frames, both_ways=self.start is not None)
 
     def _read_masks(
@@ -145,8 +151,7 @@ class FirstMasks:
             images = iter(video)
             frame = next(images)
             return frame, chain([frame], images)
-        with SpanReader(video) as spans:
-            found = spans.read(self.beginning, self.beginning + 1)
+        found = _read_frame(video, self.beginning)
         if not found:
             raise MaskError(
                 f"received --from {self.beginning}, a frame that {video.label} does not have; "
@@ -154,7 +159,21 @@ class FirstMasks:
             )
         return found[0], video
 
+    def _check_last(self, masks: Mapping[int, Labels], video: Source) -> None:
+        """Refuse a mask beyond the end before anything is tracked or replaced."""
+        last = max(masks, default=0)
+        if last > 0 and not _read_frame(video, last):
+            raise MaskError(
+                f"received a mask of frame {last}, which {video.label} does not have, or which "
+                "cannot be decoded; expected the index of a frame, which counts from 0"
+            )
+
     def _check_frames(self, masks: Mapping[int, Labels], most: int | None) -> None:
+        if self.start is not None and masks and self.start not in masks:
+            raise MaskError(
+                f"received --from {self.start}, and masks of frames "
+                f"{', '.join(map(str, sorted(masks)))}; expected one of frame {self.start}"
+            )
         if masks and self.start is None and min(masks) > 0:
             raise MaskError(
                 f"received masks of frame {min(masks)} and later ones; expected one of frame 0; "
@@ -165,6 +184,23 @@ class FirstMasks:
                 f"received a mask of frame {max(masks)}, and --frames {most}; expected more "
                 "frames, or an earlier mask"
             )
+
+
+def tell_corrected(
+    known: Labels | None, prompted_ids: Iterable[int], tell: Callable[[str], None]
+) -> None:
+    """Tell which objects of a mask boxes and clicks take for theirs."""
+    for object_id in sorted(set(prompted_ids)):
+        if known is not None and (known == object_id).any():
+            tell(
+                f"object {object_id} of the mask is corrected by what the box or the clicks say; "
+                "put another id and = in front of them for an object besides"
+            )
+
+
+def _read_frame(video: Source, index: int) -> list[Frame]:
+    with SpanReader(video) as spans:
+        return spans.read(index, index + 1)
 
 
 def first_masks(function: Function) -> Function:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterator
+from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -24,6 +25,9 @@ MOST_FAILURES = 300
 """Packets in a row that may fail, ten seconds of a usual video, before it is given up (ours)."""
 TIMEOUT_SECONDS = (15.0, 15.0)
 """What a stream may take to answer, and to give its next packet (our choice)."""
+FAR_S, FAR_FRAMES = 0.25, 8.0
+"""Seconds and frames without a frame that are told: more than both (our choice)."""
+KEPT_LEAPS = 1000
 _MOST_FPS = 1000
 _MOST_FRAMES = 10**8
 """An announced number of frames beyond this is noise."""
@@ -81,6 +85,8 @@ class VideoDecoder:
         self._next_time: int | None = None
         self._number = self._failures = self._complaints = 0
         self._shown: NDArray[np.uint8] | None = None
+        self._times: tuple[float, float] | None = None
+        self._leaps: list[tuple[int, float]] = []
         self.fps = _fps_of(self._stream)
         self.length = _length_of(self._container, self._stream, self.fps)
 
@@ -97,6 +103,28 @@ class VideoDecoder:
         self._count_missing(len(self._sent))
         if self.damage is None and isinstance(self._target, Path):
             self.damage = find_cut(self._target)
+
+    def list_doubts(self) -> list[str]:
+        """What the times of the frames so far say of damage; a recording may have such gaps too."""
+        doubts = []
+        if self._leaps:
+            number, seconds = self._leaps[0]
+            more = f", and {len(self._leaps) - 1} more such gaps" if len(self._leaps) > 1 else ""
+            doubts.append(
+                f"between its frames {number - 1} and {number} lie {seconds:.1f} s{more}: if it is "
+                "damaged there, later frames have lower numbers than they should"
+            )
+        announced = self._announce_seconds()
+        if self._times is not None and announced is not None:
+            first, last = self._times
+            if announced - (last - first) > self._far:
+                doubts.append(
+                    f"it announces {announced:.1f} s, and its last frame comes after "
+                    f"{last - first:.1f} s: the rest may be damaged"
+                )
+        if self.lost and self._stream.frames > self._number:
+            doubts.append(f"it announces {self._stream.frames} frames, and gave {self._number}")
+        return doubts
 
     def close(self) -> None:
         """Give the file or stream back; closing twice does no harm."""
@@ -203,8 +231,31 @@ class VideoDecoder:
     def _show(self, image: NDArray[np.uint8], time: int | None) -> Decoded:
         base = self._stream.time_base
         seconds = None if time is None or base is None else float(time * base)
+        if seconds is not None:
+            first, last = self._times or (seconds, seconds)
+            if seconds - last > self._far and self.lost[-1:] != [self._number - 1]:
+                self._leaps.append((self._number, seconds - last))
+                del self._leaps[KEPT_LEAPS:]
+            self._times = first, seconds
         self._number += 1
         return Decoded(self._number - 1, image, seconds)
+
+    @property
+    def _far(self) -> float:
+        """Seconds between two frames that are a gap."""
+        return FAR_S if self.fps is None else max(FAR_S, FAR_FRAMES / self.fps)
+
+    def _announce_seconds(self) -> float | None:
+        """How long a Matroska file says that its video is; others list their packets."""
+        if "matroska" not in self._container.format.name:
+            return None
+        told = self._stream.metadata.get("DURATION", "")
+        with suppress(ValueError):
+            hours, minutes, seconds = told.split(":")
+            return 3600 * float(hours) + 60 * float(minutes) + float(seconds)
+        alone = len(self._container.streams) == 1
+        duration = self._container.duration
+        return duration / 1e6 if alone and duration else None
 
     def _count_missing(self, missing: int) -> int:
         """Number packets of which no picture came, as far as the decoder complained of some.

@@ -60,6 +60,8 @@ class Source(Closing):
         narrow: lowest and highest value of the first image of 16 bits, where they are so close that
             ``depth_range`` would show more; None otherwise.
         ended_early: after the last frame, why there should be more; None otherwise.
+        doubts: after the last frame, what the times of the frames say of a file that may be
+            damaged, each for people.
     """
 
     label: str
@@ -74,6 +76,7 @@ class Source(Closing):
     left_out: tuple[str, ...] = ()
     narrow: tuple[int, int] | None = None
     ended_early: str | None = None
+    doubts: tuple[str, ...] = ()
 
     @abstractmethod
     def __iter__(self) -> Iterator[Frame]:

@@ -20,6 +20,7 @@ from vcedge_runtime.video.traces import (
     Traces,
     facts_of,
     find_written,
+    list_recorded,
     tells_of_something,
 )
 
@@ -45,6 +46,7 @@ def require_free(
     overwrite: bool = False,
     inputs: Sequence[str | Path] = (),
     names: Sequence[str] = (),
+    filled: Sequence[str] = (),
     beside: bool = False,
     below: Sequence[str] = (MASKS_NAME,),
     option: str = "--out",
@@ -56,6 +58,8 @@ def require_free(
         overwrite: what an earlier run wrote may be removed; whatever else lies there stays.
         inputs: files, folders and globs that the run reads.
         names: of the files that it will write.
+        filled: of folders in it that it will write to: what an earlier run wrote there, and
+            somebody changed since, would be in the way.
         beside: see ``OutputFolder``.
         below: likewise.
         option: likewise.
@@ -67,7 +71,7 @@ def require_free(
     """
     traces = Traces.of_folder(Path(folder), option, below, beside=beside)
     refuse_locked(traces.lock, traces.folder)
-    _refuse_loss(traces, overwrite, inputs, names)
+    _refuse_loss(traces, overwrite, inputs, names, filled)
 
 
 def require_free_file(path: Path, *, overwrite: bool = False, option: str = "--out") -> None:
@@ -87,7 +91,11 @@ def require_free_file(path: Path, *, overwrite: bool = False, option: str = "--o
 
 
 def _refuse_loss(
-    traces: Traces, overwrite: bool, inputs: Sequence[str | Path], names: Sequence[str] = ()
+    traces: Traces,
+    overwrite: bool,
+    inputs: Sequence[str | Path],
+    names: Sequence[str] = (),
+    filled: Sequence[str] = (),
 ) -> None:
     """Refuse a folder that would lose something; see ``require_free``."""
     folder, own = traces.folder, (traces.record, traces.lock)
@@ -101,7 +109,9 @@ def _refuse_loss(
             )
         former = set(find_written(traces))
         _refuse_inputs(traces, former, inputs)
-        for path in (folder / name for name in names):
+        places = [folder / name for name in filled]
+        inside = [path for path in list_recorded(traces) if path.parent in places]
+        for path in (*(folder / name for name in names), *inside):
             if path not in former:
                 _refuse_existing(path, traces.option)
     except OSError as exc:

@@ -145,7 +145,11 @@ class PageSource(Source):
 
 
 def open_pictures(
-    found: Iterable[Path], path: Path, otherwise: str, depth_range: DepthRange | str | None
+    found: Iterable[Path],
+    path: Path,
+    otherwise: str,
+    depth_range: DepthRange | str | None,
+    masks: Collection[str | Path] = (),
 ) -> Source:
     """Open the pictures among some files, in the order that people count in.
 
@@ -154,19 +158,22 @@ def open_pictures(
         path: the folder or glob.
         otherwise: what it is where there is none.
         depth_range: see ``open_source``.
+        masks: likewise.
 
     Raises:
         SourceError: there is none, or they cannot be listed.
     """
+    taken = {Path(mask).resolve() for mask in masks}
     try:
         files = [file for file in found if file.is_file() and not file.name.startswith(".")]
     except OSError as exc:
         raise SourceError(f"received {path}, which cannot be listed: {exc.strerror}") from exc
-    paths = choose_pictures(files, IMAGE_SUFFIXES)
+    pictures = choose_pictures(files, IMAGE_SUFFIXES)
+    paths = [file for file in pictures if not (taken and file.resolve() in taken)]
     if not paths:
         suffixes = " ".join(sorted(IMAGE_SUFFIXES))
         raise SourceError(f"received {path}, {otherwise}; expected files of {suffixes}")
-    left_out = sorted(file.name for file in files if file.suffix.lower() not in IMAGE_SUFFIXES)
+    left_out = sorted({file.name for file in files} - {file.name for file in paths})
     return ImageSource(paths, str(path), depth_range, left_out)
 
 
@@ -218,7 +225,8 @@ def read_picture(path: Path, depth_range: DepthRange | None = None) -> NDArray[n
         image = decode_image(file.read(), flags)
     if image is None:
         raise SourceError(
-            f"received image {path}, which cannot be decoded; expected a sound image; remove it"
+            f"received image {path}, which cannot be decoded; expected a sound image of 8 or 16 "
+            "bits a channel; convert it, or remove it"
         )
     return _reduce_depth(image, depth_range)
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable
+import stat
+from collections.abc import Callable, Collection
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -23,6 +25,7 @@ from vcedge_runtime.video.pictures import (
     match_files,
     open_pictures,
 )
+from vcedge_runtime.video.raw import STANDARD_INPUT as STANDARD_INPUT_HANDLE
 from vcedge_runtime.video.raw import RawSource
 from vcedge_runtime.video.videos import CameraSource, VideoSource
 
@@ -44,6 +47,7 @@ def open_source(
     *,
     depth_range: DepthRange | str | None = None,
     live: LiveOptions | None = None,
+    masks: Collection[str | Path] = (),
     tell: Callable[[str], None] = lambda text: None,
 ) -> Source:
     """Open whatever a user may name.
@@ -57,7 +61,9 @@ def open_source(
             them from the first image (all but 0.1 % at either end); None divides by 256.
         live: how what gives its frames when they come is read: cameras, pipelines, streams (an
             HTTP address that announces a length is a file elsewhere), and standard input. By
-            default, the newest frame is handed on, and nothing is opened again.
+            default, the newest frame is handed on, and nothing is opened again; a file that was
+            led into standard input can wait, and all its frames come.
+        masks: files that are no frames, though they may lie among them.
         tell: told when such a source stops and is opened again, by another thread.
 
     Returns:
@@ -69,11 +75,15 @@ def open_source(
     """
     _require_range(depth_range)
     options = live or LiveOptions()
+    if isinstance(spec, str) and not spec.strip():
+        raise SourceError(f"received no source; {_EXPECTED}")
     if spec == STANDARD_INPUT:
+        if _waits(STANDARD_INPUT_HANDLE):
+            options = replace(options, drop=False)
         return LiveSource(_open_standard_input(options), None, options, tell)
     reopen = find_live(spec)
     if reopen is None:
-        return _open_path(Path(str(spec)), depth_range)
+        return _open_path(Path(str(spec)), depth_range, masks)
     source = reopen()
     return LiveSource(source, reopen, options, tell) if source.live else source
 
@@ -91,6 +101,14 @@ def find_live(spec: str | Path | int) -> Callable[[], Source] | None:
     # A device has a name that lasts, /dev/v4l/by-id/..., which leads to one with a number.
     device = _DEVICE.fullmatch(os.path.realpath(text)) if text.startswith("/dev/") else None
     return partial(CameraSource, int(device[1]), text) if device else None
+
+
+def _waits(handle: int) -> bool:
+    """Whether an open file is a regular one, which loses nothing while nobody reads it."""
+    try:
+        return stat.S_ISREG(os.fstat(handle).st_mode)
+    except OSError:
+        return False
 
 
 def _open_standard_input(options: LiveOptions) -> Source:
@@ -121,9 +139,11 @@ def _open_pipeline(pipeline: str) -> Source:
     return CameraSource(pipeline, label, cv2.CAP_GSTREAMER)
 
 
-def _open_path(path: Path, depth_range: DepthRange | str | None) -> Source:
+def _open_path(
+    path: Path, depth_range: DepthRange | str | None, masks: Collection[str | Path]
+) -> Source:
     if path.is_dir():
-        return open_pictures(path.iterdir(), path, "a folder without images", depth_range)
+        return open_pictures(path.iterdir(), path, "a folder without images", depth_range, masks)
     if path.exists():
         if path.suffix.lower() not in IMAGE_SUFFIXES:
             return VideoSource(path, str(path))
@@ -131,5 +151,6 @@ def _open_path(path: Path, depth_range: DepthRange | str | None) -> Source:
             return PageSource(path, depth_range)
         return ImageSource([path], str(path), depth_range)
     if re.search(r"[*?\[]", str(path)):
-        return open_pictures(match_files(path), path, "a glob that matches no image", depth_range)
+        otherwise = "a glob that matches no image"
+        return open_pictures(match_files(path), path, otherwise, depth_range, masks)
     raise SourceError(f"received {hide_secrets(str(path))}, which does not exist; {_EXPECTED}")

@@ -70,6 +70,11 @@ def find_written(traces: Traces) -> Iterator[Path]:
                 yield path
 
 
+def list_recorded(traces: Traces) -> list[Path]:
+    """List all that the last run wrote to a folder, as its record tells, changed since or not."""
+    return [traces.folder / name for name in _read_record(traces)]
+
+
 def stands_whole(traces: Traces) -> bool:
     """Whether a run wrote something to a folder, and all of it stands as it was written."""
     told = _read_record(traces)

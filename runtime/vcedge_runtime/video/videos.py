@@ -63,7 +63,10 @@ class VideoSource(Source):
             yield Frame(decoded.number, name, decoded.image, lost, time_s=time_s)
             expected = decoded.number + 1
             decoded = self._read()
-        self.ended_early = None if self._decoder is None else self._decoder.damage
+        if self._decoder is not None:
+            self.ended_early = self._decoder.damage
+            if not self.live:
+                self.doubts = tuple(self._decoder.list_doubts())
 
     def close(self) -> None:
         """Give the file or stream back; closing twice does no harm."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from subprocess import CompletedProcess
@@ -98,6 +99,26 @@ def test_what_cannot_be_is_told_in_a_line(
 ) -> None:
     assert told in refuse("mask", picture, *arguments)
     assert not Path("first.png").exists()
+
+
+def test_the_source_and_its_frames_are_not_written_to(refuse: Refuse, picture: Path) -> None:
+    said = refuse("mask", picture, *ASK, "-o", picture, "--overwrite")
+    assert f"received {picture}, which is the source" in said
+    folder = Path("frames")
+    folder.mkdir()
+    shutil.copy(picture, folder)
+    said = refuse("mask", folder, *ASK, "-o", "frames/first.png")
+    assert "among the frames of frames" in said
+    said = refuse("mask", folder, *ASK, "--preview", "frames/seen.jpg")
+    assert "among the frames of frames" in said
+    assert [path.name for path in folder.iterdir()] == [picture.name]
+
+
+def test_folders_are_made(run: Run, picture: Path) -> None:
+    new = ("-o", "new/first.png", "--preview", "newer/seen.jpg")
+    assert run("mask", picture, *ASK, *new).returncode == 0
+    assert Path("new/first.png").exists()
+    assert Path("newer/seen.jpg").exists()
 
 
 def test_a_frame_that_is_not_there_is_told(refuse: Refuse, picture: Path) -> None:

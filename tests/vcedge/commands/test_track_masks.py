@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from subprocess import CompletedProcess
@@ -69,6 +70,56 @@ def test_a_mask_and_a_box_are_put_together_and_the_mask_comes_first(
     np.testing.assert_array_equal(first, np.where(clip.labels > 0, clip.labels, 7))
 
 
+@pytest.mark.usefixtures("_box_is_a_mask")
+def test_a_box_for_an_object_of_the_mask_corrects_it_and_says_so(
+    run: Run, clip: Any, options: tuple[object, ...]
+) -> None:
+    object_id = int(clip.labels.max())
+    arguments = ("--mask", clip.mask, "--box", f"{object_id}=0,0,20,20")
+    done = run("track", clip.source, *arguments, *options, "--out", "out")
+    assert f"object {object_id} of the mask is corrected by what the box" in done.stdout
+    first = read_masks(Path("out"))["shot8"]
+    assert not (first[30:] == object_id).any()
+
+
+def test_a_mask_among_the_frames_is_none_of_them(
+    run: Run, clip: Any, options: tuple[object, ...]
+) -> None:
+    among = Path(clip.source) / "first.png"
+    shutil.copy(clip.mask, among)
+    done = run("track", clip.source, "--mask", among, *options, "--out", "out")
+    assert "holds files that are no frames: first.png" in done.stdout
+    assert sorted(read_masks(Path("out"))) == sorted(
+        path.stem for path in Path(clip.source).iterdir() if path != among
+    )
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [("--from", "99"), ("--mask", "99:first.png"), ("--push", "nowhere"), ("--cvat", "/proc/x/y")],
+)
+def test_what_an_earlier_run_wrote_stays_where_a_run_cannot_begin(
+    run: Run, refuse: Refuse, clip: Any, options: tuple[object, ...], wrong: tuple[str, str]
+) -> None:
+    arguments = ("track", clip.source, "--mask", "first.png", *options, "--out", "out")
+    assert run(*arguments).returncode == 0
+    before = {path: path.read_bytes() for path in Path("out").rglob("*") if path.is_file()}
+    refuse(*arguments, "--overwrite", *wrong)
+    assert before == {path: path.read_bytes() for path in Path("out").rglob("*") if path.is_file()}
+
+
+def test_a_mask_that_was_corrected_by_hand_is_met_before_anything_is_removed(
+    run: Run, refuse: Refuse, clip: Any, options: tuple[object, ...]
+) -> None:
+    arguments = ("track", clip.source, "--mask", "first.png", *options, "--out", "out")
+    assert run(*arguments).returncode == 0
+    corrected = sorted(Path("out/masks").iterdir())[-1]
+    corrected.write_bytes(Path("first.png").read_bytes())
+    count = len(list(Path("out/masks").iterdir()))
+    assert f"{corrected.name}, which this run would replace" in refuse(*arguments, "--overwrite")
+    assert len(list(Path("out/masks").iterdir())) == count
+
+
 def test_a_later_mask_appears_in_its_frame(
     run: Run, clip: Any, options: tuple[object, ...]
 ) -> None:
@@ -116,8 +167,8 @@ def test_inputs_are_not_overwritten(run: Run, clip: Any, options: tuple[object, 
     [
         (("--mask", "2:first.png"), "pass --from 2 to begin there"),
         (("--mask", "first.png", "--mask", "0:first.png"), "two masks of frame 0"),
-        (("--mask", "first.png", "--mask", "99:first.png"), "frame 99, which the video does not"),
-        (("--mask", "first.png", "--from", "99"), "frame 99, which the video does not have"),
+        (("--mask", "first.png", "--mask", "99:first.png"), "does not have, or which"),
+        (("--mask", "first.png", "--from", "99"), "received a mask of frame 99, which"),
         (("--box", "1,1,9,9", "--from", "99"), "a frame that"),
         (("--mask", "first.png", "--mask", "4:first.png", "--frames", "3"), "and --frames 3"),
         (("--box", "1,1,9,9", "--points", "points.csv"), "either --mask or --points"),
