@@ -38,14 +38,25 @@ from vcedge.evaluation.davis_folders import (
 from vcedge.evaluation.davis_score import ROW_HEADINGS
 from vcedge.evaluation.youtube import ListedVideo, read_meta, require_folders, track_videos
 from vcedge.evaluation.youtube_score import HoldoutScore, read_categories, score_holdout
-from vcedge_runtime.errors import EvaluationError
+from vcedge_runtime.errors import EvaluationError, OutputError
 from vcedge_runtime.files import write_whole
 from vcedge_runtime.session import SessionReport
 from vcedge_runtime.video.outputs import require_free
 from vcedge_runtime.video.pictures import list_masks
 
 FOLDER = click.Path(path_type=Path)
-CSV = click.option("--csv", type=FOLDER, help="Write every row to a CSV file.")
+
+
+def _require_folder(ctx: click.Context, param: click.Parameter, csv: Path | None) -> Path | None:
+    """Refuse before minutes of tracking what would fail after them."""
+    if csv is not None and not csv.parent.is_dir():
+        raise OutputError(f"received --csv {csv}, whose folder does not exist; make it first")
+    return csv
+
+
+CSV = click.option(
+    "--csv", type=FOLDER, callback=_require_folder, help="Write every row to a CSV file."
+)
 SEQUENCES = click.option(
     "--sequences",
     help="Names, separated by commas, or a list file such as ImageSets/2017/val.txt, as it stands "
@@ -108,6 +119,14 @@ def davis(
         assert pred is not None
         score = evaluate_folders(truth, pred, names)
     console.print(make_table(ROW_HEADINGS, list(score.rows(objects=per_object))))
+    if score.j_and_f_shown is not None:
+        count = sum(len(sequence.unshown) for sequence in score.sequences)
+        _warn(
+            console,
+            f"{count} of these objects are ids that are left out below the largest one: as in the "
+            "official code they count, mostly as 1. J&F of the objects that are there: "
+            f"{score.j_and_f_shown:.3f}",
+        )
     if csv is not None:
         score.write_csv(csv)
         console.out(f"wrote {csv}", highlight=False)
@@ -266,7 +285,7 @@ def _require_shared(staff: Staff, out: Path | None) -> None:
 
 
 def _split_names(text: str | None) -> list[str] | None:
-    return [name for name in (text or "").split(",") if name] or None
+    return [name.strip() for name in (text or "").split(",") if name.strip()] or None
 
 
 def _read_names(text: str | None) -> list[str] | Path | None:
@@ -279,14 +298,16 @@ def _read_names(text: str | None) -> list[str] | Path | None:
 def _tell_mixed_parts(console: Console, truth: Path, names: Sequence[str]) -> None:
     mixed = find_mixed_parts(truth, names)
     if mixed is not None:
-        console.print(
+        _warn(
+            console,
             f"sequences of training ({mixed.training}) and of validation ({mixed.validation}) are "
             f"scored together, by the lists in {mixed.lists}: a model may have seen the former, "
             "and no published figure is of both; --sequences takes such a list",
-            style="yellow",
-            markup=False,
-            soft_wrap=True,
         )
+
+
+def _warn(console: Console, text: str) -> None:
+    console.print(text, style="yellow", markup=False, soft_wrap=True)
 
 
 def _counter(console: Console, total: int) -> Callable[[str], None]:

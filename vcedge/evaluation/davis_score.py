@@ -90,11 +90,14 @@ class SequenceScore:
         name: the sequence.
         frames: how many frames were scored; the first and the last are not.
         objects: one score per object, by rising id; at least one.
+        unshown: ids among them that the first ground truth does not show; the official code counts
+            them all the same, as 1 where nobody shows them.
     """
 
     name: str
     frames: int
     objects: tuple[ObjectScore, ...]
+    unshown: tuple[int, ...] = ()
 
     @property
     def region(self) -> Statistics:
@@ -146,6 +149,19 @@ class DavisScore:
     def j_and_f(self) -> float:
         """The figure that DAVIS ranks by: the mean of J and F over all objects."""
         return (self.region.mean + self.boundary.mean) / 2
+
+    @property
+    def j_and_f_shown(self) -> float | None:
+        """The same over the objects that first ground truths show; None where those are all."""
+        if not any(sequence.unshown for sequence in self.sequences):
+            return None
+        shown = [
+            each.j_and_f
+            for sequence in self.sequences
+            for each in sequence.objects
+            if each.object_id not in sequence.unshown
+        ]
+        return float(np.mean(shown))
 
     def write_csv(self, path: str | Path) -> None:
         """Write one row overall, then one per sequence and one per object, under ``CSV_HEADER``.

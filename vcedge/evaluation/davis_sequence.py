@@ -29,6 +29,7 @@ class Legend:
         height: of every mask.
         width: of every mask.
         object_ids: the ids that are scored.
+        unshown: those of them that the first ground truth does not show.
         binary: one object, which is everything that is not background.
         void_is_object: 255 in the ground truth is that object.
     """
@@ -36,6 +37,7 @@ class Legend:
     height: int
     width: int
     object_ids: tuple[int, ...]
+    unshown: tuple[int, ...]
     binary: bool
     void_is_object: bool
 
@@ -70,7 +72,8 @@ class Legend:
             )
         ids = (1,) if binary else tuple(range(1, largest + 1))
         height, width = labels.shape
-        return cls(height, width, ids, binary, all_void)
+        unshown = () if binary else tuple(i for i in ids if i not in values)
+        return cls(height, width, ids, unshown, binary, all_void)
 
     def score_frame(self, truth: Labels, predicted: Labels, where: str) -> NDArray[np.float64]:
         """Measure every object in one frame.
@@ -126,7 +129,7 @@ def score_frames(name: str, legend: Legend, frames: Iterable[NDArray[np.float64]
     """Sum up a sequence from what ``Legend.score_frame`` gave for each of its scored frames."""
     stacked = np.stack(list(frames), axis=1)
     scores = tuple(map(score_object, legend.object_ids, stacked))
-    return SequenceScore(name, stacked.shape[1], scores)
+    return SequenceScore(name, stacked.shape[1], scores, legend.unshown)
 
 
 def score_sequence(

@@ -58,6 +58,11 @@ def read_mask(
     if resize and ids.shape != frame_hw:
         ids = _resize_ids(ids, frame_hw, str(path))
     _require_size(ids, frame_hw, str(path), " or pass --resize-mask")
+    if binarize and not ids.any():
+        raise MaskError(
+            f"received {path} without an object: nothing in it is brighter than 127; leave "
+            "--binarize out where its values are ids"
+        )
     _require_object(ids, str(path))
     return ids
 

@@ -257,3 +257,30 @@ def test_a_sound_files_cover_is_no_video(tmp_path: Path) -> None:
         container.mux(stream.encode(frame))
     with pytest.raises(SourceError, match="holds no video"):
         open_source(path)
+
+
+def test_a_gap_in_the_times_of_a_file_is_told(tmp_path: Path) -> None:
+    images = [draw_level(index) for index in range(12)]
+    times = [*range(6), *range(20, 26)]
+    with open_source(write_video(tmp_path / "a.mkv", images, times=times)) as source:
+        assert len(list(source)) == 12
+        (doubt,) = source.doubts
+    assert doubt.startswith("between its frames 5 and 6 lie 0.6 s: if it is damaged there")
+    with open_source(
+        write_video(tmp_path / "b.mkv", images, times=[2 * i for i in range(12)])
+    ) as b:
+        assert len(list(b)) == 12
+        assert b.doubts == ()
+
+
+def test_a_matroska_file_that_loses_its_rest_is_doubted(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    images = [rng.integers(0, 255, (*HW, 3)).astype(np.uint8) for _ in range(60)]
+    path = write_video(tmp_path / "a.mkv", images, options={"g": "5"})
+    data = bytearray(path.read_bytes())
+    begin, end = len(data) // 3, len(data) - 400
+    data[begin:end] = bytes(end - begin)
+    path.write_bytes(data)
+    with open_source(path) as source:
+        assert len(list(source)) < 50
+        assert any("it announces 2.4 s, and its last frame" in doubt for doubt in source.doubts)

@@ -101,6 +101,14 @@ def test_a_mask_in_rgb_is_explained(tmp_path: Path) -> None:
         read_mask(save(tmp_path, image), frame_hw=HW)
 
 
+def test_a_dark_mask_has_nothing_to_binarize(tmp_path: Path) -> None:
+    mask = np.zeros((8, 8), np.uint8)
+    mask[2:5, 2:5] = 1
+    cv2.imwrite(str(tmp_path / "m.png"), mask)
+    with pytest.raises(MaskError, match="nothing is brighter than 127"):
+        read_mask(tmp_path / "m.png", frame_hw=(8, 8), binarize=True)
+
+
 @pytest.mark.parametrize("suffix", [".png", ".jpg"])
 def test_binarize_reads_gray_over_127_as_object_one(tmp_path: Path, suffix: str) -> None:
     blurred = cv2.GaussianBlur(draw_disk(), (0, 0), 2)

@@ -405,3 +405,9 @@ def test_frames_of_a_video_say_when_they_are_shown(tmp_path: Path) -> None:
 def test_images_have_no_time(tmp_path: Path) -> None:
     with open_source(write_images(tmp_path / "in", ["1.png", "2.png"])) as source:
         assert {frame.time_s for frame in source} == {None}
+
+
+@pytest.mark.parametrize("spec", ["", "  "])
+def test_no_name_is_no_source(spec: str) -> None:
+    with pytest.raises(SourceError, match="received no source; expected a video file"):
+        open_source(spec)

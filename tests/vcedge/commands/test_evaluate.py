@@ -118,6 +118,21 @@ def test_per_object_gives_each_object_of_several_a_row(run: Run) -> None:
     assert [name for name in names if "/" in "".join(name)] == [["dance/1"], ["dance/2"]]
 
 
+def test_ids_that_are_left_out_are_told_with_the_score_of_those_that_are_there(
+    run: Run, davis: Path, predictions: Path
+) -> None:
+    for root in (davis / "Annotations" / "480p", predictions):
+        for index, path in enumerate(sorted((root / "boat").glob("*.png"))):
+            moved = np.where(read_label_png(path) == 1, np.uint8(4), np.uint8(0))
+            lost = root == predictions and index > 0
+            write_label_png(path, np.zeros_like(moved) if lost else moved)
+    done = run("eval", "davis", "--gt", "DAVIS", "--pred", "masks", "--sequences", " boat, ")
+    assert "3 of these objects are ids that are left out" in done.stdout
+    assert "J&F of the objects that are there: 0.000" in done.stdout
+    whole = run("eval", "davis", "--gt", "DAVIS", "--pred", "masks", "--sequences", "dance")
+    assert "left out" not in whole.stdout
+
+
 @pytest.mark.usefixtures("davis", "predictions")
 def test_sequences_narrows_what_is_scored(run: Run) -> None:
     options = ["--gt", "DAVIS", "--pred", "masks", "--sequences", "dance"]
@@ -249,7 +264,7 @@ def test_root_leaves_nothing_behind_where_no_folder_is_named(
         (["--root", "DAVIS", "--sequences", "boat,swim"], "received swim as a sequence"),
         (
             ["--gt", "DAVIS", "--pred", "masks", "--csv", "none/a.csv"],
-            "none/a.csv cannot be written",
+            "none/a.csv, whose folder does not exist",
         ),
     ],
 )
