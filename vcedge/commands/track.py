@@ -74,7 +74,7 @@ REPEATED = (*OVERRIDES, "threads", "backend", "cuda_graphs")
 
 Warn = Callable[[str], None]
 NAMED = 3
-"""Files that are named of those that are left out."""
+"""Of the files that are left out, and of the objects that are small, those that are named."""
 
 
 class DepthRangeType(click.ParamType):  # type: ignore[type-arg]
@@ -339,10 +339,12 @@ def _warn_unverified(warn: Warn, bundle: Bundle) -> None:
 
 def _warn_small(warn: Warn, tracker: Tracker, labels: NDArray[np.uint8]) -> None:
     small, cell = find_small_objects(labels, tracker.size, tracker.bundle.composition.stride)
-    for object_id, pixels in small.items():
+    told = [f"object {object_id} covers {pixels} pixels" for object_id, pixels in small.items()]
+    if told:
+        more = f" and {len(told) - NAMED} more such objects" if len(told) > NAMED else ""
         warn(
-            f"object {object_id} covers {pixels} pixels, and the model looks at cells of "
-            f"{cell:.0f} at working size {tracker.size}: it may be lost at once; choose a larger "
+            f"{', '.join(told[:NAMED])}{more}, and the model looks at cells of {cell:.0f} at "
+            f"working size {tracker.size}: what is so small may be lost at once; choose a larger "
             "--size, or look whether all of it was drawn"
         )
 

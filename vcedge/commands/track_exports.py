@@ -18,6 +18,7 @@ from vcedge_runtime.video.coco import CocoFile
 from vcedge_runtime.video.cvat import CvatFile
 from vcedge_runtime.video.label_studio import LabelStudioFolder
 from vcedge_runtime.video.outputs import (
+    MASKS_NAME,
     Output,
     OutputFile,
     OutputFolder,
@@ -77,8 +78,13 @@ class Exports:
                 "have no outlines; leave it out"
             )
         Categories(self.names)
-        taken = {out.resolve(): "--out"}
+        taken = {out.resolve(): "--out", (out / MASKS_NAME).resolve(): "the masks of --out"}
         for option, place in self._files():
+            if str(place) == "-":
+                raise OutputError(
+                    f"received - for {option}, which is no log; expected the name of a file or "
+                    "folder"
+                )
             other = taken.setdefault(place.resolve(), option)
             if other != option:
                 raise OutputError(

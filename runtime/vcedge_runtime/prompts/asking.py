@@ -50,9 +50,15 @@ def check_prompts(
         What is said of each object, in the order of the ids.
 
     Raises:
-        MaskError: nothing is said, an id is none, a box has no pixel of the frame, a click lies
-            outside, or an object has neither a box nor a click on it.
+        MaskError: nothing is said, or not by id, an id is none, a box has no pixel of the frame, a
+            click lies outside, or an object has neither a box nor a click on it.
     """
+    for what, given in (("boxes", boxes), ("clicks", clicks)):
+        if given is not None and not isinstance(given, Mapping):
+            raise MaskError(
+                f"received {what} {show(given)}; expected them by the id of their object, such as "
+                f"{{1: {'(40, 30, 120, 80)' if what == 'boxes' else '[(100, 70, True)]'}}}"
+            )
     drawn, clicked = dict(boxes or {}), dict(clicks or {})
     if not drawn and not clicked:
         raise MaskError("received no box and no click; expected one at least; draw one")

@@ -53,6 +53,8 @@ def test_numbers_may_be_of_numpy() -> None:
         (None, {1: [(5,)]}, "expected x, y and whether"),
         (None, {1: [(5, 5, False)]}, "clicks off it alone"),
         (None, {1: []}, "clicks off it alone"),
+        ((40, 30, 120, 80), None, r"by the id of their object, such as {1: \(40, 30"),
+        (None, [(10, 10, True)], r"such as {1: \[\(100, 70, True"),
     ],
 )
 def test_what_cannot_be_is_refused(boxes: Any, clicks: Any, told: str) -> None:

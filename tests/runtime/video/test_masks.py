@@ -105,7 +105,7 @@ def test_a_dark_mask_has_nothing_to_binarize(tmp_path: Path) -> None:
     mask = np.zeros((8, 8), np.uint8)
     mask[2:5, 2:5] = 1
     cv2.imwrite(str(tmp_path / "m.png"), mask)
-    with pytest.raises(MaskError, match="nothing is brighter than 127"):
+    with pytest.raises(MaskError, match="nothing in it is brighter than 127"):
         read_mask(tmp_path / "m.png", frame_hw=(8, 8), binarize=True)
 
 

@@ -348,6 +348,11 @@ def test_a_mask_of_a_few_pixels_is_told_before_it_is_lost(run: Run, make_clip: M
     # A cell of 8x8 in 64x88 is one of 35 pixels in 48x64.
     assert "object 9 covers 6 pixels, and the model looks at cells of 35 at working size 64" in told
     assert "object 3 covers" not in told
+    labels[1:3, 10:60:2] = range(10, 35)
+    write_label_png(clip.mask, labels)
+    told = run(*clip.arguments, "--out", "many").stdout
+    assert told.count("covers") == 3
+    assert "object 11 covers 2 pixels and 23 more such objects, and the model looks at" in told
 
 
 def test_fast_takes_a_smaller_working_size_and_accurate_the_models_own(

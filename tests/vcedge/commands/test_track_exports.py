@@ -147,7 +147,12 @@ def test_frames_that_a_data_set_would_lie_among_are_refused(
 
 @pytest.mark.parametrize(
     "places",
-    [("--coco", "a", "--cvat", "./a"), ("--yolo", "out"), ("--yolo", "d", "--label-studio", "d/")],
+    [
+        ("--coco", "a", "--cvat", "./a"),
+        ("--yolo", "out"),
+        ("--yolo", "out/masks"),
+        ("--yolo", "d", "--label-studio", "d/"),
+    ],
 )
 def test_a_place_for_two_is_refused(
     refuse: Refuse, make_clip: MakeClip, places: tuple[str, ...]
@@ -162,6 +167,7 @@ def test_a_place_that_cannot_be_written(refuse: Refuse, make_clip: MakeClip) -> 
     line = refuse(*clip.arguments, "--out", OUT, "--coco", clip.mask / "coco.json")
     assert "cannot be written (Not a directory)" in line
     Path("folder").mkdir()
+    assert "received - for --coco" in refuse(*clip.arguments, "--out", OUT, "--coco", "-")
     line = refuse(*clip.arguments, "--out", "other", "--coco", "folder", "--overwrite")
     assert "which is a folder; expected a file's name; choose another --coco" in line
 
