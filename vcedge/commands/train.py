@@ -138,6 +138,12 @@ def mer(
     click.Choice(["memory", "query"]),
     "Whose labels the forward prediction mixes with their regions' mean.",
 )
+@setting(
+    DmpSettings,
+    "backward",
+    click.Choice(["column", "plain"]),
+    "What the backward prediction's softmax is over: the target's cells, or the memory's.",
+)
 def dmp(request: Request, videos: VideoChoice, plain: float | None, **method: Any) -> None:
     """Train DMP: gated memory, three fused predictions; to OUT/weights.safetensors.
 

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from vcedge_runtime.errors import TrainingError
+from vcedge_runtime.model.presets import PRINTED_REACH
 
 RECIPES: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     {
@@ -22,6 +23,9 @@ RECIPES: Mapping[str, Mapping[str, Any]] = MappingProxyType(
             "epochs": 20,
             "radius": 6,
             "clusters": 5,
+            # As the presets read that come of it.
+            "reach": PRINTED_REACH,
+            "backward": "plain",
             "whole_frames": True,
         }
     }

@@ -44,6 +44,8 @@ class DmpSettings:
         eta_values: the same in the forward prediction.
         enhanced: whose values it is mixed into: those of the ``memory`` that is read, or the
             ``query``'s that are predicted.
+        backward: ``column``: the backward prediction is a softmax over the target's cells, rows
+            normalised; ``plain``: over the memory's, as the preset ``dmp-as-printed`` reads.
         branch_weight: of the forward and the backward prediction's own losses.
     """
 
@@ -55,6 +57,7 @@ class DmpSettings:
     eta: float = 0.5
     eta_values: float = 0.2
     enhanced: str = "query"
+    backward: str = "column"
     branch_weight: float = 0.5
 
     def __post_init__(self) -> None:
@@ -65,6 +68,8 @@ class DmpSettings:
             raise TrainingError(f"received DMP settings out of range: {self}")
         if self.enhanced not in ("memory", "query"):
             raise TrainingError(f"received enhanced {self.enhanced!r}; expected memory or query")
+        if self.backward not in ("column", "plain"):
+            raise TrainingError(f"received backward {self.backward!r}; expected column or plain")
 
 
 class DmpObjective(ColourObjective):
@@ -122,11 +127,10 @@ class DmpObjective(ColourObjective):
         forward = read_values(drawn + admitted + matched, given)
         if settings.enhanced == "query":
             forward = mix_batch(forward, regions, settings.eta_values)
-        predictions = [
-            read_values(logits, carried),
-            forward,
-            read_values(backward_logits(logits + matched), carried),
-        ]
+        back = logits + matched
+        if settings.backward == "column":
+            back = backward_logits(back)
+        predictions = [read_values(logits, carried), forward, read_values(back, carried)]
         errors = [nn.functional.smooth_l1_loss(p, values[:, target]) for p in predictions]
         weights = fusion_weights(
             torch.stack([_lab_loss(p, values[:, target]) for p in predictions])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -161,15 +162,17 @@ class TileReader:
                 **fixed,
                 "query_index": tables.query_index[chosen],
                 "key_index": cells,
-                "key_bias": self._bias(chosen, cells, beyond, matches, column_bias),
             }
             if sampling.outer is not None:
                 inputs["outer"] = take_outer(sampling, tables.query_index[chosen])
                 own, others = take_groups(sampling, tables.query_index[chosen], cells)
                 inputs |= second_window(engine, sampling, query_group=own, key_group=others)
             out = {"peak": peak[piece], "total": total[piece], "values": values[piece]}
-            engine.run(inputs, out)
-        self.macs += size * tables.distance.shape[1] * (source.query.shape[-1] + channels)
+            bias = _mask_beyond(beyond, cells, column_bias)
+            for limited, mine in self._by_regions(chosen, cells, bias, matches):
+                _run_for(engine, {**inputs, "key_bias": limited}, out, mine)
+                reads = out["peak"].size * tables.distance.shape[1]
+                self.macs += reads * (source.query.shape[-1] + channels)
         for array in (peak, total, values):
             require_finite(array, "readouts")
         return Readout(tiles, peak, total, values)
@@ -206,7 +209,7 @@ class TileReader:
                 **fixed,
                 "query_index": tables.query_index[chosen],
                 "key_index": cells,
-                "key_bias": self._bias(chosen, cells, beyond, []),
+                "key_bias": _mask_beyond(beyond, cells),
             }
             self._engine(JOINT_READOUT).run(inputs, {"values": values[piece]})
         queries = shape[0] * shape[1] * references
@@ -248,14 +251,15 @@ class TileReader:
                 **self._fixed(source, sampling),
                 "column_index": cells,
                 "query_index": around,
-                "query_bias": self._bias(chosen, around, beyond, matches),
                 "outer": take_outer(sampling, around),
                 **second_window(engine, sampling, query_group=own, column_group=others),
             }
-            engine.run(inputs, {"log_total": out})
+            bias = _mask_beyond(beyond, around)
+            for limited, mine in self._by_regions(chosen, around, bias, matches):
+                _run_for(engine, {**inputs, "query_bias": limited}, {"log_total": out}, mine)
+                self.macs += out.size * around.shape[2] * source.query.shape[-1]
             owned = tables.own[chosen]
             found[:, cells[owned]] = out.transpose(1, 0, 2)[:, owned]
-            self.macs += out.size * around.shape[2] * source.query.shape[-1]
         require_finite(found, "column sums")
         return found
 
@@ -330,25 +334,75 @@ class TileReader:
             shifts = sampling.shifts.of_references(self.windows.centres[tiles])
         return self.windows.patches(tiles, shifts)
 
-    def _bias(
+    def _by_regions(
         self,
         tiles: NDArray[np.int64],
         cells: NDArray[np.int64],
-        beyond: NDArray[np.bool_],
+        bias: NDArray[np.float32],
         matches: Sequence[RegionMatch],
-        column_bias: NDArray[np.float32] | None = None,
-    ) -> NDArray[np.float32]:
-        """(T, R, P) float32: the grid's bounds, regions that match no cell, column sums."""
-        bias: NDArray[np.float32] = beyond * MASKED_LOGIT
-        if column_bias is not None:
-            bias += column_bias[np.arange(cells.shape[1])[None, :, None], cells]
-        for reference, (allowed, own_ids, patch_ids) in enumerate(matches):
-            patches = patch_ids.reshape(-1)[cells[:, reference]]
-            owners = own_ids.reshape(-1)[self.windows.query_index[tiles]]
-            for tile, (ids, patch) in enumerate(zip(owners, patches, strict=True)):
-                reachable = np.asarray(allowed[np.unique(ids)].any(axis=0))
-                bias[tile, reference, ~reachable[patch]] = MASKED_LOGIT
-        return bias
+    ) -> Iterator[tuple[NDArray[np.float32], NDArray[np.bool_] | None]]:
+        """Yield what a patch adds to the logits of each region of a tile, one region at a time.
+
+        Args:
+            tiles: (T,) int64.
+            cells: (T, R, P) int64, what they look at.
+            bias: (T, R, P) float32 for all regions.
+            matches: of the regions, by reference; none where all cells may be read.
+
+        Yields:
+            The bias, and (T, R, A) bool which cells it is for; None for all.
+        """
+        if not matches:
+            yield bias, None
+            return
+        queries = self.windows.query_index[tiles]
+        owners = np.stack([own.reshape(-1)[queries] for _, own, _ in matches], axis=1)
+        ranks = _rank(owners)
+        for rank in range(int(ranks.max(initial=-1)) + 1):
+            mine, limited = ranks == rank, bias.copy()
+            for reference, (allowed, _, patch_ids) in enumerate(matches):
+                ids = np.where(mine[:, reference], owners[:, reference], 0).max(axis=1)
+                patch = patch_ids.reshape(-1)[cells[:, reference]]
+                limited[:, reference][~allowed[ids[:, None], patch]] = MASKED_LOGIT
+            yield limited, mine
+
+
+def _mask_beyond(
+    beyond: NDArray[np.bool_],
+    cells: NDArray[np.int64],
+    column_bias: NDArray[np.float32] | None = None,
+) -> NDArray[np.float32]:
+    """(T, R, P) float32 that is added to logits: the grid's bounds, and the sums of columns."""
+    bias: NDArray[np.float32] = beyond * MASKED_LOGIT
+    if column_bias is not None:
+        bias += column_bias[np.arange(cells.shape[1])[None, :, None], cells]
+    return bias
+
+
+def _rank(ids: NDArray[np.integer[Any]]) -> NDArray[np.int64]:
+    """The place of each of (..., A) ids among those that are in its row."""
+    order = np.argsort(ids, axis=-1)
+    risen = np.take_along_axis(ids, order, axis=-1)
+    places = np.cumsum(np.diff(risen, axis=-1, prepend=risen[..., :1]) != 0, axis=-1)
+    ranks = np.empty_like(places)
+    np.put_along_axis(ranks, order, places, axis=-1)
+    return ranks
+
+
+def _run_for(
+    engine: Engine,
+    inputs: Mapping[str, Buffer],
+    out: Mapping[str, NDArray[np.float32]],
+    mine: NDArray[np.bool_] | None,
+) -> None:
+    """Run a graph, and take what it gives for some (T, R, A) cells; None for all."""
+    if mine is None:
+        engine.run(inputs, out)
+        return
+    found = {name: np.empty_like(array) for name, array in out.items()}
+    engine.run(inputs, found)
+    for name, array in out.items():
+        array[mine] = found[name][mine]
 
 
 def count_together(tiles: int, queries: int, patch: int, references: int, limit: int) -> int:

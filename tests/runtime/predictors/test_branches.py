@@ -215,9 +215,8 @@ def test_regions_that_match_restrict_all_but_the_normal_branch() -> None:
     allowed = [match_regions(regions[QUERY], regions[r], RADIUS, settings) for r in REFERENCES]
     matches = RegionMatches(allowed, regions[QUERY].ids, [regions[r].ids for r in REFERENCES])
     sampling = Sampling(RADIUS, matches=matches)
-    # A tile of one cell has one region: the matches hold for it exactly.
     fusion = BidirectionalFusion(branches=("normal", "backward"), backward="plain")
-    found = scene.propagation(fusion, tile=1).read(QUERY, REFERENCES, sampling)
+    found = scene.propagation(fusion).read(QUERY, REFERENCES, sampling)
     logits = scene.logits(scene.bank.keys)
     query_ids = regions[QUERY].ids.reshape(-1)
     may = np.stack(
@@ -253,11 +252,11 @@ def test_the_backward_branch_has_regions_of_its_own_whatever_the_sampler(backwar
     own = BidirectionalFusion(branches=branches, backward=backward, candidates="regions")
     plain = BidirectionalFusion(branches=branches, backward=backward)
     free, bound = Sampling(RADIUS, regions=matches), Sampling(RADIUS, matches=matches)
-    found = scene.propagation(own, tile=1).read(QUERY, REFERENCES, free)
+    found = scene.propagation(own).read(QUERY, REFERENCES, free)
     # As if the sampler had the regions: the normal branch never has.
-    expected = scene.propagation(plain, tile=1).read(QUERY, REFERENCES, bound)
+    expected = scene.propagation(plain).read(QUERY, REFERENCES, bound)
     np.testing.assert_array_equal(found, expected)
-    without = scene.propagation(plain, tile=1).read(QUERY, REFERENCES, free)
+    without = scene.propagation(plain).read(QUERY, REFERENCES, free)
     assert np.abs(found - without).max() > 1e-3
 
 
@@ -290,7 +289,7 @@ def test_cells_without_an_object_in_sight_have_no_say_in_the_weights() -> None:
     for value in (0.0, 0.9):
         # What is far from the object changes its colours alone.
         scene.bank.colours[QUERY, :, 9:] = value
-        found.append(scene.propagation(fusion, tile=1).read(QUERY, REFERENCES, Sampling(RADIUS)))
+        found.append(scene.propagation(fusion).read(QUERY, REFERENCES, Sampling(RADIUS)))
     np.testing.assert_array_equal(*found)
     assert found[0][..., 1].max() > 0.5
 

@@ -27,6 +27,7 @@ from tests.vcedge.commands.conftest import read_steps  # noqa: E402
 from vcedge.models.weights import load_weights  # noqa: E402
 from vcedge.training.run import TrainingRun  # noqa: E402
 from vcedge_runtime.files import Draft  # noqa: E402
+from vcedge_runtime.model.presets import PRESETS  # noqa: E402
 
 Run = Callable[..., CompletedProcess[str]]
 Refuse = Callable[..., str]
@@ -193,7 +194,11 @@ def test_the_recipe_of_the_paper_gives_defaults_and_what_is_passed_comes_before(
     assert (settings.learning_rate, settings.halved) == (1e-3, (0.33, 0.5, 0.67, 0.83))
     assert (clips.whole, clips.frames) == (True, 3)
     assert paper.objective.settings.radius == 6
-    assert paper.objective.settings.clusters == 5
+    printed = PRESETS["mer-as-printed"]["sampler"]
+    assert (paper.objective.settings.clusters, paper.objective.settings.reach) == (
+        printed.clusters,
+        printed.reach,
+    )
     # 16 frames, 20 times each, in clips of 3, 32 a step.
     assert settings.steps == round(20 * 16 / (3 * 32))
     assert (own.settings.batch, own.settings.steps) == (2, round(3 * 16 / (3 * 2)))

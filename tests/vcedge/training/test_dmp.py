@@ -10,12 +10,16 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import Tensor
 
 from tests.conftest import whole_frames
 from vcedge.models.affinity import read_values, window_bias
 from vcedge.training.corpus import Clips
 from vcedge.training.dmp import DmpSettings, backward_logits, fusion_weights
+from vcedge.training.gates import memory_bias
+from vcedge.training.losses import COLOUR_SCALE, cell_colours, clip_keys
 from vcedge.training.objective import Objective
+from vcedge.training.regions import cluster_batch, enhance_batch, match_bias, mix_batch
 from vcedge_runtime.errors import TrainingError
 
 MakeObjective = Callable[..., Objective]
@@ -98,6 +102,80 @@ def test_a_run_begins_with_colourisation_alone(make_objective: MakeObjective) ->
             "forward",
             "backward",
         }
+
+
+@pytest.mark.parametrize("enhanced", ["memory", "query"])
+@pytest.mark.parametrize("backward", ["column", "plain"])
+def test_the_losses_are_those_of_the_three_predictions_written_densely(
+    make_objective: MakeObjective, enhanced: str, backward: str
+) -> None:
+    own = {"enhanced": enhanced, "backward": backward}
+    dmp = make_objective("dmp", plain=0.0, branch_weight=1.0, **own).eval()
+    # So many regions that not all of them match.
+    clips, settings = make_clips(3, side=96), dmp.settings
+    with torch.no_grad():
+        found = dmp.colour_losses(clips, 1, 0.5, dmp.network)
+        keys = clip_keys(dmp.network.encoder, clips, 1)
+        values = cell_colours(clips.lab[:, :, 1], dmp.network.profile.stride)
+        expected = [
+            _expect(keys, values, target, settings, dmp.bias(keys.shape[-1], keys.device))
+            for target in (0, 2)
+        ]
+    names = ("fused", "forward", "backward")
+    for name, losses in zip(names, zip(*expected, strict=True), strict=True):
+        # FP32 sums in another order.
+        assert found[name].item() == pytest.approx(sum(losses) / 2, rel=1e-4), name
+
+
+def _expect(
+    keys: Tensor, values: Tensor, target: int, settings: DmpSettings, bias: Tensor
+) -> tuple[float, float, float]:
+    """The losses of the fused, the forward and the backward prediction of one frame."""
+    refs = [t for t in range(keys.shape[1]) if t != target]
+    true = values[:, target].flatten(1).double()
+    query, memory = keys[:, target], keys[:, refs].flatten(0, 1)
+    regions, memory_regions = cluster_batch(query), cluster_batch(memory)
+    matched = match_bias(regions, memory_regions, settings.radius)
+    held = memory_bias(keys, values, target, bias, settings.beta, settings.gamma)
+    masks = bias.repeat(1, len(refs)) + held
+
+    def weigh(query: Tensor, memory: Tensor, mask: Tensor) -> Tensor:
+        rows = query.flatten(2).transpose(1, 2).double()
+        columns = memory.reshape(len(rows), len(refs), *query.shape[1:]).transpose(1, 2).flatten(2)
+        return (rows @ columns.double() / math.sqrt(query.shape[1]) + mask).exp()
+
+    carried = values[:, refs].flatten(1)
+    mixed = mix_batch(values[:, refs].flatten(0, 1), memory_regions, settings.eta_values)
+    given = mixed.reshape(carried.shape) if settings.enhanced == "memory" else carried
+    normal = weigh(query, memory, masks)
+    drawn = [
+        enhance_batch(each, own, settings.eta)
+        for each, own in ((query, regions), (memory, memory_regions))
+    ]
+    back = weigh(query, memory, masks + matched)
+    if settings.backward == "column":
+        back = back / back.sum(1, keepdim=True).clamp(min=1e-300)
+    pairs = [(normal, carried), (weigh(*drawn, masks + matched), given), (back, carried)]
+    predictions = []
+    for weights, labels in pairs:
+        alike = weights / weights.sum(-1, keepdim=True)
+        predictions.append((alike @ labels.double()[..., None])[..., 0])
+    if settings.enhanced == "query":
+        forward = predictions[1].clone()
+        for clip, ids in enumerate(regions.ids):
+            for region in ids.unique():
+                part = ids == region
+                mean = predictions[1][clip, part].mean()
+                forward[clip, part] += settings.eta_values * (mean - forward[clip, part])
+        predictions[1] = forward
+    errors = [torch.nn.functional.smooth_l1_loss(each, true).item() for each in predictions]
+    lab = [
+        torch.nn.functional.smooth_l1_loss(each / COLOUR_SCALE, true / COLOUR_SCALE)
+        for each in predictions
+    ]
+    shares = fusion_weights(torch.stack(lab))
+    fused = sum(share * each for share, each in zip(shares, predictions, strict=True))
+    return torch.nn.functional.smooth_l1_loss(fused, true).item(), errors[1], errors[2]
 
 
 def test_one_colour_everywhere_costs_nothing_in_any_branch(make_objective: MakeObjective) -> None:
