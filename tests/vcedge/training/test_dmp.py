@@ -123,8 +123,8 @@ def test_the_losses_are_those_of_the_three_predictions_written_densely(
         ]
     names = ("fused", "forward", "backward")
     for name, losses in zip(names, zip(*expected, strict=True), strict=True):
-        # FP32 sums in another order.
-        assert found[name].item() == pytest.approx(sum(losses) / 2, rel=1e-4), name
+        # FP32 sums in another order: 2e-7 was seen.
+        assert found[name].item() == pytest.approx(sum(losses) / 2, rel=1e-6), name
 
 
 def _expect(
