@@ -6,7 +6,6 @@ import os
 import resource
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ import numpy as np
 from vcedge.commands import track
 from vcedge.commands.batch_jobs import PLACES, TAKEN, Job
 from vcedge.commands.batch_prompts import read_prompts
-from vcedge.commands.errands import Errand, Shelf, borrow_tracker
+from vcedge.commands.errands import Errand, borrow_tracker, own_shelf
 from vcedge.commands.options import composed, opened, sized
 from vcedge.commands.track_masks import split_index
 from vcedge.fleet.contents import Finished, digest_facts, digest_source
@@ -103,7 +102,7 @@ class TrackVideos:
         if isinstance(job, Trial):
             with at_hand(job.model, packed) as model:
                 return self._weigh(job, model)
-        errand = Errand(_shelf())
+        errand = Errand(own_shelf())
         try:
             with at_hand(job.model, packed) as model:
                 return self._track(job, model, errand, tell)
@@ -140,7 +139,7 @@ class TrackVideos:
 
     def _weigh(self, trial: Trial, model: str) -> Weight:
         words = [model, *trial.options, f"--threads={self.threads}"]
-        errand = Errand(_shelf())
+        errand = Errand(own_shelf())
         errand.run(errand.parse(_try_tracker, words), lambda frames: None)
         return Weight(1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, errand.told)
 
@@ -159,12 +158,6 @@ def _try_tracker(model: str, **chosen: Any) -> None:
         tracker.start(frame, mask)
         for _ in range(TRIAL_STEPS):
             tracker.step(frame)
-
-
-@cache
-def _shelf() -> Shelf:
-    """Of this process: its tracker stays open from one video to the next."""
-    return Shelf()
 
 
 def _make_row(job: Job, errand: Errand, state: str = DONE, fault: str = "") -> Row:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 import click
@@ -55,6 +56,12 @@ class _Heard(Builds):
     def tell(self, text: str) -> None:
         """Keep a line."""
         self._told.append(text)
+
+
+@cache
+def own_shelf() -> Shelf:
+    """Of this process: its tracker stays open from one video to the next."""
+    return Shelf()
 
 
 @dataclass

@@ -6,11 +6,10 @@ import os
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
 from typing import Any
 
-from vcedge.commands.errands import Shelf
+from vcedge.commands.errands import own_shelf
 from vcedge.commands.fleet_options import Staff
 from vcedge.evaluation.youtube import ListedVideo, track_video
 from vcedge.fleet.crews import Tell
@@ -109,7 +108,7 @@ class WithTracker:
         """Do a job."""
         with (
             at_hand(self.model, self.packed) as model,
-            _shelf().lend(Bundle.open(model), dict(self.chosen)) as tracker,
+            own_shelf().lend(Bundle.open(model), dict(self.chosen)) as tracker,
         ):
             return self.follow(tracker, job, tell)
 
@@ -146,9 +145,3 @@ def follow_all(
             if done.fault:
                 raise EvaluationError(f"{done.job.name}: {done.fault}")
             on_done(done.job, done.result)
-
-
-@cache
-def _shelf() -> Shelf:
-    """Of this process: its tracker stays open from one video to the next."""
-    return Shelf()

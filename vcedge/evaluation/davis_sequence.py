@@ -13,12 +13,10 @@ from numpy.typing import NDArray
 from vcedge.evaluation.davis_metrics import score_masks
 from vcedge.evaluation.davis_score import ObjectScore, SequenceScore, Statistics
 from vcedge_runtime.errors import EvaluationError
+from vcedge_runtime.video.masks import VOID
 
 Labels = NDArray[np.uint8]
 T = TypeVar("T")
-
-VOID = 255
-"""Marks pixels of a ground truth with ids that belong to nobody; they count as background."""
 
 
 @dataclass(frozen=True)

@@ -14,11 +14,11 @@ from vcedge.evaluation.davis_score import SequenceScore
 from vcedge.evaluation.davis_sequence import score_sequence
 from vcedge.evaluation.tracking import MaskTracker, follow_masks
 from vcedge_runtime.errors import EvaluationError
+from vcedge_runtime.video.masks import VOID
 from vcedge_runtime.video.palette import read_label_png
 from vcedge_runtime.video.videos import VideoSource
 
 Picture = NDArray[np.uint8]
-VOID = 255
 
 
 class MaskedClip(NamedTuple):

@@ -19,9 +19,10 @@ from vcedge.training.deformation import Deformation, Placement, change_colour, d
 from vcedge.training.object_clip_settings import ObjectClipSettings, VideoClipSettings
 from vcedge.training.object_sources import AnyStill, MaskedVideo, Picture
 from vcedge.training.pasting import Pasting, Scene, Shot
-from vcedge.training.placing import VOID, draw_moves, draw_object, draw_pixel, draw_zoom
+from vcedge.training.placing import draw_moves, draw_object, draw_pixel, draw_zoom
 from vcedge_runtime.errors import TrainingError
 from vcedge_runtime.frames.colour import LAB, InputColour
+from vcedge_runtime.video.masks import VOID
 
 
 class ObjectClip(NamedTuple):

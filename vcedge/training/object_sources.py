@@ -26,11 +26,11 @@ from vcedge.training.frame_folders import (
     pair_masks,
     step_between,
 )
-from vcedge.training.placing import VOID
 from vcedge.training.still_pairs import PairedStill, find_pairs
 from vcedge_runtime.errors import MaskError, SourceError, TrainingError
 from vcedge_runtime.files import write_array
 from vcedge_runtime.settings import show
+from vcedge_runtime.video.masks import VOID
 from vcedge_runtime.video.palette import read_label_png
 from vcedge_runtime.video.pictures import list_masks, read_picture
 

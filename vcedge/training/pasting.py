@@ -19,13 +19,13 @@ from vcedge.training.deformation import (
 )
 from vcedge.training.object_clip_settings import ObjectClipSettings
 from vcedge.training.placing import (
-    VOID,
     Picture,
     draw_absence,
     draw_moves,
     draw_placement,
     find_spot,
 )
+from vcedge_runtime.video.masks import VOID
 
 Moves = Sequence[Deformation | None]
 """How an object lies in each frame of a clip; None where it is away."""

@@ -16,10 +16,9 @@ from vcedge.training.deformation import (
     draw_bend,
     draw_walk,
 )
+from vcedge_runtime.video.masks import VOID
 
 Picture = NDArray[np.uint8]
-VOID = 255
-"""Id of pixels of which nothing is known."""
 
 
 @dataclass(frozen=True)

@@ -30,13 +30,14 @@ from vcedge.training.deformation import (
 from vcedge.training.object_clip_settings import ObjectClipSettings
 from vcedge.training.object_sources import AnyStill, MaskedVideo
 from vcedge.training.pasting import Pasting, Scene, Shot
-from vcedge.training.placing import VOID, draw_object
+from vcedge.training.placing import draw_object
 from vcedge.training.settings import RunSettings
 from vcedge_runtime.errors import TrainingError
 from vcedge_runtime.frames.colour import InputColour
 from vcedge_runtime.model.prompt_composition import PromptComposition
 from vcedge_runtime.prompts.drawing import box_of, find_middle, jitter_box
 from vcedge_runtime.prompts.planes import Click, draw_planes
+from vcedge_runtime.video.masks import VOID
 
 Picture = NDArray[np.uint8]
 

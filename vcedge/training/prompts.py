@@ -9,12 +9,12 @@ from torch.nn import functional
 
 from vcedge.models.prompts import PROMPT_PROFILES, PromptNetwork
 from vcedge.training.objective import Objective
-from vcedge.training.placing import VOID
 from vcedge.training.prompt_corpus import DISC, PromptSample, PromptSettings
 from vcedge.training.srnet import dice_loss
 from vcedge_runtime.model.prompt_composition import PLANES
 from vcedge_runtime.prompts.drawing import find_correction
 from vcedge_runtime.prompts.planes import draw_click
+from vcedge_runtime.video.masks import VOID
 
 PRIOR = PLANES.index("prior")
 KEPT = 0.75

@@ -15,8 +15,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from vcedge.training.placing import VOID
 from vcedge_runtime.errors import TrainingError
+from vcedge_runtime.video.masks import VOID
 
 Picture = NDArray[np.uint8]
 Labels = NDArray[np.uint8]

@@ -15,9 +15,9 @@ from vcedge.models.pyramid import Pyramid
 from vcedge.models.srnet import SRNET_PROFILES, Query, SRNet
 from vcedge.training.object_clips import ObjectClip
 from vcedge.training.objective import Objective
-from vcedge.training.placing import VOID
 from vcedge.training.srnet_corpus import SRNetSettings
 from vcedge_runtime.propagation.prototypes import sine_positions
+from vcedge_runtime.video.masks import VOID
 
 
 class SRNetObjective(Objective):

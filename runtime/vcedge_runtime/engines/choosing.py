@@ -29,11 +29,6 @@ class Choice:
     reason: str
 
 
-def choose_backend(bundle: Bundle) -> Choice:
-    """Choose TensorRT where it and a GPU are, else ONNX Runtime in CUDA, else on the CPU."""
-    return rank_backends(bundle)[0]
-
-
 def rank_backends(bundle: Bundle) -> list[Choice]:
     """What can run a model here, the fastest first: TensorRT, ONNX Runtime in CUDA, on the CPU.
 

@@ -7,10 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vcedge_runtime.prompts.planes import Click, Corners
+from vcedge_runtime.video.masks import VOID
 
 Picture = NDArray[np.uint8]
-VOID = 255
-"""Value of a truth where nothing is known."""
 
 
 def box_of(mask: Picture) -> Corners:

@@ -18,7 +18,7 @@ import pytest
 
 from tests.runtime.engines.fake_cuda import FakeCuda
 from vcedge_runtime.engines import choosing, opening
-from vcedge_runtime.engines.choosing import choose_backend, find_half
+from vcedge_runtime.engines.choosing import find_half, rank_backends
 from vcedge_runtime.engines.onnxruntime import CPU, CUDA
 from vcedge_runtime.errors import EngineError, MissingExtraError
 from vcedge_runtime.model.bundle import DEFAULT_LABEL_MODEL, MANIFEST, Bundle
@@ -106,7 +106,7 @@ def test_the_fastest_that_is_there_is_chosen_and_the_reason_is_one_sentence(
     reason: str,
 ) -> None:
     device = install(monkeypatch, **parts)
-    choice = choose_backend(bundle)
+    choice = rank_backends(bundle)[0]
     assert choice.backend == backend
     assert reason in choice.reason
     assert "\n" not in choice.reason
@@ -120,18 +120,18 @@ def test_int8_for_a_cpu_stays_on_the_cpu(bundle: Bundle, monkeypatch: pytest.Mon
         name: replace(graph, precision="int8") if name == "encoder" else graph
         for name, graph in bundle.graphs.items()
     }
-    choice = choose_backend(replace(bundle, graphs=graphs))
+    choice = rank_backends(replace(bundle, graphs=graphs))[0]
     assert (choice.backend, choice.reason[-24:]) == ("cpu", "CPU, for which their INT8 is"[-24:])
     halves = {name: replace(graph, half=True) for name, graph in graphs.items()}
-    assert choose_backend(replace(bundle, graphs=halves)).backend == "tensorrt"
+    assert rank_backends(replace(bundle, graphs=halves))[0].backend == "tensorrt"
 
 
 def test_choosing_loads_no_graph_and_takes_no_time() -> None:
     script = (
         "import sys, time; from vcedge_runtime.model.bundle import Bundle; "
-        "from vcedge_runtime.engines.choosing import choose_backend; "
+        "from vcedge_runtime.engines.choosing import rank_backends; "
         "bundle = Bundle.open('mer-edge'); began = time.process_time(); "
-        "print(choose_backend(bundle).backend, time.process_time() - began < 5, "
+        "print(rank_backends(bundle)[0].backend, time.process_time() - began < 5, "
         "'torch' in sys.modules)"
     )
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
@@ -153,7 +153,7 @@ def test_auto_says_once_what_it_chose(bundle: Bundle, monkeypatch: pytest.Monkey
     assert opened.device is None
     assert list(opened.engines) == ["label_readout"]
     assert (opened.bundle, opened.backend) == (bundle, "cpu")
-    assert told == [choose_backend(bundle).reason]
+    assert told == [rank_backends(bundle)[0].reason]
 
 
 def test_auto_goes_on_on_the_cpu_where_what_it_chose_cannot_load(

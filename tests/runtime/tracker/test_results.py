@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tests.runtime.tracker.made import HEIGHT, WIDTH, Frame, MakeFrame, bytes_of_arrays, iou, square
-from vcedge_runtime.engines.choosing import choose_backend
+from vcedge_runtime.engines.choosing import rank_backends
 from vcedge_runtime.model.bundle import Bundle
 from vcedge_runtime.timing import STAGES
 from vcedge_runtime.tracker import Tracker
@@ -124,4 +124,4 @@ def test_a_tracker_takes_the_back_end_that_the_machine_has_and_tells_why(
         tracker.start(frame, mask)
         assert set(np.unique(tracker.step(frame).mask)) <= {0, 3, 200}
     assert len(told) >= 1
-    assert choose_backend(tiny_bundle).reason in told
+    assert rank_backends(tiny_bundle)[0].reason in told
