@@ -152,7 +152,10 @@ def take_frame(tracker: Tracker, frame: Frame, given: Masks, *, begins: bool) ->
 
 
 def _draw(tracker: Tracker, result: StepResult, mask: NDArray[np.uint8]) -> StepResult:
-    """Give the tracker every object that a mask shows; what it shows is what is there."""
+    """Give the tracker every object that a mask shows; what it shows is what is there.
+
+    Where the frame was held, the tracker learns of it in the one before, the last that it knows.
+    """
     objects, seen = np.unique(mask[mask > 0]).tolist(), dict[int, State]()
     for object_id in objects:
         tracker.add_object(object_id, mask == object_id)
@@ -163,6 +166,7 @@ def _draw(tracker: Tracker, result: StepResult, mask: NDArray[np.uint8]) -> Step
         mask=np.where(mask > 0, mask, others),
         scores={**result.scores, **dict.fromkeys(objects, 1.0)},
         states={**result.states, **seen},
+        held=result.held and not result.scores.keys() <= seen.keys(),
     )
 
 

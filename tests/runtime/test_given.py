@@ -16,6 +16,7 @@ from vcedge_runtime.given import (
     ResultStore,
     merge_results,
     read_backwards,
+    take_frame,
     track_both_ways,
     track_given,
 )
@@ -97,6 +98,23 @@ def test_a_later_mask_corrects_what_it_shows_and_leaves_the_rest(
     found = results_of(sink)
     np.testing.assert_array_equal(found[3] == 3, moved == 3)
     assert (found[3] == 200).any()
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_frame_whose_mask_is_given_is_not_held(
+    tracker: Tracker,
+    frames: list[Frame],
+    mask: Image,
+    whole: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    given = mask if whole else np.where(mask == mask.max(), mask, 0).astype(np.uint8)
+    tracker.start(frames[0].image, mask)
+    held = StepResult(mask, dict.fromkeys(tracker.object_ids, 0.0), {}, held=True)
+    monkeypatch.setattr(tracker, "step", lambda image: held)
+    result = take_frame(tracker, frames[1], {1: given}, begins=False)
+    assert result.held == (not whole)
+    np.testing.assert_array_equal(result.mask, mask)
 
 
 def test_a_mask_beyond_the_end_is_told_once_the_rest_is_written(
