@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,7 +37,10 @@ class Asked:
 
 
 def check_prompts(
-    frame_hw: tuple[int, int], boxes: Boxes | None, clicks: Clicks | None
+    frame_hw: tuple[int, int],
+    boxes: Boxes | None,
+    clicks: Clicks | None,
+    known: Collection[int] = (),
 ) -> dict[int, Asked]:
     """Bring what is said of objects to one form.
 
@@ -45,13 +48,14 @@ def check_prompts(
         frame_hw: height and width of the frame.
         boxes: by id; a box that reaches beyond the frame is cut off there.
         clicks: by id.
+        known: ids of objects whose mask is known: clicks off them alone correct it.
 
     Returns:
         What is said of each object, in the order of the ids.
 
     Raises:
         MaskError: nothing is said, or not by id, an id is none, a box has no pixel of the frame, a
-            click lies outside, or an object has neither a box nor a click on it.
+            click lies outside, or an object that is not known has neither a box nor a click on it.
     """
     for what, given in (("boxes", boxes), ("clicks", clicks)):
         if given is not None and not isinstance(given, Mapping):
@@ -69,7 +73,7 @@ def check_prompts(
             _check_click(click, object_id, frame_hw) for click in clicked.get(object_id, ())
         )
         said = Asked(None if box is None else _check_box(box, object_id, frame_hw), own)
-        if said.box is None and not said.positive:
+        if said.box is None and not said.positive and not (own and object_id in known):
             raise MaskError(
                 f"received for object {object_id} clicks off it alone; expected a box, or a click "
                 "on it; add one"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -9,6 +11,7 @@ from numpy.typing import NDArray
 from vcedge_runtime.prompts.asking import Asked
 from vcedge_runtime.prompts.network import Chances
 from vcedge_runtime.prompts.planes import Click, Corners
+from vcedge_runtime.prompts.views import box_of_mask
 from vcedge_runtime.propagation.upsample import Region
 
 MOST_SIDE = 320
@@ -26,7 +29,9 @@ class GrabCutSegmenter:
     def find(
         self, frame: NDArray[np.uint8], asked: Asked, prior: NDArray[np.float32] | None = None
     ) -> Chances:
-        """Find one object; see ``NetworkSegmenter.find``; a prior is not used."""
+        """Find one object; see ``NetworkSegmenter.find``; of a prior its box is used, if need be."""
+        if asked.box is None and not asked.positive and prior is not None:
+            asked = replace(asked, box=box_of_mask(prior > 0.5))
         height, width = frame.shape[:2]
         scale = min(1.0, MOST_SIDE / max(height, width))
         small_hw = (max(2, round(height * scale)), max(2, round(width * scale)))

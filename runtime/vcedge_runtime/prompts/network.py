@@ -17,6 +17,7 @@ from vcedge_runtime.prompts.planes import draw_planes
 from vcedge_runtime.prompts.views import (
     View,
     ViewSize,
+    box_of_mask,
     box_of_part,
     view_box,
     view_click,
@@ -72,6 +73,10 @@ class NetworkSegmenter:
         frame_hw = (frame.shape[0], frame.shape[1])
         if asked.box is not None:
             return self._look(frame, view_box(asked.box, frame_hw, self._sizes), asked, prior)
+        if not asked.positive and prior is not None:
+            # It is where it was: clicks say what does not belong to it.
+            view = view_box(box_of_mask(prior > 0.5), frame_hw, self._sizes)
+            return self._look(frame, view, asked, prior)
         view = view_whole(frame_hw, self._sizes)
         found = self._look(frame, view, asked, prior)
         for _ in range(LOOKS - 1):

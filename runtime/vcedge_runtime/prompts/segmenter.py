@@ -136,8 +136,9 @@ class PromptSegmenter(Closing):
         """
         check_frame(frame)
         frame_hw = (frame.shape[0], frame.shape[1])
-        asked = check_prompts(frame_hw, boxes, clicks)
         known = None if mask is None else check_mask(mask, frame_hw)
+        ids_known = () if known is None else np.unique(known[known > 0]).tolist()
+        asked = check_prompts(frame_hw, boxes, clicks, ids_known)
         ids = np.zeros(frame_hw, np.uint8) if known is None else known.copy()
         ids[np.isin(ids, list(asked))] = 0
         best = np.where(ids > 0, np.float32(0.5), np.float32(0))

@@ -99,6 +99,11 @@ def view_click(click: Click, former: View, frame_hw: tuple[int, int], sizes: Vie
     )
 
 
+def box_of_mask(mask: NDArray[np.bool_]) -> Corners:
+    """The box of what a frame's mask shows."""
+    return box_of_part(mask, Region(0, mask.shape[0], 0, mask.shape[1]))
+
+
 def box_of_part(plane: NDArray[np.bool_], region: Region) -> Corners:
     """The box of what a region shows, in the frame's pixels."""
     x, y, width, height = cv2.boundingRect(plane.view(np.uint8))

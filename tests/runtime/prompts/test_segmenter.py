@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from vcedge_runtime.demo.clip import render_demo_clip
 from vcedge_runtime.errors import BundleError, MaskError, TrackerError
 from vcedge_runtime.model.bundle import PROMPT_MODEL, Bundle, shipped_prompt_models
 from vcedge_runtime.model.prompt_composition import GRAPH
@@ -55,6 +56,19 @@ def test_objects_of_which_nothing_is_said_stay_and_named_ones_are_made_anew(
     assert not (mask[200:230, 200:230]).any()
     assert (mask[100:140, 100:140] == 1).all()
     assert known[210, 210] == 1
+
+
+def test_clicks_off_an_object_that_is_known_correct_it(
+    segmenter: PromptSegmenter, make_scene: Callable[..., Image]
+) -> None:
+    frame = make_scene((240, 320), BOX, (160, 100, 40, 40))
+    known = np.zeros((240, 320), np.uint8)
+    known[100:140, 100:140], known[100:140, 160:200], known[0:9, 0:9] = 1, 1, 5
+    mask = segmenter.segment(frame, clicks={1: [(180, 120, False)]}, mask=known)
+    assert (mask[100:140, 100:140] == 1).all()
+    assert (mask[0:9, 0:9] == 5).all()
+    with pytest.raises(MaskError, match="clicks off it alone"):
+        segmenter.segment(frame, clicks={2: [(180, 120, False)]}, mask=known)
 
 
 def test_where_nothing_is_found_that_is_said_unless_it_may_be_left_out(
@@ -132,3 +146,16 @@ def test_the_shipped_model_finds_a_disc_by_its_box_and_by_a_click() -> None:
         for said in ({"boxes": {1: (130, 70, 101, 101)}}, {"clicks": {1: [(180, 120)]}}):
             mask = opened.segment(frame, **said) == 1
             assert (mask & disc).sum() / (mask | disc).sum() > 0.85
+
+
+@pytest.mark.skipif(not shipped_prompt_models(), reason="no model of first masks is shipped here")
+def test_a_click_off_the_object_takes_away_what_was_drawn_too_much() -> None:
+    image, labels = next(iter(render_demo_clip(frames=1)))
+    fish = labels == 1
+    ys, xs = np.nonzero(fish)
+    known = fish.copy()
+    known[ys.min() : ys.min() + 40, xs.max() + 4 : xs.max() + 64] = True
+    click = (float(xs.max() + 34), float(ys.min() + 20), False)
+    found = mask_from_prompts(image, clicks={1: [click]}, mask=known.astype(np.uint8)) == 1
+    assert (found & fish).sum() / (found | fish).sum() > 0.95
+    assert (known & fish).sum() / (known | fish).sum() < 0.9
