@@ -29,7 +29,7 @@ class GrabCutSegmenter:
     def find(
         self, frame: NDArray[np.uint8], asked: Asked, prior: NDArray[np.float32] | None = None
     ) -> Chances:
-        """Find one object; see ``NetworkSegmenter.find``; of a prior its box is used, if need be."""
+        """Find one object; see ``NetworkSegmenter.find``; of a prior its box alone is used."""
         if asked.box is None and not asked.positive and prior is not None:
             asked = replace(asked, box=box_of_mask(prior > 0.5))
         height, width = frame.shape[:2]
