@@ -92,6 +92,11 @@ class MerSettings:
         weights = self.contrast >= 0 and self.compact >= 0 and self.temperature > 0
         if min(counts) < 1 or not weights:
             raise TrainingError(f"received MER settings out of range: {self}")
+        if self.clusters and self.radius < ClusterSettings.radius_min:
+            raise TrainingError(
+                f"received clusters and a radius of {self.radius}; expected one of at least "
+                f"{ClusterSettings.radius_min}, from which the sampler's windows grow"
+            )
 
     @property
     def values(self) -> ValueSettings:

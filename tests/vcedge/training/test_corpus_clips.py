@@ -16,7 +16,7 @@ from vcedge.training import corpus
 from vcedge.training.corpus import CachedVideo, ClipDataset, Clips, ClipSettings
 from vcedge_runtime.errors import TrainingError
 from vcedge_runtime.frames.colour import lab_from_bgr
-from vcedge_runtime.frames.motion import FlowScale, encode_flow, flow_from_lab
+from vcedge_runtime.frames.motion import FlowEstimator, FlowScale, flow_from_lab
 
 Frame = NDArray[np.uint8]
 
@@ -319,9 +319,11 @@ def test_a_videos_first_frame_has_no_flow(make_frame: Callable[..., Frame]) -> N
     assert sorted(still) == [False, True]
 
 
-def test_flow_is_that_of_the_crop_as_at_run_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    rng = np.random.default_rng(0)
-    video = cached([rng.integers(0, 256, (64, 64, 3), np.uint8) for _ in range(8)])
+@pytest.mark.parametrize("stride", [4, 8])
+def test_flow_is_that_of_the_crop_as_at_run_time(
+    make_frame: Callable[..., Frame], monkeypatch: pytest.MonkeyPatch, stride: int
+) -> None:
+    video = cached([make_frame(64, 64, 3 * step) for step in range(8)])
     cuts: list[NDArray[np.float32]] = []
     cut = corpus._Crop.cut
 
@@ -330,10 +332,15 @@ def test_flow_is_that_of_the_crop_as_at_run_time(monkeypatch: pytest.MonkeyPatch
         return cuts[-1]
 
     monkeypatch.setattr(corpus._Crop, "cut", watched)
-    clip = draw_clip([video], 3, 48, flow=True)
-    scale = FlowScale("cell", 8)
+    settings = ClipSettings(flow=True).at_stride(stride)
+    clip = ClipDataset([video], 1000, lambda _: 48, settings, seed=3)[3]
     for frame, (lab, before) in enumerate(zip(cuts[::2], cuts[1::2], strict=True)):
         np.testing.assert_array_equal(clip.lab[frame].numpy(), lab.transpose(2, 0, 1))
-        np.testing.assert_array_equal(
-            clip.flow[frame], encode_flow(flow_from_lab(lab, before), scale)
-        )
+        run_time = FlowEstimator(FlowScale("cell", stride))
+        run_time.step(before)
+        np.testing.assert_array_equal(clip.flow[frame], run_time.step(lab))
+        # 2.5 key cells of motion are 1.
+        pixels = flow_from_lab(lab, before).transpose(2, 0, 1)
+        expected = np.clip(pixels / (2.5 * stride), -1, 1)
+        np.testing.assert_allclose(clip.flow[frame, :2], expected, atol=1e-6)
+    assert 0.1 < clip.flow[:, 2].median() < 0.9

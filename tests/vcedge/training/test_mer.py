@@ -13,10 +13,14 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from tests.conftest import whole_frames
+from vcedge.models.value_extraction import training_grid
+from vcedge.training.clusters import cluster_bias
 from vcedge.training.corpus import Clips
 from vcedge.training.mer import MerObjective, MerSettings, _weight_map
 from vcedge.training.objective import Objective
+from vcedge.training.values import refine_clip, spread_positions, value_maps
 from vcedge_runtime.errors import TrainingError
+from vcedge_runtime.sampling.clusters import ClusterSettings
 
 MakeObjective = Callable[..., Objective]
 NOTHING = {"motion": False, "value_extraction": False, "weight_map": False, "contrast": 0.0}
@@ -215,6 +219,36 @@ def test_references_are_refined_by_the_targets_value_map(make_objective: MakeObj
     assert all(view is both["own"][0] for view in both["own"])
 
 
+@pytest.mark.parametrize("frames", ["target", "own"])
+def test_keys_are_refined_by_where_in_the_frame_their_crops_lie(
+    make_objective: MakeObjective, frames: str
+) -> None:
+    objective = open_gate(make_objective("mer", value_frames=frames))
+    assert isinstance(objective, MerObjective)
+    values, grid = objective.network.values, training_grid((8, 8))
+    assert values is not None
+    raw, whole = torch.randn(2, 3, 64, 8, 8), whole_frames(2, 3)
+    place = whole + 0.2 * torch.randn(2, 3, 2, 3)
+    with torch.no_grad():
+        views, seen = objective._extract(raw, place)
+        unmoved, _ = objective._extract(raw, whole)
+        with torch.autocast("cpu", torch.bfloat16):
+            maps = value_maps(values, raw, place, grid)
+            where = spread_positions(values, place, 8)
+            tokens = [values.map_tokens(raw[:, t], maps[:, t], where[:, t], grid) for t in range(3)]
+            # By target, all frames.
+            refined = [refine_clip(values, raw, each, where, grid).float() for each in tokens]
+    torch.testing.assert_close(seen, grid.spread(maps))
+    for target in range(3):
+        for frame in range(3):
+            by = target if frames == "target" else frame
+            # BF16: batches of another size.
+            torch.testing.assert_close(
+                views[target][:, frame], refined[by][:, frame], atol=1e-2, rtol=0
+            )
+        assert (views[target] - unmoved[target]).abs().max() > 0.1
+
+
 def test_the_weights_say_how_they_are_to_be_run(make_objective: MakeObjective) -> None:
     told = make_objective("mer", flow_scale="largest", value_frames="own").composition
     assert (told["flow_scale"], told["value_frames"]) == ("largest", "own")
@@ -224,10 +258,18 @@ def test_the_weights_say_how_they_are_to_be_run(make_objective: MakeObjective) -
 
 
 @pytest.mark.parametrize(
-    "own", [{"value_frames": "other"}, {"clusters": -1}, {"compact": -0.5}, {"compact": math.nan}]
+    "own",
+    [
+        {"value_frames": "other"},
+        {"clusters": -1},
+        {"clusters": 3, "radius": 2},
+        {"compact": -0.5},
+        {"compact": math.nan},
+    ],
 )
 def test_settings_that_are_none_are_refused(own: dict[str, Any]) -> None:
-    with pytest.raises(TrainingError, match=r"received (value_frames|MER settings out of range)"):
+    expected = r"received (value_frames|MER settings out of range|clusters and a radius of 2)"
+    with pytest.raises(TrainingError, match=expected):
         MerSettings(**own)
 
 
@@ -237,3 +279,19 @@ def test_the_sampler_weighs_in_training_as_at_run_time(make_objective: MakeObjec
     with torch.no_grad():
         found = [losses_of(each, clips)["colour"].item() for each in (plain, sampled)]
     assert found[0] != found[1]
+
+
+def test_each_target_looks_where_the_clusters_of_its_own_reading_say(
+    make_objective: MakeObjective,
+) -> None:
+    objective = make_objective("mer", clusters=3, radius=4, reach=6)
+    assert isinstance(objective, MerObjective)
+    torch.manual_seed(0)
+    views = [torch.randn(2, 3, 64, 8, 8) for _ in range(3)]
+    sampler = ClusterSettings(clusters=3, radius_max=4, reach=6)
+    biases = objective._biases_of(views)
+    for target, (view, bias) in enumerate(zip(views, biases, strict=True)):
+        assert torch.equal(bias, cluster_bias(view, target, sampler))
+        for other in {0, 1, 2} - {target}:
+            assert not torch.equal(bias, cluster_bias(view, other, sampler))
+            assert not torch.equal(bias, cluster_bias(views[other], target, sampler))
