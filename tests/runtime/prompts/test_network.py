@@ -15,18 +15,24 @@ from vcedge_runtime.prompts.planes import Click
 Image = NDArray[np.uint8]
 
 
-def test_a_box_is_looked_at_once_and_cut_out_before_it_is_resized(
+def test_a_box_is_cut_out_before_it_is_resized_and_what_was_found_is_looked_at_again(
     engine: object, make_scene: Callable[..., Image]
 ) -> None:
     frame = make_scene((480, 640), (100, 100, 40, 40), (500, 300, 60, 60))
     segmenter = NetworkSegmenter(PromptComposition(margin=0.25), engine)  # type: ignore[arg-type]
-    found = segmenter.find(frame, Asked((100, 100, 140, 140)))
-    [(image, prompts)] = engine.seen  # type: ignore[attr-defined]
+    found = segmenter.find(frame, Asked((90, 90, 150, 150)))
+    [(image, prompts), (finer, known)] = engine.seen  # type: ignore[attr-defined]
     assert image.shape[2:] == (256, 256)
-    # 40 of 60 pixels are red, in each direction, at four times their size.
-    assert 0.40 < (image[0, 0] > 0).mean() < 0.48
-    box = prompts[0, PLANES.index("box")]
-    np.testing.assert_allclose(box.mean(), (40 / 60) ** 2, atol=0.01)
+    # 40 of 90 pixels are red, in each direction, at three times their size, and 60 in the box.
+    assert 0.18 < (image[0, 0] > 0).mean() < 0.22
+    np.testing.assert_allclose(prompts[0, PLANES.index("box")].mean(), (60 / 90) ** 2, atol=0.01)
+    assert not prompts[0, PLANES.index("prior")].any()
+    # Then 40 of 60, larger; of the box all is seen, and what was found is known.
+    assert finer.shape[2:] == (384, 384)
+    assert 0.40 < (finer[0, 0] > 0).mean() < 0.48
+    assert known[0, PLANES.index("box")].mean() > 0.98
+    prior = known[0, PLANES.index("prior")]
+    assert 0.40 < (prior > 0.5).mean() < 0.48
     rows, columns = found.region.slices
     assert (rows.stop - rows.start, columns.stop - columns.start) == (60, 60)
     seen = frame[found.region.slices][..., 2] > 100
