@@ -26,7 +26,7 @@ Frame = NDArray[np.uint8]
 def test_the_readout_reads_the_same_in_every_way(
     run_script: RunScript, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    cuts = ["--tiles", "3,6", "--logits", "0.01,16", "--threads", 1]
+    cuts = ["--tiles", "3,6", "--logits", "0.01,4", "--threads", 1]
     found = run_script("readout.py", "--grid", "7x9", "--rounds", 2, *cuts)
     rows = [
         [cell.strip() for cell in line.strip("|").split("|")]
