@@ -23,6 +23,7 @@ from vcedge_runtime.tracker import Tracker
 from vcedge_runtime.video.seeking import SpanReader
 from vcedge_runtime.video.sinks import Sink
 from vcedge_runtime.video.sources import Frame, Source
+from vcedge_runtime.video.videos import VideoSource
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 Labels = NDArray[np.uint8]
@@ -127,7 +128,8 @@ class FirstMasks:
                 made = np.where(others, known, made)
             masks[self.beginning] = made
         self._check_frames(masks, most)
-        if not video.live:
+        # The packets of a file are listed for the way back; for a later mask alone it takes long.
+        if self.start is not None or not isinstance(video, VideoSource):
             self._check_last(masks, video)
         return Beginning(masks, frames, both_ways=self.start is not None)
 
@@ -162,7 +164,7 @@ class FirstMasks:
     def _check_last(self, masks: Mapping[int, Labels], video: Source) -> None:
         """Refuse a mask beyond the end before anything is tracked or replaced."""
         last = max(masks, default=0)
-        if last > 0 and not _read_frame(video, last):
+        if last > 0 and not video.live and not _read_frame(video, last):
             raise MaskError(
                 f"received a mask of frame {last}, which {video.label} does not have, or which "
                 "cannot be decoded; expected the index of a frame, which counts from 0"
