@@ -20,8 +20,8 @@ from vcedge_runtime.model.bundle import (
     Bundle,
     GraphFile,
     name_after,
-    sha256_of,
 )
+from vcedge_runtime.reading import sha256_of
 
 COUNTED_HW = (480, 854)
 """Frame whose work is counted, in the bundle's working size: 16 to 9."""

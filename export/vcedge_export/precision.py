@@ -17,8 +17,9 @@ from vcedge_export.plan import ExportOptions
 from vcedge_runtime.engines.base import Engine
 from vcedge_runtime.engines.onnxruntime import OnnxRuntimeEngine, engine_from_bundle
 from vcedge_runtime.errors import ExportError
-from vcedge_runtime.model.bundle import QUANTISED, Bundle, GraphFile, sha256_of
+from vcedge_runtime.model.bundle import QUANTISED, Bundle, GraphFile
 from vcedge_runtime.model.spec import TensorSpec
+from vcedge_runtime.reading import sha256_of
 
 SAMPLES = 24
 """Runs of each graph that INT8 is calibrated on (our choice)."""

@@ -154,7 +154,8 @@ def take_frame(tracker: Tracker, frame: Frame, given: Masks, *, begins: bool) ->
 def _draw(tracker: Tracker, result: StepResult, mask: NDArray[np.uint8]) -> StepResult:
     """Give the tracker every object that a mask shows; what it shows is what is there.
 
-    Where the frame was held, the tracker learns of it in the one before, the last that it knows.
+    Where the frame was held, the tracker takes the mask for one of the frame before, the last that
+    it knows.
     """
     objects, seen = np.unique(mask[mask > 0]).tolist(), dict[int, State]()
     for object_id in objects:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import stat
 from pathlib import Path
+
+CHUNK = 2**20
+"""Bytes of a file that are held while it is digested."""
 
 
 def read_bounded(path: str | Path, most: int, *, piped: bool = False) -> bytes:
@@ -31,3 +35,12 @@ def read_bounded(path: str | Path, most: int, *, piped: bool = False) -> bytes:
     if len(data) > most:
         raise OSError(errno.EFBIG, f"it holds more than {most:,} bytes", str(path))
     return data
+
+
+def sha256_of(path: Path) -> str:
+    """Hexadecimal sha256 of a file, of which little is held."""
+    found = hashlib.sha256()
+    with path.open("rb") as file:
+        while data := file.read(CHUNK):
+            found.update(data)
+    return found.hexdigest()

@@ -22,9 +22,10 @@ from vcedge_export.proof import prove
 from vcedge_export.torch_engine import TorchEngine
 from vcedge_export.verify import TruthClip
 from vcedge_runtime.frames.colour import lab_from_bgr
-from vcedge_runtime.model.bundle import Bundle, GraphFile, sha256_of
+from vcedge_runtime.model.bundle import Bundle, GraphFile
 from vcedge_runtime.model.composition import Composition
 from vcedge_runtime.model.spec import GraphSpec, TensorSpec
+from vcedge_runtime.reading import sha256_of
 from vcedge_runtime.sampling.alignment import AlignmentSettings
 
 STRIDE, KEY_DIM, TEMPERATURE = 8, 64, 0.5

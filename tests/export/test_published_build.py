@@ -15,7 +15,8 @@ from tests.rtx import build_with_rtx, open_builder
 from vcedge_export.onnx import export_onnx
 from vcedge_export.plan import ExportOptions
 from vcedge_export.planning import plan_export
-from vcedge_runtime.model.bundle import QUANTISED, Bundle, GraphFile, sha256_of
+from vcedge_runtime.model.bundle import QUANTISED, Bundle, GraphFile
+from vcedge_runtime.reading import sha256_of
 
 if "rtx" not in os.environ.get("VCEDGE_REQUIRE", "").split(","):
     pytest.importorskip(

@@ -23,7 +23,8 @@ from vcedge_export.plan import ExportOptions, Int8Settings
 from vcedge_export.planning import plan_export
 from vcedge_export.precision import lower_precision
 from vcedge_runtime.errors import EngineError
-from vcedge_runtime.model.bundle import QUANTISED, Bundle, GraphFile, sha256_of, shipped_models
+from vcedge_runtime.model.bundle import QUANTISED, Bundle, GraphFile, shipped_models
+from vcedge_runtime.reading import sha256_of
 
 if "rtx" not in os.environ.get("VCEDGE_REQUIRE", "").split(","):
     pytest.importorskip(

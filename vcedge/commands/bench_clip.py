@@ -73,7 +73,7 @@ def open_clip(
     known = tuple(list_masks(truth)) if truth is not None else ()
     if truth is not None and not known:
         raise MaskError(f"received --truth {truth}, which holds no PNG; expected a mask a frame")
-    video = open_source(source)
+    video = open_source(source, masks=[mask])
     try:
         first = read_mask(mask, frame_hw=video.frame_hw)
     except MaskError:

@@ -20,7 +20,8 @@ from vcedge.commands.tables import open_console
 from vcedge_calibration.recording import CalibrationClip, record_inputs
 from vcedge_calibration.samples import Recording, find_recording, graphs_of, save_samples
 from vcedge_runtime.errors import BundleError, MaskError, OutputError, SourceError
-from vcedge_runtime.model.bundle import Bundle, sha256_of
+from vcedge_runtime.model.bundle import Bundle
+from vcedge_runtime.reading import sha256_of
 from vcedge_runtime.telling import make_printable
 from vcedge_runtime.video.masks import read_mask
 from vcedge_runtime.video.pictures import list_masks

@@ -24,7 +24,7 @@ from vcedge.commands.evaluate_jobs import (
 from vcedge.commands.fleet_options import Staff, staffed
 from vcedge.commands.options import LABEL_MODEL, open_tracker, tracked
 from vcedge.commands.progress import session_bar
-from vcedge.commands.tables import make_table, open_console
+from vcedge.commands.tables import make_table, open_console, warn_on
 from vcedge.evaluation import badja as badja_protocol
 from vcedge.evaluation import jhmdb as jhmdb_protocol
 from vcedge.evaluation import vip as vip_protocol
@@ -121,7 +121,7 @@ def davis(
     console.print(make_table(ROW_HEADINGS, list(score.rows(objects=per_object))))
     if score.j_and_f_shown is not None:
         count = sum(len(sequence.unshown) for sequence in score.sequences)
-        _warn(
+        warn_on(
             console,
             f"{count} of these objects are ids that are left out below the largest one: as in the "
             "official code they count, mostly as 1. J&F of the objects that are there: "
@@ -298,16 +298,12 @@ def _read_names(text: str | None) -> list[str] | Path | None:
 def _tell_mixed_parts(console: Console, truth: Path, names: Sequence[str]) -> None:
     mixed = find_mixed_parts(truth, names)
     if mixed is not None:
-        _warn(
+        warn_on(
             console,
             f"sequences of training ({mixed.training}) and of validation ({mixed.validation}) are "
             f"scored together, by the lists in {mixed.lists}: a model may have seen the former, "
             "and no published figure is of both; --sequences takes such a list",
         )
-
-
-def _warn(console: Console, text: str) -> None:
-    console.print(text, style="yellow", markup=False, soft_wrap=True)
 
 
 def _counter(console: Console, total: int) -> Callable[[str], None]:

@@ -88,7 +88,7 @@ def command(
         _require_free(preview, PREVIEWS, overwrite=overwrite)
         if preview.resolve() == out.resolve():
             raise OutputError(f"received {out} for both --out and --preview; expected two names")
-    named, frame = read_frame(source)
+    named, frame = read_frame(source, [add_to] if add_to else [])
     for path in filter(None, (out, preview)):
         _refuse_among_frames(path, named)
     known = read_mask(add_to, frame_hw=frame.image.shape[:2]) if add_to else None
@@ -111,8 +111,12 @@ def command(
     console.out("next:", shlex.join(step), highlight=False)
 
 
-def read_frame(spec: str) -> tuple[str, Frame]:
+def read_frame(spec: str, masks: Sequence[str] = ()) -> tuple[str, Frame]:
     """Read the frame that a user names: of ``VIDEO:N`` the frame N, else the first.
+
+    Args:
+        spec: what the user typed.
+        masks: files that are no frames, though they may lie among them.
 
     Returns:
         The source's name without the index, and the frame.
@@ -123,7 +127,7 @@ def read_frame(spec: str) -> tuple[str, Frame]:
     """
     found = None if Path(spec).exists() else _NUMBERED.fullmatch(spec)
     name, index = (spec, 0) if found is None else (found[1], int(found[2]))
-    with open_source(name) as source:
+    with open_source(name, masks=masks) as source:
         if source.live:
             if index:
                 raise SourceError(
@@ -146,7 +150,8 @@ def _refuse_among_frames(path: Path, source: str) -> None:
     place, frames = path.resolve(), Path(source).resolve()
     if place == frames:
         raise OutputError(f"received {path}, which is the source; expected another name")
-    if frames.is_dir() and place.parent == frames:
+    globbed = not frames.exists() and place.match(str(frames))
+    if globbed or (frames.is_dir() and place.parent == frames):
         raise OutputError(
             f"received {path} among the frames of {source}, of which it would be one; expected a "
             "place elsewhere; pass another -o or --preview"

@@ -94,6 +94,7 @@ class Sightings(Sink):
         self._kind = kind
         self._warn = warn
         self._given = given
+        self._last = -1
         self._courses: dict[int | str, _Course] = {}
 
     def write(
@@ -110,10 +111,13 @@ class Sightings(Sink):
 
     def note(self, index: int, scores: Mapping[int, float] | Mapping[str, float]) -> None:
         """Note a frame: the score of each object, 0 for one that is not seen."""
+        # What is given of a frame that cannot be decoded is taken for the next one's.
+        passed = [names for at, names in self._given.items() if self._last < at <= index]
+        self._last = index
         for name, score in scores.items():
             course = self._courses.setdefault(name, _Course())
             begun = course.given
-            course.add(index, score, given=name in self._given.get(index, ()))
+            course.add(index, score, given=any(name in names for names in passed))
             if begun and course.lost_since == index:
                 self._warn(
                     f"{self._kind} {name} is lost at once, in frame {index}: look whether what was "

@@ -57,6 +57,11 @@ def open_console(*, markdown: bool = False, quiet: bool = False, errors: bool = 
     return console
 
 
+def warn_on(console: Console, text: str) -> None:
+    """Print what a user should know, in a line that is not wrapped."""
+    console.print(text, style="yellow", markup=False, soft_wrap=True)
+
+
 def make_table(
     columns: Sequence[str], rows: Sequence[Sequence[str]], *, markdown: bool = False, left: int = 1
 ) -> Table:

@@ -26,7 +26,7 @@ from vcedge.commands.options import (
     sized,
 )
 from vcedge.commands.sightings import PointSightings, Sightings, find_small_objects
-from vcedge.commands.tables import open_console
+from vcedge.commands.tables import open_console, warn_on
 from vcedge.commands.track_exports import HEADING, OPTIONS, Exports, exported
 from vcedge.commands.track_live import GROUP as LIVE_GROUP
 from vcedge.commands.track_live import LiveRun, describe_live, lived
@@ -144,7 +144,7 @@ def command(
     """
     errand = current_errand()
     console = open_console(errors=live.ndjson, quiet=errand is not None)
-    warn = partial(_warn, console) if errand is None else errand.warnings.append
+    warn = partial(warn_on, console) if errand is None else errand.warnings.append
     if bool(first) == (points is not None):
         raise MaskError("pass either --mask or --points, for the first frame; or --box, or --click")
     if points and first.start is not None:
@@ -184,8 +184,7 @@ def command(
                 ahead = beginning.frames if video.live else prefetch(beginning.frames)
                 stream = islice(pace(ahead, live.most_fps), frames)
                 views = live.open_views(stack, console, warn)
-                told = exports.open_sinks(stack, video, overwrite=overwrite, inputs=inputs)
-                # The last thing that may fail: it removes what an earlier run wrote.
+                # After all that is likely to fail: it removes what an earlier run wrote.
                 output = opened_inputs.enter_context(
                     OutputFolder(folder, overwrite=overwrite, inputs=inputs)
                 )
@@ -200,6 +199,7 @@ def command(
                     wanted_sinks = {"masks": masks, "overlay": overlay, "log": log}
                     sinks = open_sinks(stack, output, video, live, **wanted_sinks)
                     beside = stack.enter_context(WrittenBeside(sinks))
+                    told = exports.open_sinks(stack, video, overwrite=overwrite, inputs=inputs)
                     told = [beside, *views, *told, sightings]
                     on_frame = exports.heard_by(stack.enter_context(watched))
                     track_masks(tracker, video, stream, beginning, told, report, on_frame)
@@ -347,7 +347,3 @@ def _warn_small(warn: Warn, tracker: Tracker, labels: NDArray[np.uint8]) -> None
             f"working size {tracker.size}: what is so small may be lost at once; choose a larger "
             "--size, or look whether all of it was drawn"
         )
-
-
-def _warn(console: Console, text: str) -> None:
-    console.print(text, style="yellow", markup=False, soft_wrap=True)

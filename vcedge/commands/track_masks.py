@@ -111,7 +111,8 @@ class FirstMasks:
 
         Raises:
             MaskError: two masks of one frame, one of a frame that is not tracked, none of frame 0
-                without ``--from``, or a mask, box or click that cannot be.
+                without ``--from``, none of the frame that it names, or a mask, box or click that
+                cannot be.
             SourceError: a frame cannot be read, or cannot be read again.
         """
         if self.start is not None:
@@ -128,9 +129,7 @@ class FirstMasks:
                 made = np.where(others, known, made)
             masks[self.beginning] = made
         self._check_frames(masks, most)
-        # The packets of a file are listed for the way back; for a later mask alone it takes long.
-        if self.start is not None or not isinstance(video, VideoSource):
-            self._check_last(masks, video)
+        self._check_last(masks, video)
         return Beginning(masks, frames, both_ways=self.start is not None)
 
     def _read_masks(
@@ -164,7 +163,11 @@ class FirstMasks:
     def _check_last(self, masks: Mapping[int, Labels], video: Source) -> None:
         """Refuse a mask beyond the end before anything is tracked or replaced."""
         last = max(masks, default=0)
-        if last > 0 and not video.live and not _read_frame(video, last):
+        # To list a file's packets takes long: for the way back it is done anyhow.
+        within = isinstance(video, VideoSource) and last < (video.length or 0)
+        if last == 0 or video.live or (within and self.start is None):
+            return
+        if not _read_frame(video, last):
             raise MaskError(
                 f"received a mask of frame {last}, which {video.label} does not have, or which "
                 "cannot be decoded; expected the index of a frame, which counts from 0"

@@ -16,8 +16,7 @@ from vcedge.fleet.table import Row
 from vcedge_runtime.errors import SourceError
 from vcedge_runtime.files import make_folder, write_whole, writing_folder
 from vcedge_runtime.locking import LOCK_NAME
-from vcedge_runtime.model.bundle import sha256_of
-from vcedge_runtime.reading import read_bounded
+from vcedge_runtime.reading import read_bounded, sha256_of
 from vcedge_runtime.video.outputs import MASKS_NAME, RECORD_NAME
 from vcedge_runtime.video.pictures import match_files
 from vcedge_runtime.video.traces import Traces, stands_whole

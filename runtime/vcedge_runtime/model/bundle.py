@@ -45,8 +45,6 @@ DEFAULT_LABEL_MODEL = "mer-edge"
 PROMPT_MODEL = "prompts-lite"
 """The bundle, of those that came with the package, that makes first masks."""
 FILE = Form(NAME.pattern, f"{NAME.told}, within the bundle's folder")
-CHUNK = 2**20
-"""Bytes of a file that are held while it is digested."""
 MOST_MANIFEST, MOST_GRAPH = 2**22, 2**31 - 1
 """Bytes of a manifest (our choice), and of a graph, which protobuf allows no more."""
 AnyComposition = Composition | ObjectComposition | PromptComposition
@@ -239,15 +237,6 @@ def shipped_prompt_models() -> list[str]:
 def name_after(folder: Path) -> str:
     """Name of a bundle that is written to a folder, whatever characters the folder's has."""
     return re.sub(r"[^A-Za-z0-9_.+-]+", "-", folder.name).lstrip(".+-")[:100] or "model"
-
-
-def sha256_of(path: Path) -> str:
-    """Hexadecimal sha256 of a file, of which little is held."""
-    found = hashlib.sha256()
-    with path.open("rb") as file:
-        while data := file.read(CHUNK):
-            found.update(data)
-    return found.hexdigest()
 
 
 def _find_folder(model: str | Path) -> Path:

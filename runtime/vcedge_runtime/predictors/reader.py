@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,9 +13,10 @@ from vcedge_runtime.engines.base import Engine
 from vcedge_runtime.errors import TrackerError
 from vcedge_runtime.predictors.finite import require_finite
 from vcedge_runtime.predictors.padding import PaddedEngine
+from vcedge_runtime.predictors.region_rounds import by_regions, run_for
 from vcedge_runtime.predictors.second_window import second_window, take_groups, take_outer
 from vcedge_runtime.propagation.readout import Readout
-from vcedge_runtime.sampling.sampling import RegionMatch, Sampling
+from vcedge_runtime.sampling.sampling import Sampling
 from vcedge_runtime.sampling.windows import MASKED_LOGIT, tile_windows
 
 JOINT_READOUT = "joint_readout"
@@ -169,8 +169,8 @@ class TileReader:
                 inputs |= second_window(engine, sampling, query_group=own, key_group=others)
             out = {"peak": peak[piece], "total": total[piece], "values": values[piece]}
             bias = _mask_beyond(beyond, cells, column_bias)
-            for limited, mine in self._by_regions(chosen, cells, bias, matches):
-                _run_for(engine, {**inputs, "key_bias": limited}, out, mine)
+            for limited, mine in by_regions(matches, tables.query_index[chosen], cells, bias):
+                run_for(engine, {**inputs, "key_bias": limited}, out, mine)
                 reads = out["peak"].size * tables.distance.shape[1]
                 self.macs += reads * (source.query.shape[-1] + channels)
         for array in (peak, total, values):
@@ -255,8 +255,8 @@ class TileReader:
                 **second_window(engine, sampling, query_group=own, column_group=others),
             }
             bias = _mask_beyond(beyond, around)
-            for limited, mine in self._by_regions(chosen, around, bias, matches):
-                _run_for(engine, {**inputs, "query_bias": limited}, {"log_total": out}, mine)
+            for limited, mine in by_regions(matches, cells, around, bias):
+                run_for(engine, {**inputs, "query_bias": limited}, {"log_total": out}, mine)
                 self.macs += out.size * around.shape[2] * source.query.shape[-1]
             owned = tables.own[chosen]
             found[:, cells[owned]] = out.transpose(1, 0, 2)[:, owned]
@@ -334,38 +334,6 @@ class TileReader:
             shifts = sampling.shifts.of_references(self.windows.centres[tiles])
         return self.windows.patches(tiles, shifts)
 
-    def _by_regions(
-        self,
-        tiles: NDArray[np.int64],
-        cells: NDArray[np.int64],
-        bias: NDArray[np.float32],
-        matches: Sequence[RegionMatch],
-    ) -> Iterator[tuple[NDArray[np.float32], NDArray[np.bool_] | None]]:
-        """Yield what a patch adds to the logits of each region of a tile, one region at a time.
-
-        Args:
-            tiles: (T,) int64.
-            cells: (T, R, P) int64, what they look at.
-            bias: (T, R, P) float32 for all regions.
-            matches: of the regions, by reference; none where all cells may be read.
-
-        Yields:
-            The bias, and (T, R, A) bool which cells it is for; None for all.
-        """
-        if not matches:
-            yield bias, None
-            return
-        queries = self.windows.query_index[tiles]
-        owners = np.stack([own.reshape(-1)[queries] for _, own, _ in matches], axis=1)
-        ranks = _rank(owners)
-        for rank in range(int(ranks.max(initial=-1)) + 1):
-            mine, limited = ranks == rank, bias.copy()
-            for reference, (allowed, _, patch_ids) in enumerate(matches):
-                ids = np.where(mine[:, reference], owners[:, reference], 0).max(axis=1)
-                patch = patch_ids.reshape(-1)[cells[:, reference]]
-                limited[:, reference][~allowed[ids[:, None], patch]] = MASKED_LOGIT
-            yield limited, mine
-
 
 def _mask_beyond(
     beyond: NDArray[np.bool_],
@@ -377,32 +345,6 @@ def _mask_beyond(
     if column_bias is not None:
         bias += column_bias[np.arange(cells.shape[1])[None, :, None], cells]
     return bias
-
-
-def _rank(ids: NDArray[np.integer[Any]]) -> NDArray[np.int64]:
-    """The place of each of (..., A) ids among those that are in its row."""
-    order = np.argsort(ids, axis=-1)
-    risen = np.take_along_axis(ids, order, axis=-1)
-    places = np.cumsum(np.diff(risen, axis=-1, prepend=risen[..., :1]) != 0, axis=-1)
-    ranks = np.empty_like(places)
-    np.put_along_axis(ranks, order, places, axis=-1)
-    return ranks
-
-
-def _run_for(
-    engine: Engine,
-    inputs: Mapping[str, Buffer],
-    out: Mapping[str, NDArray[np.float32]],
-    mine: NDArray[np.bool_] | None,
-) -> None:
-    """Run a graph, and take what it gives for some (T, R, A) cells; None for all."""
-    if mine is None:
-        engine.run(inputs, out)
-        return
-    found = {name: np.empty_like(array) for name, array in out.items()}
-    engine.run(inputs, found)
-    for name, array in out.items():
-        array[mine] = found[name][mine]
 
 
 def count_together(tiles: int, queries: int, patch: int, references: int, limit: int) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import math
 from collections.abc import Iterator
 from contextlib import suppress
 from fractions import Fraction
@@ -27,7 +28,6 @@ TIMEOUT_SECONDS = (15.0, 15.0)
 """What a stream may take to answer, and to give its next packet (our choice)."""
 FAR_S, FAR_FRAMES = 0.25, 8.0
 """Seconds and frames without a frame that are told: more than both (our choice)."""
-KEPT_LEAPS = 1000
 _MOST_FPS = 1000
 _MOST_FRAMES = 10**8
 """An announced number of frames beyond this is noise."""
@@ -85,8 +85,9 @@ class VideoDecoder:
         self._next_time: int | None = None
         self._number = self._failures = self._complaints = 0
         self._shown: NDArray[np.uint8] | None = None
-        self._times: tuple[float, float] | None = None
-        self._leaps: list[tuple[int, float]] = []
+        self._shown_s = self._end_s = -math.inf
+        self._leap: tuple[int, float] | None = None
+        self._leaps = 0
         self.fps = _fps_of(self._stream)
         self.length = _length_of(self._container, self._stream, self.fps)
 
@@ -107,21 +108,19 @@ class VideoDecoder:
     def list_doubts(self) -> list[str]:
         """What the times of the frames so far say of damage; a recording may have such gaps too."""
         doubts = []
-        if self._leaps:
-            number, seconds = self._leaps[0]
-            more = f", and {len(self._leaps) - 1} more such gaps" if len(self._leaps) > 1 else ""
+        if self._leap is not None:
+            number, seconds = self._leap
+            more = f", and {self._leaps - 1} more such gaps" if self._leaps > 1 else ""
             doubts.append(
                 f"between its frames {number - 1} and {number} lie {seconds:.1f} s{more}: if it is "
                 "damaged there, later frames have lower numbers than they should"
             )
         announced = self._announce_seconds()
-        if self._times is not None and announced is not None:
-            first, last = self._times
-            if announced - (last - first) > self._far:
-                doubts.append(
-                    f"it announces {announced:.1f} s, and its last frame comes after "
-                    f"{last - first:.1f} s: the rest may be damaged"
-                )
+        if announced is not None and announced - self._end_s > self._far:
+            doubts.append(
+                f"it announces {announced:.1f} s, and its last frame ends at {self._end_s:.1f} s: "
+                "the rest may be damaged"
+            )
         if self.lost and self._stream.frames > self._number:
             doubts.append(f"it announces {self._stream.frames} frames, and gave {self._number}")
         return doubts
@@ -223,6 +222,9 @@ class VideoDecoder:
             else:
                 missing += time < frame.pts
         self._count_missing(missing)
+        if frame.pts is not None and self._stream.time_base is not None:
+            ends = frame.pts + (frame.duration or 0)
+            self._end_s = max(self._end_s, float(ends * self._stream.time_base))
         self._shown = self._image_of(frame)
         # A placeholder may need it again, and the receiver may draw in it.
         image = self._shown.copy() if self._has_placeholders else self._shown
@@ -232,11 +234,10 @@ class VideoDecoder:
         base = self._stream.time_base
         seconds = None if time is None or base is None else float(time * base)
         if seconds is not None:
-            first, last = self._times or (seconds, seconds)
-            if seconds - last > self._far and self.lost[-1:] != [self._number - 1]:
-                self._leaps.append((self._number, seconds - last))
-                del self._leaps[KEPT_LEAPS:]
-            self._times = first, seconds
+            apart = seconds - self._shown_s
+            if self._far < apart < math.inf and self.lost[-1:] != [self._number - 1]:
+                self._leap, self._leaps = self._leap or (self._number, apart), self._leaps + 1
+            self._shown_s = seconds
         self._number += 1
         return Decoded(self._number - 1, image, seconds)
 

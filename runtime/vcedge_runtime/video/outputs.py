@@ -59,7 +59,7 @@ def require_free(
         inputs: files, folders and globs that the run reads.
         names: of the files that it will write.
         filled: of folders in it that it will write to: what an earlier run wrote there, and
-            somebody changed since, would be in the way.
+            somebody changed since, may be in the way.
         beside: see ``OutputFolder``.
         below: likewise.
         option: likewise.

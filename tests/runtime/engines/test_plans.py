@@ -15,8 +15,9 @@ from tests.runtime.engines.fake_cuda import FakeCuda
 from tests.runtime.engines.test_tensorrt import run_encoder
 from vcedge_runtime.engines.plans import OWN_LEVELS, PlanCache, choose_folder
 from vcedge_runtime.errors import BundleError, OutputError
-from vcedge_runtime.model.bundle import Bundle, sha256_of
+from vcedge_runtime.model.bundle import Bundle
 from vcedge_runtime.predictors.ranges import find_spans
+from vcedge_runtime.reading import sha256_of
 
 FACTS = {"graph": "ab", "tensorrt": "10.3.0"}
 

@@ -20,11 +20,11 @@ from vcedge_runtime.model.bundle import (
     MANIFEST,
     Bundle,
     GraphFile,
-    sha256_of,
     shipped_models,
 )
 from vcedge_runtime.model.composition import Composition
 from vcedge_runtime.model.spec import GraphSpec, TensorSpec
+from vcedge_runtime.reading import sha256_of
 
 SPEC = GraphSpec(
     "encoder",

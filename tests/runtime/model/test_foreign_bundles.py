@@ -13,7 +13,8 @@ import pytest
 
 from vcedge_runtime.engines.onnxruntime import engine_from_bundle
 from vcedge_runtime.errors import BundleError
-from vcedge_runtime.model.bundle import MANIFEST, MOST_MANIFEST, Bundle, name_after, sha256_of
+from vcedge_runtime.model.bundle import MANIFEST, MOST_MANIFEST, Bundle, name_after
+from vcedge_runtime.reading import sha256_of
 
 Edit = Callable[[dict[str, Any]], object]
 

@@ -15,10 +15,11 @@ import pytest
 
 from vcedge_runtime.errors import BundleError
 from vcedge_runtime.memory.references import ReferencePolicy
-from vcedge_runtime.model.bundle import MANIFEST, Bundle, GraphFile, sha256_of
+from vcedge_runtime.model.bundle import MANIFEST, Bundle, GraphFile
 from vcedge_runtime.model.composition import KINDS, LABEL_PARTS, Composition, part_from_json
 from vcedge_runtime.model.object_composition import ObjectComposition
 from vcedge_runtime.model.spec import GraphSpec, TensorSpec
+from vcedge_runtime.reading import sha256_of
 
 NAN, INFINITY = float("nan"), float("inf")
 JSON: tuple[Any, ...] = (

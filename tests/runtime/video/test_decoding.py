@@ -284,3 +284,11 @@ def test_a_matroska_file_that_loses_its_rest_is_doubted(tmp_path: Path) -> None:
     with open_source(path) as source:
         assert len(list(source)) < 50
         assert any("it announces 2.4 s, and its last frame" in doubt for doubt in source.doubts)
+
+
+def test_a_file_whose_times_do_not_begin_at_0_is_not_doubted(tmp_path: Path) -> None:
+    images = [draw_level(index % 20) for index in range(50)]
+    path = write_video(tmp_path / "a.mkv", images, times=list(range(125, 175)))
+    with open_source(path) as source:
+        assert len(list(source)) == 50
+        assert source.doubts == ()

@@ -111,6 +111,9 @@ def test_the_source_and_its_frames_are_not_written_to(refuse: Refuse, picture: P
     assert "among the frames of frames" in said
     said = refuse("mask", folder, *ASK, "--preview", "frames/seen.jpg")
     assert "among the frames of frames" in said
+    for among in (f"frames/{picture.name}", f"frames/new{picture.suffix}"):
+        said = refuse("mask", f"frames/*{picture.suffix}", *ASK, "-o", among, "--overwrite")
+        assert "among the frames of frames/*" in said
     assert [path.name for path in folder.iterdir()] == [picture.name]
 
 

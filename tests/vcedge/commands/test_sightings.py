@@ -85,6 +85,15 @@ def test_what_comes_into_view_before_the_frame_that_was_drawn_is_not_warned_of()
     assert "lowest score 0.80, in 4" in line
 
 
+def test_a_first_frame_that_cannot_be_decoded_leaves_the_next_one_given() -> None:
+    told: list[str] = []
+    sightings = Sightings("object", told.append, {0: [1]})
+    for index, score in ((2, 1.0), (3, 0.0)):
+        sightings.note(index, {1: score})
+    assert sightings.mean_score == 0
+    assert "in frame 3" in told[0]
+
+
 def test_the_mean_score_counts_every_object_in_every_frame_after_its_first() -> None:
     sightings = Sightings("object", lambda text: None, {0: [1, 2]})
     assert sightings.mean_score is None

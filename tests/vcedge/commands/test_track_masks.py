@@ -96,7 +96,7 @@ def test_a_mask_among_the_frames_is_none_of_them(
 
 @pytest.mark.parametrize(
     "wrong",
-    [("--from", "99"), ("--mask", "99:first.png"), ("--push", "nowhere"), ("--cvat", "/proc/x/y")],
+    [("--from", "99"), ("--mask", "99:first.png"), ("--push", "nowhere"), ("--coco", "-")],
 )
 def test_what_an_earlier_run_wrote_stays_where_a_run_cannot_begin(
     run: Run, refuse: Refuse, clip: Any, options: tuple[object, ...], wrong: tuple[str, str]
@@ -106,6 +106,15 @@ def test_what_an_earlier_run_wrote_stays_where_a_run_cannot_begin(
     before = {path: path.read_bytes() for path in Path("out").rglob("*") if path.is_file()}
     refuse(*arguments, "--overwrite", *wrong)
     assert before == {path: path.read_bytes() for path in Path("out").rglob("*") if path.is_file()}
+
+
+def test_exports_may_stand_in_the_folder_of_the_run(
+    run: Run, clip: Any, options: tuple[object, ...]
+) -> None:
+    inside = ("--coco", "out/coco.json", "--yolo", "out/yolo")
+    done = run("track", clip.source, "--mask", clip.mask, *options, *inside, "--out", "out")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert Path("out/coco.json").exists()
 
 
 def test_a_mask_that_was_corrected_by_hand_is_met_before_anything_is_removed(

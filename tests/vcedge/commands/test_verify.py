@@ -23,7 +23,8 @@ from tests.runtime.engines.conftest import MODULES
 from tests.runtime.engines.fake_cuda import FakeCuda
 from vcedge_runtime.engines import choosing, opening
 from vcedge_runtime.errors import EngineError
-from vcedge_runtime.model.bundle import DEFAULT_MODEL, Bundle, sha256_of
+from vcedge_runtime.model.bundle import DEFAULT_MODEL, Bundle
+from vcedge_runtime.reading import sha256_of
 
 if TYPE_CHECKING:
     from vcedge.models.weights import Weights
