@@ -19,8 +19,6 @@ from vcedge_runtime.video.masks import VOID
 PRIOR = PLANES.index("prior")
 KEPT = 0.75
 """Share of the corrected samples whose former mask is shown to the network too."""
-AGAIN = 0.3
-"""Share of those that get no click: they are looked at again, as boxes are (our choice)."""
 
 
 class PromptObjective(Objective):
@@ -74,18 +72,15 @@ class PromptObjective(Objective):
         return logits.float()
 
     def _correct(self, images: Tensor, planes: Tensor, truth: Tensor) -> Tensor:
-        """Planes with one more click in each sample of which something is said, or a look more."""
+        """Planes with one more click in each sample of which something is said."""
         with torch.no_grad():
             found = torch.sigmoid(self._segment(images, planes))
         kept, corrected = torch.rand(len(planes)) < KEPT, planes.clone()
-        again = kept & (torch.rand(len(planes)) < AGAIN)
         rng = np.random.default_rng(int(torch.randint(2**31, ())))
         for at, own in enumerate(corrected):
             if not bool(own.any()):
                 continue
             own[PRIOR] = found[at] if kept[at] else 0
-            if again[at]:
-                continue
             click = find_correction((found[at] > 0.5).cpu().numpy(), truth[at].cpu().numpy(), rng)
             if click is not None:
                 drawn = own.cpu().numpy()

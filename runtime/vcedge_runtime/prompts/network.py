@@ -1,4 +1,4 @@
-"""The network of first masks: looks at an object once where a box says where it is, else closer."""
+"""The network of first masks: looks where a box says and then finer, or ever closer at a click."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from vcedge_runtime.frames.resizing import prepare_frame
 from vcedge_runtime.model.prompt_composition import PLANES, PromptComposition
 from vcedge_runtime.prompts.asking import Asked
 from vcedge_runtime.prompts.cleaning import clean_mask
-from vcedge_runtime.prompts.planes import draw_planes
+from vcedge_runtime.prompts.planes import Corners, draw_planes
 from vcedge_runtime.prompts.views import (
     View,
     ViewSize,
@@ -30,8 +30,8 @@ LOOKS = 3
 CLOSER = 0.75
 """Side of a view, as a share of the one before, below which it is worth another look."""
 FINER = 1.5
-"""Size of the second look at what a box enclosed, as a share of the first one's (our choice: IoU
-1.2 points higher than by one look, on 318 objects that no training saw)."""
+"""Size of the second look, at what was found in a box, as a share of the others' (our choice: IoU
+1.3 points higher on 246 objects that no training saw, and no higher where clicks have one too)."""
 FINEST = 4
 """Pixels per cell of what the network decides on; the rest is interpolated."""
 PRIOR = PLANES.index("prior")
@@ -77,11 +77,7 @@ class NetworkSegmenter:
         frame_hw = (frame.shape[0], frame.shape[1])
         if asked.box is not None:
             found = self._look(frame, view_box(asked.box, frame_hw, self._sizes), asked, prior)
-            part = found.plane > 0.5
-            if not part.any():
-                return found
-            finer = view_box(box_of_part(part, found.region), frame_hw, self._finer)
-            return self._look(frame, finer, asked, _spread(found, frame_hw))
+            return self._look_finer(frame, found, asked)
         if not asked.positive and prior is not None:
             # It is where it was: clicks say what does not belong to it.
             view = view_box(box_of_mask(prior > 0.5), frame_hw, self._sizes)
@@ -111,20 +107,18 @@ class NetworkSegmenter:
         self, found: Chances, view: View, asked: Asked, frame_hw: tuple[int, int]
     ) -> View:
         """The view about what was found, or about the first click where nothing was."""
-        top, left = found.region.top, found.region.left
-        clicks = [click._replace(x=click.x - left, y=click.y - top) for click in asked.clicks]
-        mask = clean_mask(found.plane > 0.5, clicks)
-        if not mask.any():
+        box = _box_of(found, asked)
+        if box is None:
             return view_click(asked.positive[0], view, frame_hw, self._sizes)
-        box = box_of_part(mask, found.region)
-        for click in asked.positive:
-            box = (
-                min(box[0], click.x),
-                min(box[1], click.y),
-                max(box[2], click.x + 1),
-                max(box[3], click.y + 1),
-            )
         return view_box(box, frame_hw, self._sizes)
+
+    def _look_finer(self, frame: NDArray[np.uint8], found: Chances, asked: Asked) -> Chances:
+        """Look again at what was found, in more pixels."""
+        frame_hw, box = (frame.shape[0], frame.shape[1]), _box_of(found, asked)
+        if box is None:
+            return found
+        view = view_box(box, frame_hw, self._finer)
+        return self._look(frame, view, asked, _spread(found, frame_hw))
 
     def _look(
         self,
@@ -181,3 +175,21 @@ def _spread(found: Chances, frame_hw: tuple[int, int]) -> NDArray[np.float32]:
     spread = np.zeros(frame_hw, np.float32)
     spread[found.region.slices] = found.plane
     return spread
+
+
+def _box_of(found: Chances, asked: Asked) -> Corners | None:
+    """The box of what was found and of the clicks on it; None where nothing was found."""
+    top, left = found.region.top, found.region.left
+    clicks = [click._replace(x=click.x - left, y=click.y - top) for click in asked.clicks]
+    mask = clean_mask(found.plane > 0.5, clicks, boxed=asked.box is not None)
+    if not mask.any():
+        return None
+    box = box_of_part(mask, found.region)
+    for click in asked.positive:
+        box = (
+            min(box[0], click.x),
+            min(box[1], click.y),
+            max(box[2], click.x + 1),
+            max(box[3], click.y + 1),
+        )
+    return box

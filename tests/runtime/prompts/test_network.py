@@ -80,3 +80,16 @@ def test_a_prior_is_shown_to_the_network(engine: object, make_scene: Callable[..
     np.testing.assert_allclose(
         prompts[0, PLANES.index("prior")].mean(), prompts[0, PLANES.index("box")].mean(), rtol=0.1
     )
+
+
+def test_clicks_beside_a_box_stay_in_sight(
+    engine: object, make_scene: Callable[..., Image]
+) -> None:
+    # What was found is far from the click: the finer look is at both.
+    frame = make_scene((480, 640), (100, 100, 40, 40))
+    segmenter = NetworkSegmenter(PromptComposition(margin=0.25), engine)  # type: ignore[arg-type]
+    found = segmenter.find(frame, Asked((90, 90, 260, 260), (Click(250, 250),)))
+    rows, columns = found.region.slices
+    for part in (rows, columns):
+        assert part.start <= 100
+        assert part.stop >= 251

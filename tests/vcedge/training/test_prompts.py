@@ -47,17 +47,17 @@ def test_what_is_void_costs_nothing() -> None:
     assert all(float(each.detach()) == 0 for each in nothing.values())
 
 
-def test_a_correction_is_a_click_in_an_error_or_a_look_more_at_the_former_mask() -> None:
+def test_a_correction_is_a_click_in_an_error_and_the_former_mask_is_shown_at_times() -> None:
     objective, batch = make_objective(ALWAYS), make_batch()
     images = batch.images[:, 0]
     torch.manual_seed(1)
-    found = [objective._correct(images, batch.planes, batch.truth) for _ in range(40)]
-    clicked = torch.cat([planes[:, 1:PRIOR].sum((1, 2, 3)) > 0 for planes in found])
-    shown = torch.cat([planes[:, PRIOR].flatten(1).any(1) for planes in found])
-    # Three in four are shown what was found; of these three in ten are only looked at again.
-    assert 0.6 < shown.float().mean() < 0.9
-    assert 0.1 < (~clicked).float().mean() < 0.35
-    assert shown[~clicked].all()
+    found = [objective._correct(images, batch.planes, batch.truth) for _ in range(6)]
+    for planes in found:
+        clicks = planes[:, 1:PRIOR].sum((1, 2, 3))
+        assert (clicks > 0).all()
+    shown = [bool(planes[at, PRIOR].any()) for planes in found for at in range(2)]
+    assert any(shown)
+    assert not all(shown)
     assert not batch.planes[:, 1:].any()
 
 
