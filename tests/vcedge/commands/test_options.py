@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from subprocess import CompletedProcess
@@ -50,6 +51,7 @@ def test_a_distance_that_cannot_be_is_refused_before_a_graph_is_loaded(
     image = tmp_path / "frames" / "0.png"
     image.parent.mkdir()
     cv2.imwrite(str(image), np.full((48, 64, 3), 255, np.uint8))
-    options = ("--mask", image, "--interval", interval)
+    mask = shutil.copy(image, tmp_path / "mask.png")
+    options = ("--mask", mask, "--interval", interval)
     line = refuse("track", image.parent, *options)
     assert f"received interval={interval} for ObjectComposition; expected a whole number" in line
