@@ -13,7 +13,7 @@ import numpy as np
 from vcedge.commands.grouped import RESEARCH, GroupedCommand
 from vcedge.commands.options import MODEL, composed, open_tracker, opened, sized
 from vcedge.commands.options import OVERRIDES as SWITCHES
-from vcedge.commands.tables import open_console
+from vcedge.commands.tables import open_console, warn_on
 from vcedge.studio.addresses import is_private, open_socket, show_host
 from vcedge.studio.exports import Exports
 from vcedge.studio.footage import Footage, RecordedFootage, open_footage
@@ -72,9 +72,9 @@ def command(source: str | None, host: str, port: int | None, **chosen: Any) -> N
         address = f"http://{show_host(host)}:{listening.getsockname()[1]}/?token={keys.token}"
         console.out(f"open {address}", highlight=False)
         if not is_private(host):
-            console.print(
+            warn_on(
+                console,
                 "Whoever has this address may draw, and see the video; it travels unencrypted.",
-                style="yellow",
             )
         console.file.flush()
         serve(app, listening, session.events.close)
