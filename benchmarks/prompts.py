@@ -24,10 +24,11 @@ from vcedge.training.prompt_corpus import is_held_out
 from vcedge_runtime.errors import VcedgeError
 from vcedge_runtime.files import write_json
 from vcedge_runtime.model.bundle import PROMPT_MODEL
-from vcedge_runtime.prompts.drawing import VOID, box_of, find_correction, find_middle, jitter_box
+from vcedge_runtime.prompts.drawing import box_of, find_correction, find_middle, jitter_box
 from vcedge_runtime.prompts.planes import Click, Corners
 from vcedge_runtime.prompts.segmenter import GRABCUT, PromptSegmenter
 from vcedge_runtime.tracker import Tracker
+from vcedge_runtime.video.masks import VOID
 from vcedge_runtime.video.overlay import draw_overlay
 from vcedge_runtime.video.palette import read_label_png
 from vcedge_runtime.video.pictures import list_masks

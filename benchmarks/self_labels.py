@@ -15,13 +15,13 @@ from vcedge.commands.tables import make_table, open_console
 from vcedge.doctor.machine import describe_machine
 from vcedge.evaluation.davis import list_sequences
 from vcedge.evaluation.davis_folders import find_frames, find_mask_folders
-from vcedge.training.placing import VOID
 from vcedge.training.self_labels import SelfLabels, SelfLabelSettings, label_video
 from vcedge_runtime.errors import VcedgeError
 from vcedge_runtime.files import write_json
 from vcedge_runtime.model.bundle import DEFAULT_MODEL, PROMPT_MODEL
 from vcedge_runtime.prompts.segmenter import PromptSegmenter
 from vcedge_runtime.tracker import Tracker
+from vcedge_runtime.video.masks import VOID
 from vcedge_runtime.video.palette import read_label_png
 from vcedge_runtime.video.pictures import list_masks
 from vcedge_runtime.video.sources import open_source

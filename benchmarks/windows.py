@@ -26,12 +26,12 @@ from vcedge.doctor.machine import describe_machine
 from vcedge.evaluation.crowds import CrowdRecipe, render_crowd
 from vcedge.evaluation.davis import DavisScore, SequenceScore, list_sequences, score_sequence
 from vcedge.evaluation.davis_folders import find_frames, find_mask_folders
-from vcedge.evaluation.davis_sequence import VOID
 from vcedge.evaluation.in_turn import count_runaways, follow_in_turn
 from vcedge_runtime.errors import VcedgeError
 from vcedge_runtime.files import write_json
 from vcedge_runtime.model.bundle import DEFAULT_MODEL
 from vcedge_runtime.tracker import Tracker
+from vcedge_runtime.video.masks import VOID
 from vcedge_runtime.video.palette import decode_labels, read_label_png
 from vcedge_runtime.video.pictures import list_masks
 from vcedge_runtime.video.sources import open_source

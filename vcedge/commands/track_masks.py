@@ -165,7 +165,8 @@ class FirstMasks:
         last = max(masks, default=0)
         # To list a file's packets takes long: for the way back it is done anyhow.
         within = isinstance(video, VideoSource) and last < (video.length or 0)
-        if last == 0 or video.live or (within and self.start is None):
+        seen = bool(self.boxes or self.clicks) and last == self.beginning
+        if last == 0 or video.live or seen or (within and self.start is None):
             return
         if not _read_frame(video, last):
             raise MaskError(

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vcedge_runtime.prompts.drawing import VOID, box_of, find_correction, find_middle, jitter_box
+from vcedge_runtime.prompts.drawing import box_of, find_correction, find_middle, jitter_box
 from vcedge_runtime.prompts.planes import Click
+from vcedge_runtime.video.masks import VOID
 
 
 def test_the_box_of_a_mask_just_holds_it() -> None:

@@ -24,9 +24,9 @@ from vcedge.training.object_clips import (
     VideoClips,
 )
 from vcedge.training.object_sources import MaskedVideo, Still
-from vcedge.training.placing import VOID
 from vcedge_runtime.errors import TrainingError
 from vcedge_runtime.frames.colour import IMAGENET_LITE, LAB, InputColour
+from vcedge_runtime.video.masks import VOID
 
 SIZE = 48
 NO_COLOUR: dict[str, Any] = {"colour": ColourRange(), "frame_colour": ColourRange()}

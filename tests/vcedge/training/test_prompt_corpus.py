@@ -11,7 +11,6 @@ import pytest
 import torch
 
 from vcedge.training.object_sources import MaskedVideo, Still
-from vcedge.training.placing import VOID
 from vcedge.training.prompt_corpus import (
     LEAST,
     PromptCorpus,
@@ -23,6 +22,7 @@ from vcedge.training.prompt_corpus import (
 from vcedge.training.settings import RunSettings
 from vcedge_runtime.errors import TrainingError
 from vcedge_runtime.model.prompt_composition import PLANES
+from vcedge_runtime.video.masks import VOID
 
 RUN = RunSettings("prompts-lite", steps=20, batch=3, sizes=((0.5, 64), (1.0, 96)), seed=5)
 BOX, POSITIVE, NEGATIVE, PRIOR = (PLANES.index(name) for name in PLANES)

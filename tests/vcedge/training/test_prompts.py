@@ -10,11 +10,11 @@ import torch
 from torch import nn
 
 from tests.vcedge.training.test_prompt_corpus import RUN, make_still
-from vcedge.training.placing import VOID
 from vcedge.training.prompt_corpus import PromptCorpus, PromptSample, PromptSettings
 from vcedge.training.prompts import PRIOR, PromptObjective
 from vcedge.training.run import TrainingRun
 from vcedge_runtime.model.prompt_composition import PLANES
+from vcedge_runtime.video.masks import VOID
 
 SMALL = replace(RUN, steps=4, batch=2, sizes=((1.0, 64),), workers=0)
 PLAIN = PromptSettings(corrections=(1.0,))

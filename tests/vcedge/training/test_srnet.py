@@ -9,7 +9,6 @@ import torch
 from torch import Tensor, nn
 
 from vcedge.training.object_clips import ObjectClip
-from vcedge.training.placing import VOID
 from vcedge.training.srnet import (
     SRNetObjective,
     absence_loss,
@@ -19,6 +18,7 @@ from vcedge.training.srnet import (
 )
 from vcedge.training.srnet_corpus import SRNetSettings
 from vcedge_runtime.model.object_composition import LOCALS
+from vcedge_runtime.video.masks import VOID
 
 SIZE = 64
 # The same network on the same numbers; only batches may differ: float32, about 60 layers.
