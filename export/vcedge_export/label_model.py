@@ -18,7 +18,7 @@ from vcedge_runtime.predictors.reader import JOINT_READOUT
 from vcedge_runtime.predictors.refining import VALUE_REFERENCES
 from vcedge_runtime.sampling.alignment import AlignmentSettings
 
-DEFAULT_SIZES = {"edge": 480, "paper": 240}
+DEFAULT_SIZES = {"edge": 480, "paper": 240, "lite": 480}
 """Default working size of a profile; docs/results.md has the reason."""
 
 
@@ -92,6 +92,7 @@ def compose_label_model(
         top_k=options.top_k,
         temperature=options.temperature or temperature,
         alignment=AlignmentSettings(),
+        colour=profile.colour,
     )
     there = {
         "motion": network.encoder.alpha is not None,

@@ -7,11 +7,15 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+import onnxruntime
 import pytest
+import torch
 
 from tests.conftest import make_weights
 from tests.tracing import TracedOnce
 from vcedge.models.encoder import PROFILES
+from vcedge.models.network import KeyNetwork
 from vcedge.models.weights import Weights
 from vcedge_export import bundle as bundle_module
 from vcedge_export import label_model, writing
@@ -22,6 +26,7 @@ from vcedge_export.planning import plan_export
 from vcedge_export.verify import TruthClip
 from vcedge_runtime.errors import BundleError, ExportError, OutputError
 from vcedge_runtime.files import Draft
+from vcedge_runtime.frames.colour import IMAGENET_LITE
 from vcedge_runtime.model.bundle import MANIFEST, Bundle
 from vcedge_runtime.tracker import Tracker
 
@@ -67,6 +72,28 @@ def test_the_value_extraction_is_counted_at_the_bundles_size(mer_bundle: Bundle)
     module = plan_export(make_weights(value_extraction=True), options).modules["value_extraction"]
     lengths = {"H": 64, "W": 112, "h": 8, "w": 14, "slots": 8}
     assert graph.macs_per_pixel == module.count_macs(lengths) / (64 * 112)
+
+
+def test_a_pretrained_encoder_is_exported_with_its_colours_for_odd_sides_too(
+    tiny_clip: TruthClip, tmp_path: Path
+) -> None:
+    torch.manual_seed(0)
+    network = KeyNetwork(PROFILES["lite"]).eval()
+    weights = Weights(network, {"data": "none"})
+    options = ExportOptions(size=56, radius=4)
+    bundle = export_bundle(weights, tmp_path / "tiny-lite", tiny_clip, options)
+    assert bundle.verification["passes"] is True
+    opened = Bundle.open(bundle.folder)
+    assert (opened.profile, opened.composition.colour) == ("lite", IMAGENET_LITE)
+    graph = opened.folder / opened.graphs["encoder"].file
+    session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
+    for height, width in ((56, 72), (64, 64), (72, 96)):
+        image = torch.rand(1, 3, height, width)
+        with torch.inference_mode():
+            expected = network.encoder(image)[0].permute(1, 2, 0)
+        (found,) = session.run(None, {"image": image.numpy()})
+        assert found.shape == (height // 8, width // 8, 64)
+        np.testing.assert_allclose(found, expected, atol=1e-3)
 
 
 def test_stages_are_told_in_their_order(

@@ -14,6 +14,7 @@ from rich.console import Console
 from vcedge.commands.progress import progress_bar
 from vcedge.commands.train_options import Request, write_sizes
 from vcedge.models.efficientnet_lite import LITE_VARIANTS, load_imagenet
+from vcedge.models.encoder import PROFILES, Profile
 from vcedge.models.prompts import PROMPT_PROFILES, PromptProfile
 from vcedge.models.published import load_published
 from vcedge.models.srnet import SRNET_PROFILES, SRNetProfile
@@ -50,12 +51,16 @@ def load_start(request: Request) -> nn.Module | None:
         return load_published("stcn", Path(request.start)).network
     if request.start != IMAGENET:
         return load_weights(request.start).network if request.start else None
-    profiles: Mapping[str, SRNetProfile | PromptProfile] = {**SRNET_PROFILES, **PROMPT_PROFILES}
-    profile = profiles.get(request.run.profile)
-    if profile is None or profile.encoder not in LITE_VARIANTS:
+    profiles: Mapping[str, Profile | SRNetProfile | PromptProfile] = {
+        **PROFILES,
+        **SRNET_PROFILES,
+        **PROMPT_PROFILES,
+    }
+    profile = profiles[request.run.profile]
+    if profile.encoder not in LITE_VARIANTS:
         raise TrainingError(
             f"received --from {IMAGENET} for {request.run.profile}, of whose encoder no weights "
-            "are published; pass a profile such as srnet-lite, or weights of the same profile"
+            "are published; pass a profile such as lite or srnet-lite, or weights of its own"
         )
     return load_imagenet(profile.encoder)
 
@@ -93,9 +98,7 @@ def train_network(
             steps = corpus.count_steps(request.epochs, settings.batch)
             settings = replace(settings, steps=steps)
         run = TrainingRun(settings, objective, corpus, request.out, device, processes)
-        if start is not None:
-            run.start_from(start)
-        _begin_or_resume(run, request.resume)
+        _begin_or_resume(run, request.resume, start)
         scalars = _open_tensorboard(run, request, stack) if request.tensorboard else None
         try:
             _train(console, run, scalars)
@@ -180,7 +183,7 @@ def _make_folders(*folders: Path) -> None:
             ) from exc
 
 
-def _begin_or_resume(run: TrainingRun, resume: bool) -> None:
+def _begin_or_resume(run: TrainingRun, resume: bool, start: nn.Module | None) -> None:
     if resume and not run.checkpoint_path.exists():
         raise TrainingError(
             f"received --resume, but {run.checkpoint_path} does not exist; leave --resume out to "
@@ -192,6 +195,8 @@ def _begin_or_resume(run: TrainingRun, resume: bool) -> None:
         raise TrainingError(
             f"{run.checkpoint_path} exists; pass --resume to go on with it or choose another --out"
         )
+    elif start is not None:
+        run.start_from(start)
 
 
 def _train(console: Console, run: TrainingRun, scalars: ScalarWriter | None) -> None:

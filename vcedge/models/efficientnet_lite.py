@@ -19,6 +19,9 @@ EPSILON = 1e-3
 """Of the batch normalisation, TensorFlow's own."""
 EXPANSION = 6
 """Channels within a block, of those into it; the first block has as many."""
+LITE_SPREAD = 8.0
+"""Standard deviation of the features, about; they are divided by it, so that new layers begin with
+inputs of about 1."""
 STEM = 32
 """Channels of the stem, in every variant."""
 KERNELS, STRIDES = (3, 3, 5, 3, 5), (1, 2, 2, 2, 1)
@@ -53,7 +56,8 @@ LITE_VARIANTS = {
 class _ConvNorm(nn.Module):
     """A convolution as TensorFlow pads it (SAME), and batch normalisation.
 
-    At stride 2, of even sides, the extra row and column stand at the bottom and at the right.
+    At stride 2, of even sides, the extra row and column stand at the bottom and at the right; of
+    odd ones too (our choice), so that a feature stands over its pixels.
     """
 
     def __init__(
@@ -66,7 +70,8 @@ class _ConvNorm(nn.Module):
         depthwise: bool = False,
     ) -> None:
         super().__init__()
-        less, more = (kernel - stride) // 2, (kernel - stride + 1) // 2
+        less = (kernel - stride) // 2
+        more = kernel - stride - less + stride // 2
         same = less == more
         self.pad = None if same else (less, more, less, more)
         padding = less if same else 0

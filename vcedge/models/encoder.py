@@ -1,8 +1,9 @@
-"""The key encoder of the self-supervised trackers: a ResNet-18 trunk and a head."""
+"""The key encoders of the trackers that propagate labels."""
 
 from __future__ import annotations
 
 import copy
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from vcedge.models.graph import GraphModule
+from vcedge_runtime.frames.colour import IMAGENET_LITE, LAB, InputColour
 from vcedge_runtime.model.spec import GraphSpec, TensorSpec
 
 
@@ -21,26 +23,27 @@ class Profile:
     """One working point of the encoder.
 
     Attributes:
-        name: ``edge`` or ``paper``.
+        name: ``edge`` and ``paper`` learn from unlabelled video alone; ``lite`` is pretrained.
         stride: input pixels per key cell, in both directions.
+        encoder: ``resnet18``, or one of ``LITE_VARIANTS``.
+        colour: what it takes.
         key_dim: channels of a key.
-        max_pool: whether the stem ends with a 3x3 stride-2 max-pool.
-        last_stage: whether the fourth residual stage is kept.
     """
 
     name: str
     stride: int
-    key_dim: int
-    max_pool: bool
-    last_stage: bool
+    encoder: str = "resnet18"
+    colour: InputColour = LAB
+    key_dim: int = 64
 
 
 ALPHA = 0.1
 """Where the weight of optical flow starts (our choice)."""
 Module = TypeVar("Module", bound=nn.Module)
 PROFILES = {
-    "edge": Profile("edge", stride=8, key_dim=64, max_pool=True, last_stage=False),
-    "paper": Profile("paper", stride=4, key_dim=64, max_pool=False, last_stage=True),
+    "edge": Profile("edge", stride=8),
+    "paper": Profile("paper", stride=4),
+    "lite": Profile("lite", stride=8, encoder="efficientnet-lite0", colour=IMAGENET_LITE),
 }
 
 
@@ -69,11 +72,8 @@ class ResidualBlock(nn.Module):
         return torch.relu(self.bn2(self.conv2(hidden)) + self.shortcut(x))
 
 
-class KeyEncoder(nn.Module):
-    """ResNet-18 trunk with a 3x3 head that gives the key of a frame.
-
-    Stages follow MAST for ``paper`` (stride 4, no max-pool, four stages with strides 1, 2, 1, 1)
-    and CRW for ``edge`` (stride 8, max-pool, three stages with strides 1, 2, 1).
+class KeyEncoder(nn.Module, ABC):
+    """Gives the key of a frame.
 
     Args:
         profile: the working point.
@@ -91,15 +91,77 @@ class KeyEncoder(nn.Module):
         self._start = alpha
         start = torch.tensor(ALPHA if alpha is None else alpha)
         self.alpha = nn.Parameter(start) if motion else None
+
+    @property
+    def pretrained(self) -> nn.Module | None:
+        """The part that begins with published weights, None where none does."""
+        return None
+
+    @torch.no_grad()
+    def quieten(self, new: Callable[[str], bool]) -> None:
+        """Let modules that were not trained yet begin as if they were not there.
+
+        Flow is then not added, and is learned from there on (our choice).
+
+        Args:
+            new: whether the tensor of a name is new.
+        """
+        if self.alpha is not None and new("alpha"):
+            nn.init.constant_(self.alpha, self._start or 0.0)
+
+    @abstractmethod
+    def hide(self, lab: Tensor, channel: int) -> Tensor:
+        """What the encoder takes of frames one of whose colour channels is hidden.
+
+        Args:
+            lab: (..., 3, H, W) float32, normalised Lab.
+            channel: 1 for a, 2 for b.
+
+        Returns:
+            (..., 3, H, W) float32 in the profile's colour.
+        """
+
+    @abstractmethod
+    def encode(self, image: Tensor) -> Tensor:
+        """The key of frames, to which flow was added; as for ``forward``."""
+
+    def forward(self, image: Tensor, flow: Tensor | None = None) -> Tensor:
+        """Encode frames.
+
+        Args:
+            image: (B, 3, H, W) float32 in the profile's colour, each channel about [-1, 1]; H and W
+                multiples of ``profile.stride``.
+            flow: (B, 3, H, W) float32 in [-1, 1], encoded optical flow to the frame before; needed
+                with ``motion``, ignored otherwise.
+
+        Returns:
+            (B, key_dim, H / stride, W / stride) key; float32 outside autocast.
+        """
+        if self.alpha is not None and flow is not None:
+            image = image + self.alpha * flow
+        return self.encode(image)
+
+
+class ResNetKeyEncoder(KeyEncoder):
+    """ResNet-18 trunk with a 3x3 head; arguments as for ``KeyEncoder``.
+
+    Stages follow MAST for stride 4 (no max-pool, four stages with strides 1, 2, 1, 1) and CRW for
+    stride 8 (max-pool, three stages with strides 1, 2, 1).
+    """
+
+    def __init__(
+        self, profile: Profile, *, motion: bool = False, alpha: float | None = None
+    ) -> None:
+        super().__init__(profile, motion=motion, alpha=alpha)
         stem: list[nn.Module] = [
             nn.Conv2d(3, 64, 7, 2, 3, bias=False),
             nn.BatchNorm2d(64),
             nn.ReLU(inplace=True),
         ]
-        if profile.max_pool:
-            stem.append(nn.MaxPool2d(3, 2, 1))
         widths_strides = [(64, 1), (128, 2), (256, 1)]
-        if profile.last_stage:
+        if profile.stride == 8:
+            stem.append(nn.MaxPool2d(3, 2, 1))
+        else:
             widths_strides.append((256, 1))
         blocks: list[nn.Module] = []
         channels = 64
@@ -115,35 +177,24 @@ class KeyEncoder(nn.Module):
 
     @torch.no_grad()
     def quieten(self, new: Callable[[str], bool]) -> None:
-        """Let modules that were not trained yet begin as if they were not there.
+        """See ``KeyEncoder.quieten``.
 
-        A residual block then gives what it takes (its input is not negative), and the flow is not
-        added; both learn from there on (our choice).
-
-        Args:
-            new: whether the tensor of a name is new.
+        A residual block that is new gives what it takes: its input is not negative.
         """
+        super().quieten(new)
         for name, block in self.stages.named_children():
             if isinstance(block, ResidualBlock) and new(f"stages.{name}.bn2.weight"):
                 nn.init.zeros_(block.bn2.weight)
-        if self.alpha is not None and new("alpha"):
-            nn.init.constant_(self.alpha, self._start or 0.0)
 
-    def forward(self, lab: Tensor, flow: Tensor | None = None) -> Tensor:
-        """Encode frames.
+    def hide(self, lab: Tensor, channel: int) -> Tensor:
+        """Zero the channel and scale the rest by 3/2 (MAST)."""
+        keep = torch.full((3, 1, 1), 1.5, device=lab.device)
+        keep[channel] = 0
+        return lab * keep
 
-        Args:
-            lab: (B, 3, H, W) float32, normalised Lab, each channel about [-1, 1]; H and W multiples
-                of ``profile.stride``.
-            flow: (B, 3, H, W) float32 in [-1, 1], encoded optical flow to the frame before; needed
-                with ``motion``, ignored otherwise.
-
-        Returns:
-            (B, key_dim, H / stride, W / stride) key; float32 outside autocast.
-        """
-        if self.alpha is not None and flow is not None:
-            lab = lab + self.alpha * flow
-        key: Tensor = self.head(self.stages(self.stem(lab)))
+    def encode(self, image: Tensor) -> Tensor:
+        """See ``KeyEncoder.encode``."""
+        key: Tensor = self.head(self.stages(self.stem(image)))
         return key
 
 

@@ -8,7 +8,9 @@ from typing import Any
 
 from torch import nn
 
-from vcedge.models.encoder import PROFILES, KeyEncoder, Profile
+from vcedge.models.efficientnet_lite import LITE_VARIANTS, EfficientNetLite
+from vcedge.models.encoder import PROFILES, KeyEncoder, Profile, ResNetKeyEncoder
+from vcedge.models.lite_encoder import LiteKeyEncoder
 from vcedge.models.value_extraction import FORMER, ValueExtraction, ValueSettings
 from vcedge_runtime.errors import TrainingError
 
@@ -34,7 +36,7 @@ class KeyNetwork(nn.Module):
         alpha: float | None = None,
     ) -> None:
         super().__init__()
-        self.encoder = KeyEncoder(profile, motion=motion, alpha=alpha)
+        self.encoder = make_key_encoder(profile, motion=motion, alpha=alpha)
         self.values = ValueExtraction(profile.key_dim, values) if value_extraction else None
 
     @property
@@ -76,16 +78,32 @@ class KeyNetwork(nn.Module):
         the other network lacks (residual blocks, optical flow, the value extraction) begin so
         that they change nothing.
 
+        Args:
+            other: a ``KeyNetwork`` with an encoder of the same kind, or the ``EfficientNetLite`` of
+                the profile, which becomes its trunk.
+
         Raises:
             TrainingError: the other is no such network.
         """
-        if not isinstance(other, KeyNetwork):
-            raise TrainingError(
-                "received weights of another kind of network, of which nothing fits; begin with "
-                "those of base, mer or dmp"
-            )
+        kind = self.profile.encoder
         known = other.state_dict()
+        if isinstance(other, EfficientNetLite) and other.variant == kind:
+            known = {f"encoder.trunk.{name}": value for name, value in known.items()}
+        elif not isinstance(other, KeyNetwork) or other.profile.encoder != kind:
+            raise TrainingError(
+                "received weights of another kind of network, of which nothing fits an encoder "
+                f"that is {kind}; "
+                f"begin with those of base, mer or dmp with the profile {self.profile.name}"
+            )
         own = self.state_dict()
         shared = {k: v for k, v in known.items() if k in own and own[k].shape == v.shape}
         self.load_state_dict({**own, **shared})
         self.encoder.quieten(lambda name: f"encoder.{name}" not in known)
+
+
+def make_key_encoder(
+    profile: Profile, *, motion: bool = False, alpha: float | None = None
+) -> KeyEncoder:
+    """The encoder of a profile, with new weights; arguments as for ``KeyEncoder``."""
+    kind = LiteKeyEncoder if profile.encoder in LITE_VARIANTS else ResNetKeyEncoder
+    return kind(profile, motion=motion, alpha=alpha)

@@ -8,10 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from vcedge.models.efficientnet_lite import STEM, EfficientNetLite
+from vcedge.models.efficientnet_lite import LITE_SPREAD, STEM, EfficientNetLite
 from vcedge.models.mask_decoder import MaskDecoder
 from vcedge.models.pyramid import Pyramid
-from vcedge.models.srnet import LITE_SPREAD
 from vcedge_runtime.errors import TrainingError
 from vcedge_runtime.frames.colour import IMAGENET_LITE, InputColour
 from vcedge_runtime.model.prompt_composition import PLANES

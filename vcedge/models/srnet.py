@@ -9,7 +9,7 @@ from typing import Any, ClassVar, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from vcedge.models.efficientnet_lite import LITE_VARIANTS, EfficientNetLite
+from vcedge.models.efficientnet_lite import LITE_SPREAD, LITE_VARIANTS, EfficientNetLite
 from vcedge.models.feature_alignment import FeatureAlignment
 from vcedge.models.mask_decoder import MaskDecoder
 from vcedge.models.network import KeyNetwork
@@ -22,9 +22,6 @@ from vcedge_runtime.frames.colour import IMAGENET, IMAGENET_LITE, LAB, InputColo
 
 RESNETS = {"resnet18": (2, 2, 2), "resnet50": (3, 4, 6)}
 """Blocks of the ResNets' stages."""
-LITE_SPREAD = 8.0
-"""Standard deviation of an EfficientNet-Lite's features, about; they are divided by it, so that new
-layers begin with inputs of about 1."""
 
 
 @dataclass(frozen=True)

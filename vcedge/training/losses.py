@@ -18,18 +18,6 @@ SURE = 0.5
 """Largest affinity of a cell above which LIIR's prior looks at it."""
 
 
-def drop_channel(lab: Tensor, channel: int) -> Tensor:
-    """Zero one colour channel of normalised Lab and scale the rest by 3/2 (MAST).
-
-    Args:
-        lab: (..., 3, H, W).
-        channel: 1 for a, 2 for b.
-    """
-    keep = torch.full((3, 1, 1), 1.5, device=lab.device)
-    keep[channel] = 0
-    return lab * keep
-
-
 def clip_keys(encoder: KeyEncoder, clips: Clips, channel: int) -> Tensor:
     """Encode a batch of clips with one colour channel hidden, in mixed precision.
 
@@ -41,7 +29,7 @@ def clip_keys(encoder: KeyEncoder, clips: Clips, channel: int) -> Tensor:
     Returns:
         (B, T, C, h, w) float32.
     """
-    seen = drop_channel(clips.lab, channel).flatten(0, 1)
+    seen = encoder.hide(clips.lab, channel).flatten(0, 1)
     flow = clips.flow.flatten(0, 1) if clips.flow.shape[2] else None
     with torch.autocast(seen.device.type, torch.bfloat16):
         keys: Tensor = encoder(seen.contiguous(memory_format=torch.channels_last), flow)

@@ -10,12 +10,23 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.data import Dataset
 
 from vcedge.models.affinity import window_bias
+from vcedge.models.efficientnet_lite import EfficientNetLite
+from vcedge.models.lite_encoder import LiteKeyEncoder, rgb_from_lab
 from vcedge.models.network import KeyNetwork
-from vcedge.models.weights import Network
+from vcedge.models.prompts import PromptNetwork
+from vcedge.models.srnet import SRNet
 from vcedge.training.corpus import Clips, ClipSettings
 from vcedge.training.losses import colourisation_loss, compactness_loss
+
+Trainable = KeyNetwork | SRNet | PromptNetwork
+"""What a method trains."""
+BEGINNING = 64
+"""Clips of which what a pretrained trunk lacks is made (our choice)."""
+TRUNK_RATE = 0.5
+"""Of a pretrained encoder's trunk, of the learning rate (our choice)."""
 
 
 class Objective(nn.Module, ABC):
@@ -34,7 +45,7 @@ class Objective(nn.Module, ABC):
     composition: Mapping[str, Any] = MappingProxyType({})
     former: Mapping[str, Any] = MappingProxyType({})
 
-    def __init__(self, network: Network, settings: Any) -> None:
+    def __init__(self, network: Trainable, settings: Any) -> None:
         super().__init__()
         self.network = network
         self.settings = settings
@@ -44,6 +55,18 @@ class Objective(nn.Module, ABC):
     def identity(self) -> dict[str, Any]:
         """What a run must share with its checkpoint, as plain values."""
         return {"method": self.name, **asdict(self.settings)}
+
+    def begin(self, start: nn.Module, clips: Dataset[Any]) -> None:
+        """Begin with weights that were trained before: all those that fit.
+
+        Args:
+            start: a network that the own one takes weights of.
+            clips: of the run that begins.
+
+        Raises:
+            TrainingError: nothing of it fits.
+        """
+        self.network.take_weights(start)
 
     @property
     def groups(self) -> list[tuple[list[nn.Parameter], float]]:
@@ -83,6 +106,28 @@ class ColourObjective(Objective):
         super().__init__(network, settings)
         self.clip_settings = clip_settings.at_stride(network.profile.stride)
         self._biases: dict[int, Tensor] = {}
+
+    def begin(self, start: nn.Module, clips: Dataset[Any]) -> None:
+        """See ``Objective.begin``; what a pretrained trunk lacks is made of the first clips."""
+        super().begin(start, clips)
+        encoder = self.network.encoder
+        if isinstance(encoder, LiteKeyEncoder) and isinstance(start, EfficientNetLite):
+            labs = (clips[index].lab for index in range(BEGINNING))
+            self.eval()
+            encoder.gather(rgb_from_lab(lab, encoder.profile.colour) for lab in labs)
+
+    @property
+    def groups(self) -> list[tuple[list[nn.Parameter], float]]:
+        """What is pretrained, apart from all else."""
+        pretrained = self.network.encoder.pretrained
+        return super().groups if pretrained is None else set_apart(self, pretrained, TRUNK_RATE)
+
+    def train(self, mode: bool = True) -> ColourObjective:
+        """Enter training or evaluation; statistics that are pretrained stay."""
+        super().train(mode)
+        if self.network.encoder.pretrained is not None:
+            keep_statistics(self.network)
+        return self
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -135,3 +180,20 @@ class ColourObjective(Objective):
         if side not in self._biases:
             self._biases[side] = window_bias(side, side, self.settings.radius).to(device)
         return self._biases[side]
+
+
+def set_apart(
+    objective: Objective, part: nn.Module, rate: float
+) -> list[tuple[list[nn.Parameter], float]]:
+    """Groups of parameters, as ``Objective.groups``, of which a part has a rate of its own."""
+    own = list(part.parameters())
+    known = {id(parameter) for parameter in own}
+    rest = [p for p in objective.parameters() if p.requires_grad and id(p) not in known]
+    return [(rest, 1.0), (own, rate)]
+
+
+def keep_statistics(network: nn.Module) -> None:
+    """Let batch normalisation neither use nor learn the statistics of a batch."""
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.eval()

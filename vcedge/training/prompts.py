@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from vcedge.models.prompts import PROMPT_PROFILES, PromptNetwork
-from vcedge.training.objective import Objective
+from vcedge.training.objective import Objective, keep_statistics, set_apart
 from vcedge.training.prompt_corpus import DISC, PromptSample, PromptSettings
 from vcedge.training.srnet import dice_loss
 from vcedge_runtime.model.prompt_composition import PLANES
@@ -34,17 +34,12 @@ class PromptObjective(Objective):
     @property
     def groups(self) -> list[tuple[list[nn.Parameter], float]]:
         """The pretrained trunk apart from all else."""
-        trunk = list(self.network.trunk.parameters())
-        known = {id(parameter) for parameter in trunk}
-        rest = [p for p in self.parameters() if id(p) not in known]
-        return [(rest, 1.0), (trunk, self.settings.trunk_rate)]
+        return set_apart(self, self.network.trunk, self.settings.trunk_rate)
 
     def train(self, mode: bool = True) -> PromptObjective:
         """Enter training or evaluation; the trunk's statistics stay ImageNet's."""
         super().train(mode)
-        for module in self.network.modules():
-            if isinstance(module, nn.BatchNorm2d):
-                module.eval()
+        keep_statistics(self.network)
         return self
 
     def losses(

@@ -147,7 +147,7 @@ class TrainingRun:
 
     def start_from(self, network: nn.Module) -> None:
         """Begin with weights that were trained before: all those that fit."""
-        self.objective.network.take_weights(network)
+        self.objective.begin(network, self._corpus.draw(self.settings))
         self.delivered.load_state_dict(self.objective.network.state_dict())
 
     def save(self) -> None:

@@ -14,7 +14,7 @@ from vcedge.models.prototypes import cover_cells, prototypes_from_sums, sum_feat
 from vcedge.models.pyramid import Pyramid
 from vcedge.models.srnet import SRNET_PROFILES, Query, SRNet
 from vcedge.training.object_clips import ObjectClip
-from vcedge.training.objective import Objective
+from vcedge.training.objective import Objective, keep_statistics, set_apart
 from vcedge.training.srnet_corpus import SRNetSettings
 from vcedge_runtime.propagation.prototypes import sine_positions
 from vcedge_runtime.video.masks import VOID
@@ -40,18 +40,13 @@ class SRNetObjective(Objective):
     @property
     def groups(self) -> list[tuple[list[nn.Parameter], float]]:
         """The query encoder's trunk, which may be pretrained, apart from all else."""
-        trunk = list(self.network.query.trunk.parameters())
-        known = {id(parameter) for parameter in trunk}
-        rest = [p for p in self.parameters() if p.requires_grad and id(p) not in known]
-        return [(rest, 1.0), (trunk, self.settings.trunk_rate)]
+        return set_apart(self, self.network.query.trunk, self.settings.trunk_rate)
 
     def train(self, mode: bool = True) -> SRNetObjective:
         """Enter training or evaluation; frozen statistics stay."""
         super().train(mode)
         if self.settings.frozen:
-            for module in self.network.modules():
-                if isinstance(module, nn.BatchNorm2d):
-                    module.eval()
+            keep_statistics(self.network)
         return self
 
     def losses(self, clips: ObjectClip, share: float, teacher: SRNet) -> dict[str, Tensor]:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vcedge_runtime.errors import TrackerError
+from vcedge_runtime.frames.colour import LAB, InputColour, lab_from_bgr
 
 FLOW_SCALES = ("side", "cell", "largest")
 """What motion may be measured in; see ``FlowScale``."""
@@ -58,20 +59,22 @@ class FlowEstimator:
 
     Args:
         scale: of the encoding.
+        colour: of the frames.
     """
 
-    def __init__(self, scale: FlowScale) -> None:
+    def __init__(self, scale: FlowScale, colour: InputColour = LAB) -> None:
         self._scale = scale
+        self._colour = colour
         self._dis = _open_dis()
         self._previous: NDArray[np.uint8] | None = None
 
     def step(
-        self, lab: NDArray[np.float32], out: NDArray[np.float32] | None = None
+        self, image: NDArray[np.float32], out: NDArray[np.float32] | None = None
     ) -> NDArray[np.float32]:
         """Take the next frame.
 
         Args:
-            lab: (H, W, 3) float32 normalised Lab, as ``lab_from_bgr`` gives it; only L is read.
+            image: (H, W, 3) float32 in the frames' colour; only its lightness is read.
             out: (3, H, W) float32, to be written.
 
         Returns:
@@ -80,7 +83,7 @@ class FlowEstimator:
         Raises:
             TrackerError: the frame is not of the size of the one before it.
         """
-        grey, previous = grey_from_lab(lab), self._previous
+        grey, previous = self._grey(image), self._previous
         if previous is not None and previous.shape != grey.shape:
             raise TrackerError(
                 f"received a frame of {grey.shape} after one of {previous.shape}; "
@@ -92,6 +95,12 @@ class FlowEstimator:
             out[:] = 0
             return out
         return encode_flow(_calculate(self._dis, grey, previous), self._scale, out)
+
+    def _grey(self, image: NDArray[np.float32]) -> NDArray[np.uint8]:
+        if self._colour == LAB:
+            return grey_from_lab(image)
+        # Training takes flow from Lab whatever the encoder takes.
+        return grey_from_lab(lab_from_bgr(self._colour.restore(image)))
 
 
 def grey_from_lab(lab: NDArray[np.float32]) -> NDArray[np.uint8]:

@@ -99,6 +99,8 @@ class Composition:
         value_frames: by which frame's value map a reference's key is refined: ``target``, that of
             the frame that reads it (MER, eq. 11), which refines every reference anew for every
             frame; ``own``, its own, once (our choice).
+        colour: what the encoder takes: Lab, of which a channel can be hidden, or what it was
+            pretrained on.
     """
 
     stride: Annotated[int, STRIDES]
@@ -116,6 +118,7 @@ class Composition:
     value_extraction: bool = False
     flow_scale: Annotated[str, FLOW_SCALES] = "side"
     value_frames: Annotated[str, VALUE_FRAMES] = "own"
+    colour: InputColour = LAB
 
     def __post_init__(self) -> None:
         check_settings(self)
@@ -126,11 +129,6 @@ class Composition:
                 f"received top_k={self.top_k}; expected a top_k of None or 1 to the {logits} cells "
                 "of a window"
             )
-
-    @property
-    def colour(self) -> InputColour:
-        """What the encoder takes: Lab, of which a channel can be hidden."""
-        return LAB
 
     @property
     def fit(self) -> str:
@@ -187,7 +185,9 @@ class Composition:
         """
         if isinstance(value, Mapping):
             # Manifests of before did not name these, which there were one of each.
-            value = {"flow_scale": "side", "value_frames": "own", **value}
+            colour = settings_from_mapping(InputColour, value.get("colour", {}))
+            before = {"flow_scale": "side", "value_frames": "own"}
+            value = {**before, **value, "colour": colour}
         return composition_from_json(cls, value)
 
 

@@ -98,7 +98,7 @@ class LabelPredictor:
         self._flow_image = (
             Block(self._image.host.shape, device) if takes_flow(engines["encoder"].spec) else None
         )
-        self._flow = FlowEstimator(FlowScale(parts.flow_scale, parts.stride))
+        self._flow = FlowEstimator(FlowScale(parts.flow_scale, parts.stride), parts.colour)
         self._refiner = (
             KeyRefiner(engines["value_extraction"], self.bank, device)
             if parts.value_extraction
@@ -171,42 +171,44 @@ class LabelPredictor:
     def look(self, window: Window) -> None:
         """Every window is the whole frame: ``Composition`` has no other."""
 
-    def look_again(self, lab: NDArray[np.float32], window: Window) -> None:
+    def look_again(self, image: NDArray[np.float32], window: Window) -> None:
         """See ``look``."""
 
-    def show(self, lab: NDArray[np.float32], mask: NDArray[np.uint8]) -> None:
+    def show(self, image: NDArray[np.float32], mask: NDArray[np.uint8]) -> None:
         """See ``look``."""
 
-    def start(self, lab: NDArray[np.float32], mask: NDArray[np.uint8], objects: list[int]) -> None:
+    def start(
+        self, image: NDArray[np.float32], mask: NDArray[np.uint8], objects: list[int]
+    ) -> None:
         """Take the first frame and its mask."""
         self._channel_of = {object_id: c for c, object_id in enumerate(objects, start=1)}
         self._drawn_in = dict.fromkeys(objects, 0)
         bank = self.bank
-        self._start(lab, labels_from_mask(mask, self._channel_of, bank.grid_hw, bank.channels))
+        self._start(image, labels_from_mask(mask, self._channel_of, bank.grid_hw, bank.channels))
 
     def start_points(
         self,
-        lab: NDArray[np.float32],
+        image: NDArray[np.float32],
         points: Mapping[str, tuple[float, float]],
         frame_hw: tuple[int, int],
     ) -> None:
         """Take the first frame and where its points are."""
-        self._start(lab, labels_from_points(points, frame_hw, self.grid_hw))
+        self._start(image, labels_from_points(points, frame_hw, self.grid_hw))
 
-    def _start(self, lab: NDArray[np.float32], labels: NDArray[np.float32]) -> None:
+    def _start(self, image: NDArray[np.float32], labels: NDArray[np.float32]) -> None:
         """Take the first frame and its (h, w, l) labels, l at most L."""
         slot = self.bank.claim(0, lambda stored: True)
-        self._flow = self._encode(0, slot, lab, {})
+        self._flow = self._encode(0, slot, image, {})
         self._look(slot)
         self.bank.labels[slot, ..., : labels.shape[-1]] = labels
         self.settle(0)
         self._sampler.keep()
 
-    def step(self, lab: NDArray[np.float32], timings: Timings) -> None:
+    def step(self, image: NDArray[np.float32], timings: Timings) -> None:
         """Take the next frame; where anything fails, the last one stays the last."""
         bank, frame = self.bank, self.frame + 1
         slot = bank.claim(frame, self.memory.keeps)
-        flow = self._encode(frame, slot, lab, timings)
+        flow = self._encode(frame, slot, image, timings)
         with timed(timings, "memory"):
             chosen = self.memory.select(frame, bank.keys[slot], self._coarse_read(slot))
         references = [bank.slot_of(past) for past in chosen]
@@ -312,21 +314,21 @@ class LabelPredictor:
         return RegionSampler(RegionSettings(), parts.radius, slots, grid_hw, parts.key_dim)
 
     def _encode(
-        self, frame: int, slot: int, lab: NDArray[np.float32], timings: Timings
+        self, frame: int, slot: int, image: NDArray[np.float32], timings: Timings
     ) -> FlowEstimator:
         """Write the frame's key and colours into its slot; return the flow's next state."""
         inputs, flow = {"image": self._image.shared}, copy(self._flow)
         if self._flow_image is not None:
             inputs["flow"] = self._flow_image.shared
         with timed(timings, "resize"):
-            self._image.host[0] = lab.transpose(2, 0, 1)
+            self._image.host[0] = image.transpose(2, 0, 1)
             colours = self.bank.colours[slot]
             if colours.size:
                 size = self.bank.grid_hw[::-1]
-                colours[:] = cv2.resize(lab, size, interpolation=cv2.INTER_AREA)
+                colours[:] = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
         if self._flow_image is not None and self.parts.motion:
             with timed(timings, "flow"):
-                flow.step(lab, out=self._flow_image.host[0])
+                flow.step(image, out=self._flow_image.host[0])
         push_blocks([self._image, self._flow_image], timings)
         with timed(timings, "encode"):
             self._engines["encoder"].run(inputs, {"key": self.bank.raw_keys[slot]})

@@ -12,7 +12,7 @@ from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
 from vcedge_runtime.errors import TrackerError
-from vcedge_runtime.frames.colour import lab_from_bgr
+from vcedge_runtime.frames.colour import IMAGENET, IMAGENET_LITE, InputColour, lab_from_bgr
 from vcedge_runtime.frames.motion import (
     FlowEstimator,
     FlowScale,
@@ -80,6 +80,18 @@ def test_out_is_written_and_returned(make_lab: MakeLab) -> None:
     assert not out.any()
     assert estimator.step(make_lab(96, 128, shift=4), out) is out
     assert out.any()
+
+
+@pytest.mark.parametrize("colour", [IMAGENET, IMAGENET_LITE])
+def test_flow_is_that_of_lightness_whatever_the_encoder_takes(
+    make_frame: Callable[..., NDArray[np.uint8]], colour: InputColour
+) -> None:
+    plain, other = FlowEstimator(CELL), FlowEstimator(CELL, colour)
+    for shift in (0, 3):
+        frame = make_frame(96, 128, shift)
+        expected = plain.step(lab_from_bgr(frame))
+        np.testing.assert_array_equal(other.step(colour.convert(frame)), expected)
+    assert expected.any()
 
 
 def test_a_frame_of_another_size_is_refused_and_changes_nothing(make_lab: MakeLab) -> None:

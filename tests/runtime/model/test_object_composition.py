@@ -31,8 +31,15 @@ def test_a_manifest_from_before_colour_was_named_means_lab() -> None:
     assert PLAIN.colour == LAB
 
 
-def test_models_that_propagate_labels_take_lab() -> None:
-    assert Composition(8, 64, 480).colour == LAB
+def test_models_that_propagate_labels_take_lab_unless_they_say_otherwise() -> None:
+    plain = Composition(8, 64, 480)
+    assert plain.colour == LAB
+    before = plain.to_json()
+    del before["colour"]
+    assert Composition.from_json(before) == plain
+    other = Composition(8, 64, 480, colour=IMAGENET_LITE)
+    assert Composition.from_json(json.loads(json.dumps(other.to_json()))) == other
+    assert other.exchange(motion=False).colour == IMAGENET_LITE
 
 
 @pytest.mark.parametrize("wrong", [{"space": "hsv"}, {"scale": [1, 2]}])

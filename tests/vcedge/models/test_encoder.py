@@ -8,7 +8,14 @@ import pytest
 import torch
 from torch import nn
 
-from vcedge.models.encoder import PROFILES, FrameEncoder, KeyEncoder, fold_batch_norm
+from vcedge.models.encoder import (
+    PROFILES,
+    FrameEncoder,
+    KeyEncoder,
+    ResNetKeyEncoder,
+    fold_batch_norm,
+)
+from vcedge.models.network import make_key_encoder
 
 # Trunk parameters of the ResNet-18 variants, and their multiply-accumulates at 480x864.
 TRUNKS = [("edge", 2.78e6, 21.8e9), ("paper", 5.14e6, 145.4e9)]
@@ -18,7 +25,7 @@ TRUNKS = [("edge", 2.78e6, 21.8e9), ("paper", 5.14e6, 145.4e9)]
 def encoder(request: pytest.FixtureRequest) -> KeyEncoder:
     """An encoder whose batch normalisation has statistics as after training."""
     torch.manual_seed(0)
-    encoder = KeyEncoder(PROFILES[request.param]).eval()
+    encoder = make_key_encoder(PROFILES[request.param]).eval()
     for module in encoder.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.running_mean = torch.randn(module.num_features)
@@ -32,14 +39,14 @@ def encoder(request: pytest.FixtureRequest) -> KeyEncoder:
 def test_the_trunk_has_the_published_number_of_parameters(
     profile: str, parameters: float, _macs: float
 ) -> None:
-    encoder = KeyEncoder(PROFILES[profile])
+    encoder = ResNetKeyEncoder(PROFILES[profile])
     trunk = [*encoder.stem.parameters(), *encoder.stages.parameters()]
     assert sum(p.numel() for p in trunk) == pytest.approx(parameters, rel=0.01)
 
 
 @pytest.mark.parametrize(("profile", "_parameters", "macs"), TRUNKS)
 def test_the_trunk_costs_what_is_published(profile: str, _parameters: float, macs: float) -> None:
-    encoder = FrameEncoder(KeyEncoder(PROFILES[profile]))
+    encoder = FrameEncoder(make_key_encoder(PROFILES[profile]))
     height, width = 96, 128
     cells = height * width // encoder.profile.stride**2
     head = 256 * encoder.profile.key_dim * 9 * cells
@@ -47,9 +54,9 @@ def test_the_trunk_costs_what_is_published(profile: str, _parameters: float, mac
     assert counted * 480 * 864 / (height * width) == pytest.approx(macs, rel=0.01)
 
 
-@pytest.mark.parametrize(("profile", "stride"), [("edge", 8), ("paper", 4)])
+@pytest.mark.parametrize(("profile", "stride"), [("edge", 8), ("paper", 4), ("lite", 8)])
 def test_a_key_has_one_cell_per_stride(profile: str, stride: int) -> None:
-    encoder = KeyEncoder(PROFILES[profile]).eval()
+    encoder = make_key_encoder(PROFILES[profile]).eval()
     assert (encoder.profile.stride, encoder.profile.key_dim) == (stride, 64)
     with torch.inference_mode():
         key = encoder(torch.zeros(2, 3, 5 * stride, 3 * stride))
@@ -102,13 +109,23 @@ def test_a_frame_is_encoded_as_rows_of_cells(encoder: KeyEncoder) -> None:
     frame_encoder.spec.check_arrays({"image": lab.numpy(), "key": key.numpy()})
 
 
+@pytest.mark.parametrize("channel", [1, 2])
+def test_a_hidden_channel_is_zero_and_the_rest_half_as_much_again(channel: int) -> None:
+    lab = torch.randn(2, 4, 3, 5, 6)
+    hidden = make_key_encoder(PROFILES["edge"]).hide(lab, channel)
+    other = 3 - channel
+    assert not hidden[:, :, channel].any()
+    assert torch.equal(hidden[:, :, [0, other]], 1.5 * lab[:, :, [0, other]])
+    assert lab[:, :, channel].abs().min() > 0
+
+
 # Motion (MER, eq. 5).
 
 
 @pytest.fixture(scope="module")
 def moved() -> KeyEncoder:
     torch.manual_seed(0)
-    return KeyEncoder(PROFILES["edge"], motion=True).eval()
+    return make_key_encoder(PROFILES["edge"], motion=True).eval()
 
 
 def test_flow_is_added_to_the_frame_by_alpha(moved: KeyEncoder) -> None:
@@ -123,7 +140,7 @@ def test_flow_is_added_to_the_frame_by_alpha(moved: KeyEncoder) -> None:
 
 
 def test_alpha_learns() -> None:
-    encoder = KeyEncoder(PROFILES["edge"], motion=True)
+    encoder = make_key_encoder(PROFILES["edge"], motion=True)
     lab, flow = torch.randn(2, 2, 3, 32, 32)
     encoder(lab, flow).square().mean().backward()
     assert encoder.alpha is not None
@@ -148,6 +165,6 @@ def test_an_exported_encoder_with_motion_takes_flow_as_well(moved: KeyEncoder) -
     assert (key.permute(2, 0, 1) - expected[0]).abs().max() < 1e-4 * expected.abs().max()
     arrays = {"image": lab.numpy(), "flow": flow.numpy(), "key": key.numpy()}
     frame_encoder.spec.check_arrays(arrays)
-    plain = FrameEncoder(KeyEncoder(PROFILES["edge"]))
+    plain = FrameEncoder(make_key_encoder(PROFILES["edge"]))
     lengths = {"H": 32, "W": 48}
     assert frame_encoder.count_macs(lengths) == plain.count_macs(lengths)

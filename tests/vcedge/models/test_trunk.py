@@ -7,7 +7,8 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from vcedge.models.encoder import PROFILES, KeyEncoder, fold_batch_norm
+from vcedge.models.encoder import PROFILES, fold_batch_norm
+from vcedge.models.network import make_key_encoder
 from vcedge.models.trunk import Bottleneck, Trunk
 
 R18, R50 = (2, 2, 2), (3, 4, 6)
@@ -71,7 +72,10 @@ def test_a_cell_stands_where_its_pixels_stand(bottleneck: bool) -> None:
 
 def test_the_first_stage_is_that_of_the_self_supervised_encoder() -> None:
     torch.manual_seed(0)
-    encoder, trunk = KeyEncoder(PROFILES["edge"]).eval(), Trunk(3, R18, 64, bottleneck=False).eval()
+    encoder, trunk = (
+        make_key_encoder(PROFILES["edge"]).eval(),
+        Trunk(3, R18, 64, bottleneck=False).eval(),
+    )
     trunk.stem.load_state_dict(encoder.stem.state_dict())
     trunk.stages[0].load_state_dict(encoder.stages[:2].state_dict())
     lab = torch.randn(1, 3, 32, 48)

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 
 from tests.conftest import whole_frames
 from vcedge.models.affinity import window_bias
+from vcedge.models.efficientnet_lite import EfficientNetLite
 from vcedge.models.encoder import PROFILES
 from vcedge.training.base import BaseObjective, BaseSettings
 from vcedge.training.corpus import Clips
 from vcedge.training.losses import clip_keys, colourisation_loss
-from vcedge.training.objective import Objective
+from vcedge.training.objective import TRUNK_RATE, Objective
+from vcedge.training.run import TrainingRun
 from vcedge.training.settings import default_sizes
 from vcedge_runtime.errors import TrainingError
 
@@ -96,3 +100,44 @@ def test_clips_are_zoomed_for_the_stride_of_the_profile(
     # A crop has as many key cells in either profile.
     cells = [size / PROFILES[profile].stride for _, size in default_sizes(profile)]
     assert cells == [16, 24]
+
+
+@pytest.mark.parametrize("method", ["base", "mer", "dmp"])
+def test_a_pretrained_trunk_learns_more_slowly_and_its_statistics_stay(
+    make_objective: Callable[..., Objective], method: str
+) -> None:
+    objective = make_objective(method, "lite").train()
+    (rest, whole), (trunk, slower) = objective.groups
+    assert (whole, slower) == (1.0, TRUNK_RATE)
+    assert {id(p) for p in trunk} == {id(p) for p in objective.network.encoder.trunk.parameters()}
+    both = {id(parameter) for parameter in [*rest, *trunk]}
+    assert both == {id(parameter) for parameter in objective.parameters()}
+    norms = [m for m in objective.network.modules() if isinstance(m, nn.BatchNorm2d)]
+    assert norms
+    assert not any(norm.training for norm in norms)
+    (_, rate), *others = make_objective(method).groups
+    assert (rate, others) == (1.0, [])
+
+
+def test_a_run_from_a_published_trunk_begins_with_a_projection_of_its_own_clips(
+    make_run: Callable[..., TrainingRun], tmp_path: Path
+) -> None:
+    torch.manual_seed(0)
+    published = EfficientNetLite("efficientnet-lite0")
+    sizes = ((1.0, 32),)
+    run = make_run(tmp_path, profile="lite", sizes=sizes, steps=40)
+    before = run.objective.network.encoder.head.weight.clone()
+    run.start_from(published)
+    encoder, delivered = run.objective.network.encoder, run.delivered.encoder
+    assert torch.equal(encoder.trunk.stem.conv.weight, published.stem.conv.weight)
+    assert not torch.equal(encoder.head.weight, before)
+    assert torch.equal(encoder.head.weight, delivered.head.weight)
+    # Weights that were trained keep their own.
+    again = make_run(tmp_path / "again", profile="lite", sizes=sizes, steps=40)
+    again.start_from(run.objective.network)
+    assert torch.equal(again.objective.network.encoder.head.weight, encoder.head.weight)
+    run.train(lambda progress: None, stop_at=2)
+    assert not torch.equal(run.objective.network.encoder.head.weight, delivered.head.weight)
+    taken = make_run(tmp_path, profile="lite", sizes=sizes, steps=40)
+    taken.resume()
+    assert taken.step == 2

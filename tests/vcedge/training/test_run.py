@@ -462,7 +462,7 @@ def test_without_videos_there_is_no_run() -> None:
     [
         (
             {"profile": "wide"},
-            r"profile 'wide' is unknown; choose from \['edge', 'paper', 'prompts",
+            r"profile 'wide' is unknown; choose from \['edge', 'lite', 'paper', 'prompts",
         ),
         ({"steps": 0}, "at least 1"),
         ({"batch": 0}, "at least 1"),
