@@ -21,7 +21,7 @@ PROJECTS = ("stcn", "xmem")
 FOREIGN = {
     *("source", "out", "radius", "temperature", "deform_conv"),
     *("local", "interval", "prototypes"),
-    *("sampler", "fusion", "alignment", "motion", "value_extraction"),
+    *("sampler", "fusion", "alignment", "motion", "value_extraction", "point_flow"),
 }
 """Options of ``vcedge export`` that such a model has no use for."""
 

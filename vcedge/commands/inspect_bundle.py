@@ -101,6 +101,7 @@ def _label_facts(bundle: Bundle, parts: Composition) -> list[tuple[str, str]]:
             "value extraction",
             _describe_switch(parts.value_extraction, "value_extraction" in bundle.graphs),
         ),
+        ("points follow flow", _describe_switch(parts.point_flow, True)),
     ]
 
 

@@ -101,6 +101,12 @@ VALUES = click.option(
     default=None,
     help="Refine keys by the value extraction (MER); the model's own choice by default.",
 )
+POINT_FLOW = click.option(
+    "--point-flow/--no-point-flow",
+    default=None,
+    help="Follow points by optical flow between frames, and by labels alone where that loses them; "
+    "the model's own choice by default.",
+)
 FLOW_SCALE = click.option(
     "--flow-scale",
     type=click.Choice(FLOW_SCALES),
@@ -187,6 +193,7 @@ OVERRIDES: dict[str, Callable[[Any], Any]] = {
     "local": LOCAL,
     "value_extraction": VALUES,
     "motion": MOTION,
+    "point_flow": POINT_FLOW,
     "flow_scale": FLOW_SCALE,
     "value_frames": VALUE_FRAMES,
     "alignment": ALIGNMENT,

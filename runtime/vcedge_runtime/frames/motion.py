@@ -83,7 +83,7 @@ class FlowEstimator:
         Raises:
             TrackerError: the frame is not of the size of the one before it.
         """
-        grey, previous = self._grey(image), self._previous
+        grey, previous = grey_from_image(image, self._colour), self._previous
         if previous is not None and previous.shape != grey.shape:
             raise TrackerError(
                 f"received a frame of {grey.shape} after one of {previous.shape}; "
@@ -96,11 +96,28 @@ class FlowEstimator:
             return out
         return encode_flow(_calculate(self._dis, grey, previous), self._scale, out)
 
-    def _grey(self, image: NDArray[np.float32]) -> NDArray[np.uint8]:
-        if self._colour == LAB:
-            return grey_from_lab(image)
-        # Training takes flow from Lab whatever the encoder takes.
-        return grey_from_lab(lab_from_bgr(self._colour.restore(image)))
+
+def grey_from_image(image: NDArray[np.float32], colour: InputColour) -> NDArray[np.uint8]:
+    """Take lightness of a frame in any colour, as training does of Lab; see ``grey_from_lab``.
+
+    Args:
+        image: (H, W, 3) float32 in that colour.
+        colour: what it is.
+    """
+    return grey_from_lab(image if colour == LAB else lab_from_bgr(colour.restore(image)))
+
+
+def estimate_flow(current: NDArray[np.uint8], other: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Estimate where each pixel of a frame is in another: other(x + flow(x)) = current(x).
+
+    Args:
+        current: (H, W) uint8.
+        other: the same of another frame of the same size.
+
+    Returns:
+        (H, W, 2) float32 pixels, x then y.
+    """
+    return _calculate(_open_dis(), current, other)
 
 
 def grey_from_lab(lab: NDArray[np.float32]) -> NDArray[np.uint8]:
@@ -119,7 +136,7 @@ def grey_from_lab(lab: NDArray[np.float32]) -> NDArray[np.uint8]:
 def flow_from_lab(
     current: NDArray[np.float32], previous: NDArray[np.float32]
 ) -> NDArray[np.float32]:
-    """Estimate where each pixel of a frame was in another: previous(x + flow(x)) = current(x).
+    """Estimate flow to another frame, as ``estimate_flow`` does.
 
     Args:
         current: (H, W, 3) float32 normalised Lab; only L is read.
@@ -128,7 +145,7 @@ def flow_from_lab(
     Returns:
         (H, W, 2) float32 pixels, x then y.
     """
-    return _calculate(_open_dis(), grey_from_lab(current), grey_from_lab(previous))
+    return estimate_flow(grey_from_lab(current), grey_from_lab(previous))
 
 
 def encode_flow(

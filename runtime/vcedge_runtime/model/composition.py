@@ -63,7 +63,7 @@ KINDS: Mapping[str, Mapping[str, type[Any]]] = {
 """The settings of every kind of every exchangeable part."""
 LABEL_PARTS = ("memory", "sampler", "fusion", "alignment")
 """Those of a model that propagates labels."""
-FLAGS = ("edges", "motion", "value_extraction")
+FLAGS = ("edges", "motion", "value_extraction", "point_flow")
 """What of a composition is on or off."""
 WAYS = ("flow_scale", "value_frames")
 """What of a composition is one of a few names."""
@@ -99,6 +99,8 @@ class Composition:
         value_frames: by which frame's value map a reference's key is refined: ``target``, that of
             the frame that reads it (MER, eq. 11), which refines every reference anew for every
             frame; ``own``, its own, once (our choice).
+        point_flow: whether points are followed by optical flow between frames, and by labels alone
+            where that loses them; see ``PointFollower`` (our choice).
         colour: what the encoder takes: Lab, of which a channel can be hidden, or what it was
             pretrained on.
     """
@@ -118,6 +120,7 @@ class Composition:
     value_extraction: bool = False
     flow_scale: Annotated[str, FLOW_SCALES] = "side"
     value_frames: Annotated[str, VALUE_FRAMES] = "own"
+    point_flow: bool = True
     colour: InputColour = LAB
 
     def __post_init__(self) -> None:
@@ -158,7 +161,8 @@ class Composition:
 
         Args:
             parts: ``memory``, ``sampler``, ``fusion``, ``alignment``, ``edges``, ``motion``,
-                ``value_extraction``, ``flow_scale``, ``value_frames``; see ``exchange_parts``.
+                ``value_extraction``, ``point_flow``, ``flow_scale``, ``value_frames``; see
+                ``exchange_parts``.
                 ``preset``, a name of ``PRESETS``, stands for several, before which others come.
 
         Raises:
@@ -186,7 +190,7 @@ class Composition:
         if isinstance(value, Mapping):
             # Manifests of before did not name these, which there were one of each.
             colour = settings_from_mapping(InputColour, value.get("colour", {}))
-            before = {"flow_scale": "side", "value_frames": "own"}
+            before = {"flow_scale": "side", "value_frames": "own", "point_flow": True}
             value = {**before, **value, "colour": colour}
         return composition_from_json(cls, value)
 

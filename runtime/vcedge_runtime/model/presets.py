@@ -15,8 +15,9 @@ from vcedge_runtime.sampling.regions import RegionSettings
 
 PRINTED_REACH = 24
 """Cells within which A+ (MER, eq. 15) holds what is of the same cluster (our value)."""
-_PLAIN = {"alignment": NoAlignment(), "edges": False}
-"""No window follows an object, and no mask is brought to the frame's edges: both are ours."""
+_PLAIN = {"alignment": NoAlignment(), "edges": False, "point_flow": False}
+"""No window follows an object, no mask is brought to the frame's edges, no point follows the flow:
+these are ours."""
 PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     {
         "mer-as-printed": {

@@ -19,6 +19,7 @@ from vcedge_runtime.memory.bank import MemoryBank
 from vcedge_runtime.model.composition import Composition
 from vcedge_runtime.predictors.branches import LabelPropagation
 from vcedge_runtime.predictors.finite import require_finite
+from vcedge_runtime.predictors.point_following import PointFollower
 from vcedge_runtime.predictors.protocol import everything_or_nothing
 from vcedge_runtime.predictors.reader import TileReader
 from vcedge_runtime.predictors.refining import KeyRefiner
@@ -31,7 +32,7 @@ from vcedge_runtime.propagation.labels import (
     labels_from_mask,
     mask_from_labels,
 )
-from vcedge_runtime.propagation.points import labels_from_points, points_from_labels
+from vcedge_runtime.propagation.points import labels_from_points
 from vcedge_runtime.propagation.upsample import open_upsampler
 from vcedge_runtime.sampling.alignment import AlignmentSettings, ObjectAligner
 from vcedge_runtime.sampling.clusters import ClusterSettings
@@ -57,7 +58,6 @@ class LabelPredictor:
     Attributes:
         bank: the memory; ``labels`` writes through ``settle`` alone.
         frame: number of the last frame that is done.
-        point_names: names of the points, if labels are points.
         readout_macs: multiply-accumulates of all readouts so far, without those of ``memory``.
     """
 
@@ -75,7 +75,6 @@ class LabelPredictor:
         self.parts = parts
         self.frame = 0
         self.readout_macs = 0
-        self.point_names = points
         self._annotated = 0
         self._engines = engines
         self._channel_of: dict[int, int] = {}
@@ -99,6 +98,7 @@ class LabelPredictor:
             Block(self._image.host.shape, device) if takes_flow(engines["encoder"].spec) else None
         )
         self._flow = FlowEstimator(FlowScale(parts.flow_scale, parts.stride), parts.colour)
+        self._points = PointFollower(points, parts.colour, parts.stride, flow=parts.point_flow)
         self._refiner = (
             KeyRefiner(engines["value_extraction"], self.bank, device)
             if parts.value_extraction
@@ -118,6 +118,11 @@ class LabelPredictor:
         reader = TileReader(engines, grid_hw, reach, references, device=device)
         reader.resize(self.bank.values.shape[-1])
         self.propagation = LabelPropagation(reader, self.bank, parts.fusion)
+
+    @property
+    def point_names(self) -> Sequence[str]:
+        """Names of the points, if labels are points."""
+        return self._points.names
 
     @property
     def slot(self) -> int:
@@ -143,6 +148,7 @@ class LabelPredictor:
             self.propagation.reader,
             self._image,
             self._flow_image,
+            self._points,
             self._refiner,
             self._sampler,
             self._aligner,
@@ -194,6 +200,7 @@ class LabelPredictor:
     ) -> None:
         """Take the first frame and where its points are."""
         self._start(image, labels_from_points(points, frame_hw, self.grid_hw))
+        self._points.start(image, points, frame_hw)
 
     def _start(self, image: NDArray[np.float32], labels: NDArray[np.float32]) -> None:
         """Take the first frame and its (h, w, l) labels, l at most L."""
@@ -226,17 +233,20 @@ class LabelPredictor:
             bank.labels[slot] = self.propagation.read(slot, references, sampling)
             clear_traces(bank.labels[slot])
             self.readout_macs += self.propagation.reader.macs - before
+        points = copy(self._points)
+        if self.point_names:
+            with timed(timings, "flow"):
+                points.step(image, bank.labels[slot])
         with timed(timings, "memory"):
             self._keep(frame, slot)
         self._sampler.keep()
-        self.frame, self._flow = frame, flow
+        self.frame, self._flow, self._points = frame, flow, points
 
     def decide(self, frame: NDArray[np.uint8]) -> Decision:
         """Find the winning object of every pixel of the last frame, or every point."""
         if self.point_names:
             frame_hw = (frame.shape[0], frame.shape[1])
-            found = points_from_labels(self.labels[..., : 1 + len(self.point_names)], frame_hw)
-            points = dict(zip(self.point_names, found, strict=True))
+            points = self._points.find(self.labels, frame_hw)
             return Decision(np.zeros(frame_hw, np.uint8), {}, points)
         upsampler = open_upsampler(frame, self.bank.grid_hw, edges=self.parts.edges)
         return mask_from_labels(self.labels, self._channel_of, upsampler)

@@ -82,6 +82,14 @@ def lies_within(place: tuple[float, float], frame_hw: tuple[int, int]) -> bool:
     return -0.5 <= x <= frame_hw[1] - 0.5 and -0.5 <= y <= frame_hw[0] - 0.5
 
 
+def bring_place(
+    place: tuple[float, float], from_hw: tuple[int, int], to_hw: tuple[int, int]
+) -> tuple[float, float]:
+    """A place of a frame in pixels of the same frame in another size, centres being whole."""
+    (x, y), (height, width) = place, from_hw
+    return (x + 0.5) * to_hw[1] / width - 0.5, (y + 0.5) * to_hw[0] / height - 0.5
+
+
 def labels_from_points(
     points: Mapping[str, tuple[float, float]],
     frame_hw: tuple[int, int],

@@ -179,9 +179,9 @@ def test_what_was_shipped_is_read_as_it_was_written(name: str) -> None:
     read = json.loads(json.dumps(bundle.composition.to_json()))
     # Manifests of before these were properties of a bundle do not name them: they mean Lab, frames
     # that are resized, a local memory, no frame besides the global ones, flow as a share of the
-    # short side, and keys that are refined once.
+    # short side, keys that are refined once, and points that follow the flow.
     before = {"colour": json.loads(json.dumps(asdict(LAB))), "fit": "resize", "mixes": True}
-    before |= {"hidden_dim": 0, "flow_scale": "side", "value_frames": "own"}
+    before |= {"hidden_dim": 0, "flow_scale": "side", "value_frames": "own", "point_flow": True}
     known = {name: value for name, value in before.items() if name in read}
     known |= written["composition"]
     if known["memory"]["kind"] == "local_global":
