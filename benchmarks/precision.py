@@ -68,7 +68,7 @@ def parse_arguments() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--root", type=Path, required=True, help="JPEGImages and Annotations")
-    parser.add_argument("--models", default="mer-edge,dmp-edge,srnet-lite")
+    parser.add_argument("--models", default="mer-lite,dmp-lite,mer-edge,srnet-lite")
     parser.add_argument("--precisions", default=",".join(PRECISIONS))
     parser.add_argument("--sequences", help="names, separated by commas; all otherwise")
     parser.add_argument("--size", type=int, help="working size; the model's own otherwise")

@@ -28,7 +28,7 @@ BACKENDS = [
     pytest.param("cuda", marks=pytest.mark.gpu),
     pytest.param("tensorrt", marks=pytest.mark.tensorrt),
 ]
-MODELS = ["mer-edge", "dmp-edge", "srnet-lite"]
+MODELS = ["mer-lite", "dmp-lite", "mer-edge", "srnet-lite"]
 
 
 @pytest.fixture

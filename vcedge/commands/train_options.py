@@ -119,7 +119,7 @@ _OPTIONS = (
         "--from",
         "start",
         help="Begin with these weights, a shipped name or a .safetensors file, all that fit; or "
-        "`imagenet`, the published ones of srnet-lite's encoder, or a .pth file of STCN's.",
+        "`imagenet`, the published ones of the encoder of lite profiles, or a .pth file of STCN's.",
     ),
     click.option("--tensorboard", is_flag=True, help="Write a TensorBoard log to OUT/tensorboard."),
     click.option("--resume", is_flag=True, help="Take up the run that --out holds."),

@@ -70,5 +70,5 @@ def require_points(bundle: Bundle) -> Composition:
         return bundle.composition
     raise TrackerError(
         f"model {bundle.name} follows masks alone; open a model that propagates labels, such as "
-        "mer-edge"
+        "mer-lite"
     )

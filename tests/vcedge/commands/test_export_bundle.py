@@ -97,8 +97,8 @@ def test_a_shipped_name_is_its_bundle_where_pytorch_is_missing_and_none_is_trace
 ) -> None:
     assert _find_bundle(str(TINY), rewritten=False) == Bundle.open(TINY)
     monkeypatch.setitem(sys.modules, "torch", None)
-    assert _find_bundle("dmp-edge", rewritten=True) == Bundle.open("dmp-edge")
-    assert _find_bundle("dmp-edge", rewritten=False) is None
+    assert _find_bundle("dmp-lite", rewritten=True) == Bundle.open("dmp-lite")
+    assert _find_bundle("dmp-lite", rewritten=False) is None
     assert _find_bundle("dmp-paper", rewritten=True) is None
 
 
@@ -106,7 +106,7 @@ def test_engines_of_a_shipped_bundle_are_proven_against_it_where_pytorch_is_miss
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setitem(sys.modules, "torch", None)
-    shipped = Bundle.open("dmp-edge")
+    shipped = Bundle.open("dmp-lite")
     assert _find_source(shipped, None, "tensorrt") == shipped
     other = replace(shipped, graphs={}, weights={**shipped.weights, "accuracy": None})
     assert _find_source(other, None, "cpu") == shipped

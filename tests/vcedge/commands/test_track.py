@@ -217,7 +217,7 @@ def test_a_model_that_cannot_follow_points_says_which_can(
     Path("joints.csv").write_text(POINTS)
     given = ("--points", "joints.csv", "--model", DEFAULT_MODEL, "--threads", 1)
     line = refuse("track", clip.source, *given)
-    assert "follows masks alone; open a model that propagates labels, such as mer-edge" in line
+    assert "follows masks alone; open a model that propagates labels, such as mer-lite" in line
     assert not Path("vcedge-out").exists()
 
 
