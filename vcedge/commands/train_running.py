@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 IMAGENET = "imagenet"
-"""What ``--from`` calls the published weights of a query encoder's trunk."""
+"""What ``--from`` calls the published weights of an encoder's trunk."""
 PYTORCHS = (".pth", ".pt")
 """Of files that PyTorch saved: STCN's weights are published so."""
 Method = TypeVar("Method", bound=Objective)

@@ -152,7 +152,8 @@ class EfficientNetLite(nn.Module):
         """Encode.
 
         Args:
-            image: (B, 3, H, W), (RGB - 127) / 128; H and W multiples of 16.
+            image: (B, 3, H, W), (RGB - 127) / 128; H and W multiples of 8. Of an odd number of
+                eighths, the last row or column at stride 16 lies half beyond the picture.
             hints: (B, 32, H / 2, W / 2), added to what the stem finds.
         """
         stem = self.stem(image)

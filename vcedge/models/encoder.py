@@ -224,7 +224,7 @@ class FrameEncoder(GraphModule):
         """Encode one frame.
 
         Args:
-            image: (1, 3, H, W) float32, normalised Lab; H and W multiples of the stride.
+            image: (1, 3, H, W) float32 in the profile's colour; H and W multiples of the stride.
             flow: (1, 3, H, W) float32 in [-1, 1], encoded optical flow, with ``motion`` alone.
 
         Returns:

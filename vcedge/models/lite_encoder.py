@@ -14,7 +14,7 @@ from vcedge_runtime.frames.colour import LAB, InputColour
 
 LEVELS = (1.0, 1.0, 1.5)
 """Weights of a pretrained trunk's features at strides 4, 8 and 16 in a key: measured, see
-``benchmarks/ABLATIONS.md``."""
+``vcedge/weights/RUNS.md``."""
 SHARPNESS = 8.0
 """Length of what such a key begins with, likewise."""
 RGB_FROM_XYZ = (
@@ -108,6 +108,6 @@ def rgb_from_lab(lab: Tensor, colour: InputColour) -> Tensor:
 
 
 def _level(features: Tensor, weight: float) -> Tensor:
-    # FP16 holds the sum of squares of what is divided by its spread.
+    # Divided, so that a sum of squares is far from FP16's largest number too.
     centred = (features - features.mean((2, 3), keepdim=True)) / LITE_SPREAD
     return weight * functional.normalize(centred, dim=1)

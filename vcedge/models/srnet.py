@@ -220,13 +220,14 @@ class SRNet(nn.Module):
         """
         known = other.state_dict()
         self._require_colour(other)
-        trunk = "resnet18" if isinstance(other, KeyNetwork) else None
+        trunk = other.profile.encoder if isinstance(other, KeyNetwork) else None
         if isinstance(other, EfficientNetLite):
             trunk = other.variant
         if trunk not in (None, self.profile.encoder):
             raise TrainingError(
-                f"received weights of a {trunk} for {self.profile.name}, whose encoder is a "
-                f"{self.profile.encoder}; begin without --from, or with weights of the same profile"
+                f"received weights of a trunk that is {trunk} for {self.profile.name}, whose "
+                f"encoder is {self.profile.encoder}; begin without --from, or with weights of the "
+                "same profile"
             )
         if isinstance(other, KeyNetwork):
             known = {_own_name(name): value for name, value in known.items()}
@@ -273,4 +274,5 @@ def _own_name(name: str) -> str:
     if part == "stages":
         block, _, rest = rest.partition(".")
         return f"query.trunk.stages.{int(block) // 2}.{int(block) % 2}.{rest}"
-    return {"stem": f"query.trunk.stem.{rest}", "head": f"query.key.{rest}"}.get(part, name)
+    parts = {"stem": "query.trunk.stem", "trunk": "query.trunk", "head": "query.key"}
+    return f"{parts[part]}.{rest}" if part in parts else name

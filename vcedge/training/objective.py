@@ -24,7 +24,7 @@ from vcedge.training.losses import colourisation_loss, compactness_loss
 Trainable = KeyNetwork | SRNet | PromptNetwork
 """What a method trains."""
 BEGINNING = 64
-"""Clips of which what a pretrained trunk lacks is made (our choice)."""
+"""Clips of which what a pretrained trunk lacks is made, at most (our choice)."""
 TRUNK_RATE = 0.5
 """Of a pretrained encoder's trunk, of the learning rate (our choice)."""
 
@@ -112,7 +112,10 @@ class ColourObjective(Objective):
         super().begin(start, clips)
         encoder = self.network.encoder
         if isinstance(encoder, LiteKeyEncoder) and isinstance(start, EfficientNetLite):
-            labs = (clips[index].lab for index in range(BEGINNING))
+            # The clips of every corpus are counted.
+            count = min(BEGINNING, len(clips))  # type: ignore[arg-type]
+            device = encoder.head.weight.device
+            labs = (clips[index].lab.to(device) for index in range(count))
             self.eval()
             encoder.gather(rgb_from_lab(lab, encoder.profile.colour) for lab in labs)
 
@@ -123,7 +126,7 @@ class ColourObjective(Objective):
         return super().groups if pretrained is None else set_apart(self, pretrained, TRUNK_RATE)
 
     def train(self, mode: bool = True) -> ColourObjective:
-        """Enter training or evaluation; statistics that are pretrained stay."""
+        """Enter training or evaluation; beside what is pretrained all statistics stay."""
         super().train(mode)
         if self.network.encoder.pretrained is not None:
             keep_statistics(self.network)

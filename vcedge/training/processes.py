@@ -40,6 +40,12 @@ class Processes:
         distributed.all_reduce(total)
         return float(total) / self.count
 
+    def share(self, module: nn.Module) -> None:
+        """Give all processes the first one's weights and buffers; each must call it."""
+        if self.count > 1:
+            for tensor in module.state_dict().values():
+                distributed.broadcast(tensor, 0)
+
     def average_buffers(self, module: nn.Module) -> None:
         """Give all processes the mean of a module's floating point buffers; each must call it.
 

@@ -148,6 +148,7 @@ class TrainingRun:
     def start_from(self, network: nn.Module) -> None:
         """Begin with weights that were trained before: all those that fit."""
         self.objective.begin(network, self._corpus.draw(self.settings))
+        self.processes.share(self.objective.network)
         self.delivered.load_state_dict(self.objective.network.state_dict())
 
     def save(self) -> None:

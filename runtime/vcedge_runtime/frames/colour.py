@@ -58,22 +58,6 @@ class InputColour:
         rows -= np.tile(offset, width)
         return np.asarray(planes, np.float32)
 
-    def restore(self, image: NDArray[np.float32]) -> NDArray[np.uint8]:
-        """Undo ``convert``.
-
-        Args:
-            image: (H, W, 3) float32, as ``convert`` gives it, also resized.
-
-        Returns:
-            (H, W, 3) uint8, BGR, 0-255. Owned by the caller.
-        """
-        shown = image * np.array(self.scale, np.float32) + np.array(self.mean, np.float32)
-        if self.space == "lab":
-            bgr = 255 * cv2.cvtColor(shown, cv2.COLOR_Lab2BGR)
-        else:
-            bgr = cv2.cvtColor(shown, cv2.COLOR_RGB2BGR)
-        return np.asarray(np.clip(np.rint(bgr), 0, 255), np.uint8)
-
 
 LAB = InputColour()
 """Normalised Lab (MAST's input), in which colour can be hidden and found again."""

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vcedge_runtime.errors import TrackerError
-from vcedge_runtime.frames.colour import LAB, InputColour, lab_from_bgr
+from vcedge_runtime.frames.colour import LAB, InputColour
 
 FLOW_SCALES = ("side", "cell", "largest")
 """What motion may be measured in; see ``FlowScale``."""
@@ -20,6 +20,8 @@ FLOW_PIXELS = 20.0
 FLOW_SIDE = 256
 LEAST_MOTION = 1.0
 """Pixels of a frame's largest motion at least, for ``largest``: noise is not brought up to 1."""
+LUMA = np.array([0.299, 0.587, 0.114])
+"""Shares of R, G and B (ITU-R BT.601)."""
 DIS_SIDE = 32
 """Shortest side that DIS FAST takes: four patches; below, OpenCV reads outside its arrays."""
 
@@ -98,13 +100,20 @@ class FlowEstimator:
 
 
 def grey_from_image(image: NDArray[np.float32], colour: InputColour) -> NDArray[np.uint8]:
-    """Take lightness of a frame in any colour, as training does of Lab; see ``grey_from_lab``.
+    """Take what DIS looks at of a frame in any colour: L of Lab, luma (BT.601) of RGB.
 
     Args:
         image: (H, W, 3) float32 in that colour.
         colour: what it is.
+
+    Returns:
+        (H, W) uint8: 0 for black, 255 for white.
     """
-    return grey_from_lab(image if colour == LAB else lab_from_bgr(colour.restore(image)))
+    if colour == LAB:
+        return grey_from_lab(image)
+    shares = LUMA * colour.scale
+    luma = cv2.transform(image, shares[None].astype(np.float32))
+    return np.asarray(cv2.convertScaleAbs(luma, beta=float(LUMA @ np.array(colour.mean))), np.uint8)
 
 
 def estimate_flow(current: NDArray[np.uint8], other: NDArray[np.uint8]) -> NDArray[np.float32]:

@@ -11,7 +11,7 @@ from vcedge_runtime.buffers import Block, Device, zeros_for
 from vcedge_runtime.errors import TrackerError
 
 COLOURS = 3
-"""Channels of a frame's colours, normalised Lab, before its labels."""
+"""Channels of a frame's colours, as the encoder takes them, before its labels."""
 
 
 class MemoryBank:
@@ -107,7 +107,7 @@ class MemoryBank:
 
     @property
     def colours(self) -> NDArray[np.float32]:
-        """(S, h, w, 3) float32 normalised Lab, or (S, h, w, 0) where it is not kept; a view."""
+        """(S, h, w, 3) float32 as an encoder takes it, (S, h, w, 0) where none is kept; a view."""
         colours: NDArray[np.float32] = self.values[..., : self._colours]
         return colours
 

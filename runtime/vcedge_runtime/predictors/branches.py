@@ -202,7 +202,8 @@ def measure_losses(found: NDArray[np.float32], colours: NDArray[np.float32]) -> 
     """Smooth L1 distance between reconstructed colours and a frame's own.
 
     Args:
-        found: (B, h, w, 3) float32 normalised Lab of each branch.
+        found: (B, h, w, 3) float32 colours of each branch, as the encoder takes them: normalised
+            Lab, or RGB of a pretrained one.
         colours: (h, w, 3) float32.
 
     Returns:

@@ -11,7 +11,12 @@ from numpy.typing import NDArray
 
 from vcedge_runtime.frames.colour import InputColour
 from vcedge_runtime.frames.motion import estimate_flow, grey_from_image
-from vcedge_runtime.propagation.points import PointEstimate, bring_place, points_from_labels
+from vcedge_runtime.propagation.points import (
+    PointEstimate,
+    bring_place,
+    lies_within,
+    points_from_labels,
+)
 
 SPREAD = 1.0
 """Standard deviation in key cells of where labels see a point (our choice)."""
@@ -111,13 +116,20 @@ class PointFollower:
             work_hw = (self._grey.shape[0], self._grey.shape[1])
             places = [bring_place((x, y), work_hw, frame_hw) for x, y in self._places.tolist()]
             found = [
-                point if np.isnan(point.x) else replace(point, x=x, y=y)
-                for point, (x, y) in zip(found, places, strict=True)
+                point if np.isnan(point.x) else _put(point, place, frame_hw)
+                for point, place in zip(found, places, strict=True)
             ]
         return dict(zip(self.names, found, strict=True))
 
     def _see(self, labels: NDArray[np.float32], frame_hw: tuple[int, int]) -> list[PointEstimate]:
         return points_from_labels(labels[..., : 1 + len(self.names)], frame_hw)
+
+
+def _put(
+    point: PointEstimate, place: tuple[float, float], frame_hw: tuple[int, int]
+) -> PointEstimate:
+    visible = point.visible and lies_within(place, frame_hw)
+    return replace(point, x=place[0], y=place[1], visible=visible)
 
 
 def _look_up(flow: NDArray[np.float32], places: NDArray[np.float64]) -> NDArray[np.float64]:

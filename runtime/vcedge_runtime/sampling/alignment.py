@@ -11,9 +11,6 @@ from numpy.typing import NDArray
 
 from vcedge_runtime.settings import Bounds, check_settings
 
-LEAP = 0.15
-"""How much larger the mean cosine must be elsewhere of an object that is not seen near its place
-(our choice, measured: ``benchmarks/ABLATIONS.md``)."""
 Shift = tuple[int, int]
 """Rows and columns, in key cells, from a reference to the current frame."""
 
@@ -34,7 +31,7 @@ class AlignmentSettings:
             10,000.
         doubt: price of distance from the expected place, 0 to 100.
         sure: mean cosine, -1 to 1, that an object which was lost must reach to be looked for
-            elsewhere, and below which one that was not is not seen.
+            elsewhere.
     """
 
     reach: Annotated[int, Bounds(1, 256)] = 24
@@ -104,8 +101,7 @@ class ObjectAligner:
     An object's cells in a reference are a template; the shift with the largest mean cosine wins,
     less a price for distance from where it is expected. The last reference tells where that is. An
     object that the last reference lacks is lost: it is looked for in the whole frame, and believed
-    to be elsewhere only above ``sure``. One that near its place stays below ``sure`` has leapt if
-    it is likelier elsewhere by ``LEAP``: few frames a second, or a cut.
+    to be elsewhere only above ``sure``.
 
     Args:
         settings: of the search.
@@ -182,40 +178,32 @@ class ObjectAligner:
     def _align_object(self, templates: Sequence[Template | None]) -> list[Shift]:
         last = templates[-1]
         if last is None:
-            return [self._find_lost(template) for template in templates]
-        step, near = self._search(last, (0, 0))
-        if near < self._settings.sure:
-            elsewhere, likeness = self._search_frame(last)
-            step = elsewhere if likeness > near + LEAP else step
+            return [self._search_frame(template) for template in templates]
+        step = self._search(last, (0, 0))
         place = last.cells.mean(axis=0) + step
         shifts = [
-            (0, 0) if template is None else self._search(template, _towards(place, template))[0]
+            (0, 0) if template is None else self._search(template, _towards(place, template))
             for template in templates[:-1]
         ]
         return [*shifts, step]
 
-    def _find_lost(self, template: Template | None) -> Shift:
+    def _search(self, template: Template, expected: Shift) -> Shift:
+        settings, reach = self._settings, self._settings.reach
+        score = mean_cosines(self._query, template, expected, (reach, reach))
+        apart = np.arange(-reach, reach + 1) ** 2
+        score -= settings.doubt / (2 * settings.spread**2) * (apart[:, None] + apart)
+        row, column = np.unravel_index(score.argmax(), score.shape)
+        return int(row) - reach + expected[0], int(column) - reach + expected[1]
+
+    def _search_frame(self, template: Template | None) -> Shift:
         if template is None:
             return 0, 0
-        shift, likeness = self._search_frame(template)
-        return shift if likeness >= self._settings.sure else (0, 0)
-
-    def _search(self, template: Template, expected: Shift) -> tuple[Shift, float]:
-        """The best shift near an expected one, and its mean cosine."""
-        settings, reach = self._settings, self._settings.reach
-        cosines = mean_cosines(self._query, template, expected, (reach, reach))
-        apart = np.arange(-reach, reach + 1) ** 2
-        score = cosines - settings.doubt / (2 * settings.spread**2) * (apart[:, None] + apart)
-        row, column = np.unravel_index(score.argmax(), score.shape)
-        shift = (int(row) - reach + expected[0], int(column) - reach + expected[1])
-        return shift, float(cosines[row, column])
-
-    def _search_frame(self, template: Template) -> tuple[Shift, float]:
-        """The best shift of all, and its mean cosine."""
         reach = (self._query.shape[0] - 1, self._query.shape[1] - 1)
-        cosines = mean_cosines(self._query, template, (0, 0), reach)
-        row, column = np.unravel_index(cosines.argmax(), cosines.shape)
-        return (int(row) - reach[0], int(column) - reach[1]), float(cosines[row, column])
+        score = mean_cosines(self._query, template, (0, 0), reach)
+        if score.max() < self._settings.sure:
+            return 0, 0
+        row, column = np.unravel_index(score.argmax(), score.shape)
+        return int(row) - reach[0], int(column) - reach[1]
 
 
 def mean_cosines(

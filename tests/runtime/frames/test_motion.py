@@ -18,6 +18,7 @@ from vcedge_runtime.frames.motion import (
     FlowScale,
     encode_flow,
     flow_from_lab,
+    grey_from_image,
     grey_from_lab,
 )
 
@@ -83,15 +84,26 @@ def test_out_is_written_and_returned(make_lab: MakeLab) -> None:
 
 
 @pytest.mark.parametrize("colour", [IMAGENET, IMAGENET_LITE])
-def test_flow_is_that_of_lightness_whatever_the_encoder_takes(
+def test_luma_of_rgb_gives_the_flow_of_lightness(
     make_frame: Callable[..., NDArray[np.uint8]], colour: InputColour
 ) -> None:
     plain, other = FlowEstimator(CELL), FlowEstimator(CELL, colour)
     for shift in (0, 3):
         frame = make_frame(96, 128, shift)
         expected = plain.step(lab_from_bgr(frame))
-        np.testing.assert_array_equal(other.step(colour.convert(frame)), expected)
+        found = other.step(colour.convert(frame))
+    # 20 px are 1: a tenth of a pixel in the middle, where DIS sees the texture on both sides.
+    assert np.abs(found - expected)[:, 16:-16, 16:-16].mean() < 0.1 / 20
     assert expected.any()
+
+
+@pytest.mark.parametrize("colour", [IMAGENET, IMAGENET_LITE])
+def test_grey_of_rgb_is_its_luma(colour: InputColour) -> None:
+    bgr = np.random.default_rng(0).integers(0, 256, (8, 9, 3), np.uint8)
+    expected = bgr @ np.array([0.114, 0.587, 0.299])
+    found = grey_from_image(colour.convert(bgr), colour)
+    assert found.dtype == np.uint8
+    assert np.abs(found - expected).max() <= 0.51
 
 
 def test_a_frame_of_another_size_is_refused_and_changes_nothing(make_lab: MakeLab) -> None:

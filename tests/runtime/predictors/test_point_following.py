@@ -141,3 +141,14 @@ def test_memory_does_not_grow(make_frame: MakeFrame) -> None:
         follower.step(LAB.convert(make_frame(*FRAME_HW, step)), labels)
         assert follower.nbytes == held
     assert held == FRAME_HW[0] * FRAME_HW[1] + len(POINTS) * 3 * 8
+
+
+def test_a_point_that_rode_out_of_the_frame_is_not_visible(make_frame: MakeFrame) -> None:
+    follower = PointFollower(["edge"], LAB, CELL, flow=True)
+    follower.start(LAB.convert(make_frame(*FRAME_HW)), {"edge": (154.0, 60.0)}, FRAME_HW)
+    for step in range(1, 5):
+        labels = draw_labels({"edge": (min(159.0, 154.0 + 3 * step), 60.0)})
+        follower.step(LAB.convert(make_frame(*FRAME_HW, 3 * step)), labels)
+        (point,) = follower.find(labels, FRAME_HW).values()
+        assert point.visible is (point.x <= FRAME_HW[1] - 0.5)
+    assert point.x > FRAME_HW[1]

@@ -89,36 +89,6 @@ def test_an_object_that_is_nowhere_keeps_its_place() -> None:
     assert oldest[1] == (0, 0)
 
 
-def blend(keys: NDArray[np.float32], likeness: float) -> NDArray[np.float32]:
-    """Keys whose cosine with these is about that."""
-    noise = np.random.default_rng(7).normal(size=keys.shape)
-    unit = keys / np.linalg.norm(keys, axis=-1, keepdims=True)
-    noise -= (noise * unit).sum(-1, keepdims=True) * unit
-    noise /= np.linalg.norm(noise, axis=-1, keepdims=True)
-    return (likeness * unit + np.sqrt(1 - likeness**2) * noise).astype(np.float32)
-
-
-@pytest.mark.parametrize(
-    ("near", "elsewhere", "leaps"),
-    [(0.3, 0.9, True), (0.3, 0.6, True), (0.3, 0.35, False), (0.8, 1.0, False)],
-)
-def test_an_object_that_is_not_seen_near_leaps_to_where_it_is_much_likelier(
-    near: float, elsewhere: float, leaps: bool
-) -> None:
-    rng = np.random.default_rng(0)
-    keys = rng.normal(size=(2, *GRID, 64)).astype(np.float32)
-    shown = keys[1, 2:8, 2:8] = keys[0, 2:8, 2:8]
-    query = rng.normal(size=(*GRID, 64)).astype(np.float32)
-    query[3:9, 3:9], query[14:20, 23:29] = blend(shown, near), blend(shown, elsewhere)
-    labels = np.stack([blob(2, 2, 6)] * 2)
-    aligner = ObjectAligner(AlignmentSettings(reach=4), 3, GRID, 64)
-    for slot, key in enumerate([*keys, query]):
-        aligner.look(slot, key)
-    found = aligner.align([0, 1], keys, labels).found
-    # Older references are looked for where it leapt to.
-    assert [shift for ((_, shift),) in found] == [(12, 21) if leaps else (1, 1)] * 2
-
-
 def test_of_places_that_look_alike_the_expected_one_is_taken() -> None:
     keys = make_keys(1)
     query = move(keys[0], 8, 8, (1, 1))

@@ -244,3 +244,16 @@ def test_a_batch_that_cannot_be_shared_is_refused(
     corpus = VideoCorpus(moving_videos, objective.clip_settings)
     with pytest.raises(TrainingError, match="a batch of 2 for 3 processes; expected a multiple"):
         TrainingRun(small, objective, corpus, tmp_path, "cpu", Processes(0, 3))
+
+
+def test_the_first_process_shares_what_it_begins_with(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4))
+    told: list[tuple[int, int]] = []
+    monkeypatch.setattr(
+        "vcedge.training.processes.distributed.broadcast",
+        lambda tensor, source: told.append((tensor.data_ptr(), source)),
+    )
+    Processes().share(module)
+    assert told == []
+    Processes(1, 2).share(module)
+    assert told == [(tensor.data_ptr(), 0) for tensor in module.state_dict().values()]
