@@ -92,8 +92,8 @@ class KeyNetwork(nn.Module):
         elif not isinstance(other, KeyNetwork) or other.profile.encoder != kind:
             raise TrainingError(
                 "received weights of another kind of network, of which nothing fits an encoder "
-                f"that is {kind}; "
-                f"begin with those of base, mer or dmp with the profile {self.profile.name}"
+                f"that is {kind}; begin with those of base, mer or dmp with the profile "
+                f"{self.profile.name}"
             )
         own = self.state_dict()
         shared = {k: v for k, v in known.items() if k in own and own[k].shape == v.shape}

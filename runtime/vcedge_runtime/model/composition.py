@@ -162,8 +162,8 @@ class Composition:
         Args:
             parts: ``memory``, ``sampler``, ``fusion``, ``alignment``, ``edges``, ``motion``,
                 ``value_extraction``, ``point_flow``, ``flow_scale``, ``value_frames``; see
-                ``exchange_parts``.
-                ``preset``, a name of ``PRESETS``, stands for several, before which others come.
+                ``exchange_parts``. ``preset``, a name of ``PRESETS``, stands for several, before
+                which others come.
 
         Raises:
             BundleError: no such part or kind, or a value that cannot be.

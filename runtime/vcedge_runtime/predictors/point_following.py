@@ -63,13 +63,7 @@ class PointFollower:
         points: Mapping[str, tuple[float, float]],
         frame_hw: tuple[int, int],
     ) -> None:
-        """Take the first frame.
-
-        Args:
-            image: (H, W, 3) float32 in the frames' colour.
-            points: x and y of each, in pixels of a frame of ``frame_hw``.
-            frame_hw: height and width.
-        """
+        """Take the first frame; see ``PointPredictor.start_points``."""
         if self._flow:
             self._grey = grey_from_image(image, self._colour)
             work_hw = (image.shape[0], image.shape[1])
@@ -81,7 +75,7 @@ class PointFollower:
         """Take the next frame, of the same size.
 
         Args:
-            image: as for ``start``.
+            image: (H, W, 3) float32 in the frames' colour.
             labels: (h, w, L) float32 soft labels of it, as ``labels_from_points`` draws them.
         """
         if not self._flow:

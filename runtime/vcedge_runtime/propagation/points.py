@@ -85,7 +85,10 @@ def lies_within(place: tuple[float, float], frame_hw: tuple[int, int]) -> bool:
 def bring_place(
     place: tuple[float, float], from_hw: tuple[int, int], to_hw: tuple[int, int]
 ) -> tuple[float, float]:
-    """A place of a frame in pixels of the same frame in another size, centres being whole."""
+    """An x and y of a frame in pixels of the same frame in another size, or in cells of its grid.
+
+    Whole numbers are centres on both sides.
+    """
     (x, y), (height, width) = place, from_hw
     return (x + 0.5) * to_hw[1] / width - 0.5, (y + 0.5) * to_hw[0] / height - 0.5
 
@@ -112,9 +115,9 @@ def labels_from_points(
         in their order.
     """
     labels = np.zeros((*grid_hw, 1 + len(points)), np.float32)
-    for channel, (x, y) in enumerate(points.values(), start=1):
-        across = _gaussian(_cell_of(x, frame_hw[1], grid_hw[1]), grid_hw[1], sigma)
-        down = _gaussian(_cell_of(y, frame_hw[0], grid_hw[0]), grid_hw[0], sigma)
+    for channel, place in enumerate(points.values(), start=1):
+        column, row = bring_place(place, frame_hw, grid_hw)
+        down, across = _gaussian(row, grid_hw[0], sigma), _gaussian(column, grid_hw[1], sigma)
         labels[..., channel] = down[:, None] * across
     total = labels.sum(axis=-1)
     labels /= np.maximum(total, 1)[..., None]
@@ -150,8 +153,8 @@ def _find_point(plane: NDArray[np.float32], frame_hw: tuple[int, int], top: int)
     rows, columns = np.divmod(strongest, near.shape[1])
     weights = near[rows, columns].astype(np.float64)
     weights /= weights.sum()
-    x = _pixel_of(first_column + float(weights @ columns), frame_hw[1], width)
-    y = _pixel_of(first_row + float(weights @ rows), frame_hw[0], height)
+    cell = (first_column + float(weights @ columns), first_row + float(weights @ rows))
+    x, y = bring_place(cell, (height, width), frame_hw)
     return PointEstimate(x, y, score >= WEAK, score)
 
 
@@ -159,11 +162,3 @@ def _gaussian(centre: float, cells: int, sigma: float) -> NDArray[np.float64]:
     steps = (np.arange(cells) - centre) / sigma
     values: NDArray[np.float64] = np.exp(-0.5 * steps**2)
     return np.where(np.abs(steps) <= SUPPORT, values, 0)
-
-
-def _cell_of(pixel: float, pixels: int, cells: int) -> float:
-    return (pixel + 0.5) * cells / pixels - 0.5
-
-
-def _pixel_of(cell: float, pixels: int, cells: int) -> float:
-    return (cell + 0.5) * pixels / cells - 0.5
