@@ -23,7 +23,7 @@ from vcedge_runtime.predictors.point_following import PointFollower
 from vcedge_runtime.predictors.protocol import everything_or_nothing
 from vcedge_runtime.predictors.reader import TileReader
 from vcedge_runtime.predictors.refining import KeyRefiner
-from vcedge_runtime.predictors.requirements import takes_flow
+from vcedge_runtime.predictors.requirements import count_reach, takes_flow
 from vcedge_runtime.propagation.fusion import BidirectionalFusion, Fusion
 from vcedge_runtime.propagation.labels import (
     Decision,
@@ -35,7 +35,6 @@ from vcedge_runtime.propagation.labels import (
 from vcedge_runtime.propagation.points import labels_from_points
 from vcedge_runtime.propagation.upsample import open_upsampler
 from vcedge_runtime.sampling.alignment import AlignmentSettings, ObjectAligner
-from vcedge_runtime.sampling.clusters import ClusterSettings
 from vcedge_runtime.sampling.regions import RegionSettings, enhance, enhance_labels
 from vcedge_runtime.sampling.sampling import RegionSampler, Sampling, open_sampler
 from vcedge_runtime.timing import Timings, timed
@@ -114,7 +113,7 @@ class LabelPredictor:
             if isinstance(parts.alignment, AlignmentSettings)
             else None
         )
-        reach = _reach(parts, engines)
+        reach = count_reach(parts, engines)
         reader = TileReader(engines, grid_hw, reach, references, device=device)
         reader.resize(self.bank.values.shape[-1])
         self.propagation = LabelPropagation(reader, self.bank, parts.fusion)
@@ -392,14 +391,6 @@ class LabelPredictor:
 def count_channels(objects: int) -> int:
     """Label channels that are allocated for some objects: the background's and spare ones too."""
     return -(-(objects + 2) // LABEL_STEP) * LABEL_STEP
-
-
-def _reach(parts: Composition, engines: Mapping[str, Engine]) -> int:
-    """Cells that a window may reach; what a graph knows nothing of, no table need hold."""
-    if not isinstance(parts.sampler, ClusterSettings):
-        return parts.radius
-    known = {tensor.name for tensor in engines["cluster_readout"].spec.inputs}
-    return max(parts.radius, parts.sampler.reach if "reach" in known else 0)
 
 
 def _enhancement(fusion: Fusion) -> tuple[float, float] | None:

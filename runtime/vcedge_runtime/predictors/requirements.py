@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
+from vcedge_runtime.engines.base import Engine
 from vcedge_runtime.errors import TrackerError
 from vcedge_runtime.model.bundle import AnyComposition, Bundle
 from vcedge_runtime.model.composition import Composition
 from vcedge_runtime.model.spec import GraphSpec
 from vcedge_runtime.predictors.reader import JOINT_READOUT
 from vcedge_runtime.propagation.fusion import JointFusion
+from vcedge_runtime.sampling.clusters import ClusterSettings
 from vcedge_runtime.sampling.sampling import WindowSettings
 
 KEYS = ("key", "query", "keys")
@@ -92,3 +94,11 @@ def require_input(bundle: Bundle, spec: GraphSpec, name: str, instead: str) -> N
 def takes_flow(encoder: GraphSpec) -> bool:
     """Tell whether an encoder wants encoded optical flow beside the frame."""
     return any(tensor.name == "flow" for tensor in encoder.inputs)
+
+
+def count_reach(parts: Composition, engines: Mapping[str, Engine]) -> int:
+    """Cells that a window may reach; what a graph knows nothing of, no table need hold."""
+    if not isinstance(parts.sampler, ClusterSettings):
+        return parts.radius
+    known = {tensor.name for tensor in engines["cluster_readout"].spec.inputs}
+    return max(parts.radius, parts.sampler.reach if "reach" in known else 0)
