@@ -63,8 +63,8 @@ class LiteKeyEncoder(KeyEncoder):
         Args:
             images: at least one, as for ``forward``.
         """
-        found = [self._features(image).permute(0, 2, 3, 1).flatten(0, 2) for image in images]
-        products = sum(each.T.double() @ each.double() for each in found)
+        found = (self._features(image).transpose(0, 1).flatten(1).double() for image in images)
+        products = sum(each @ each.T for each in found)
         assert isinstance(products, Tensor)
         _, directions = torch.linalg.eigh(products)
         rows = directions[:, -self.profile.key_dim :].T
