@@ -31,8 +31,9 @@ from vcedge.commands.health import read_process_bytes
 from vcedge.commands.tables import make_table, open_console
 from vcedge_runtime.errors import VcedgeError
 from vcedge_runtime.files import write_json
+from vcedge_runtime.followed import StepResult
 from vcedge_runtime.model.bundle import DEFAULT_MODEL
-from vcedge_runtime.tracker import StepResult, Tracker
+from vcedge_runtime.tracker import Tracker
 from vcedge_runtime.video.frame import Frame
 from vcedge_runtime.video.live import LiveSource
 

@@ -9,11 +9,11 @@ from numpy.typing import NDArray
 
 from vcedge_runtime.closing import Closing
 from vcedge_runtime.engines.base import Engine
+from vcedge_runtime.followed import StepResult
 from vcedge_runtime.model.bundle import Bundle
 from vcedge_runtime.prompts.asking import Boxes, Clicks
 from vcedge_runtime.prompts.drawing import box_of, find_middle
 from vcedge_runtime.prompts.segmenter import PromptSegmenter
-from vcedge_runtime.tracker import StepResult
 
 
 class PromptLoop(Closing):

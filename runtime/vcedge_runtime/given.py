@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 
 from vcedge_runtime.closing import Closing
 from vcedge_runtime.errors import MaskError, SourceError
+from vcedge_runtime.followed import StepResult
 from vcedge_runtime.frames.following import State
 from vcedge_runtime.session import SessionReport, follow_frames, tell_sinks
-from vcedge_runtime.tracker import StepResult, Tracker
+from vcedge_runtime.tracker import Tracker
 from vcedge_runtime.video.seeking import SpanReader
 from vcedge_runtime.video.sinks import Sink
 from vcedge_runtime.video.sources import Frame, Source

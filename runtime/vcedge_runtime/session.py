@@ -12,9 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vcedge_runtime.errors import EngineError, SourceError
+from vcedge_runtime.followed import StepResult
 from vcedge_runtime.propagation.points import PointEstimate
 from vcedge_runtime.stopping import finish_first
-from vcedge_runtime.tracker import StepResult, Tracker
+from vcedge_runtime.tracker import Tracker
 from vcedge_runtime.video.sinks import Sink
 from vcedge_runtime.video.sources import Frame
 

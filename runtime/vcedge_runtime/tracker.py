@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from copy import deepcopy
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial, wraps
 from pathlib import Path
 from threading import RLock
@@ -20,22 +20,21 @@ from vcedge_runtime.engines.base import Engine
 from vcedge_runtime.engines.opening import AUTO, open_engines
 from vcedge_runtime.engines.plans import BuildProgress, ignore_progress
 from vcedge_runtime.errors import TrackerError
+from vcedge_runtime.followed import StepResult, Video
 from vcedge_runtime.frames.fitting import Fit, fit_frame
-from vcedge_runtime.frames.following import State, Windows
+from vcedge_runtime.frames.following import Windows
 from vcedge_runtime.frames.resizing import LARGEST_SIZE, check_frame
 from vcedge_runtime.model.bundle import DEFAULT_MODEL, Bundle
 from vcedge_runtime.predictors.beside import find_beside
 from vcedge_runtime.predictors.finite import NotFiniteError
 from vcedge_runtime.predictors.opening import open_point_predictor, open_predictor
-from vcedge_runtime.predictors.protocol import Predictor
 from vcedge_runtime.predictors.ranges import find_spans
 from vcedge_runtime.predictors.requirements import choose_graphs, require_graphs
 from vcedge_runtime.predictors.shown import Shown
-from vcedge_runtime.propagation.points import PointEstimate, check_points
+from vcedge_runtime.propagation.points import check_points
 from vcedge_runtime.settings import as_whole, check_overrides, show
 from vcedge_runtime.timing import STAGES, timed
 from vcedge_runtime.video.masks import check_mask
-from vcedge_runtime.video.measured import Measured
 
 Given = ParamSpec("Given")
 Found = TypeVar("Found")
@@ -43,57 +42,6 @@ Found = TypeVar("Found")
 MAX_OBJECTS = 255
 MOST_THREADS = 1024
 """Of an engine; a back-end refuses more in its own way."""
-
-
-@dataclass(frozen=True)
-class StepResult(Measured):
-    """What one step gives.
-
-    Attributes:
-        mask: (H, W) uint8 object ids in the frame's own pixels, 0 the background; the caller's own.
-        scores: how sure the tracker is of each object, 0 to 1; 0 for one that is not seen.
-        timings_ms: milliseconds of each stage of ``timing.STAGES``; 0 for one that the model lacks.
-        points: where each point is, if the video began with points.
-        states: of each object: ``tracked``; ``lost``, where only a part of the frame was looked at;
-            ``absent``, where all of it was.
-        held: whether the model gave numbers that are not finite: the mask is then the last frame's,
-            scores are 0, points are where they were last and not visible, and nothing of the frame
-            is remembered.
-    """
-
-    mask: NDArray[np.uint8]
-    scores: dict[int, float]
-    timings_ms: dict[str, float]
-    points: dict[str, PointEstimate] = field(default_factory=dict)
-    states: dict[int, State] = field(default_factory=dict)
-    held: bool = False
-
-
-@dataclass(frozen=True)
-class Video:
-    """What belongs to one video: it is made by ``start`` and replaced by the next ``start``.
-
-    Attributes:
-        frame_hw: height and width of its frames.
-        fit: how they lie in what is encoded.
-        predictor: its state; the tracker leads it, others may look at its facts.
-        shown: what stays where the model gives nothing.
-        windows: where each frame is looked at.
-        frame: (H, W, 3) uint8 BGR, the last one, where another part of it may be looked at; else
-            without a pixel.
-    """
-
-    frame_hw: tuple[int, int]
-    fit: Fit
-    predictor: Predictor
-    shown: Shown
-    windows: Windows
-    frame: NDArray[np.uint8]
-
-    @property
-    def work_hw(self) -> tuple[int, int]:
-        """Height and width in which they are encoded."""
-        return self.fit.work_hw
 
 
 def _alone(

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from tests.runtime.test_session import ListSink
 from vcedge_runtime.errors import MaskError, SourceError
+from vcedge_runtime.followed import StepResult
 from vcedge_runtime.given import (
     ResultStore,
     merge_results,
@@ -22,7 +23,7 @@ from vcedge_runtime.given import (
 )
 from vcedge_runtime.model.bundle import Bundle
 from vcedge_runtime.session import SessionReport
-from vcedge_runtime.tracker import StepResult, Tracker
+from vcedge_runtime.tracker import Tracker
 from vcedge_runtime.video.sources import Frame, Source
 
 Image = NDArray[np.uint8]

@@ -17,11 +17,12 @@ from numpy.typing import NDArray
 from tests.runtime.video.cameras import Clock, ListSource
 from vcedge_runtime import session
 from vcedge_runtime.errors import EngineError, MaskError, OutputError, SourceError, TrackerError
+from vcedge_runtime.followed import StepResult
 from vcedge_runtime.model.bundle import Bundle
 from vcedge_runtime.propagation.points import PointEstimate
 from vcedge_runtime.session import SessionReport, track_frames, track_points
 from vcedge_runtime.timing import STAGES
-from vcedge_runtime.tracker import StepResult, Tracker
+from vcedge_runtime.tracker import Tracker
 from vcedge_runtime.video import live
 from vcedge_runtime.video.live import LiveSource
 from vcedge_runtime.video.sinks import NO_STATES, Sink

@@ -10,6 +10,8 @@ from vcedge_runtime.buffers import Block, Device, DeviceArray, zeros_for
 from vcedge_runtime.engines.base import Engine
 from vcedge_runtime.predictors.finite import require_finite
 
+TOGETHER = 4
+"""Objects whose masks are encoded or decoded in one run of a graph: it bounds what a run takes."""
 LOOK_EVERY = 32
 """Frames between two looks at the logits of a device (our choice)."""
 
@@ -72,7 +74,6 @@ class FoundObjects:
         work_hw: height and width in which frames are encoded.
         grid_hw: height and width of the key grid.
         value_dim: Cv.
-        together: most objects that are encoded in one run.
         device: of the engines; None where they run on the host.
         mixes: whether anything is done with what was read before it is decoded.
 
@@ -94,7 +95,6 @@ class FoundObjects:
         work_hw: tuple[int, int],
         grid_hw: tuple[int, int],
         value_dim: int,
-        together: int,
         device: Device | None,
         *,
         mixes: bool = True,
@@ -106,7 +106,7 @@ class FoundObjects:
         )
         self.aligned = zeros_for((1, *grid_hw, objects, value_dim if mixes else 0), device)
         self.logits = zeros_for((objects, *work_hw), device)
-        sizes = {min(together, objects - first) for first in range(0, objects, together)}
+        sizes = {group.stop - group.start for group in group_objects(objects)}
         self.parts = {
             size: zeros_for((*grid_hw, size, value_dim), device) for size in sizes if size < objects
         }
@@ -143,3 +143,9 @@ def cover_pixels(mask: NDArray[np.bool_], work_hw: tuple[int, ...]) -> NDArray[n
     smaller = size[0] < mask.shape[1]
     method = cv2.INTER_AREA if smaller else cv2.INTER_LINEAR
     return np.asarray(cv2.resize(mask.astype(np.float32), size, interpolation=method), np.float32)
+
+
+def group_objects(objects: int) -> list[slice]:
+    """Split a number of objects into groups of ``TOGETHER`` at most."""
+    firsts = range(0, objects, TOGETHER)
+    return [slice(first, min(objects, first + TOGETHER)) for first in firsts]

@@ -8,13 +8,7 @@ from copy import deepcopy
 import numpy as np
 from numpy.typing import NDArray
 
-from vcedge_runtime.buffers import (
-    Buffer,
-    Device,
-    fetch_block,
-    push_blocks,
-    share_array,
-)
+from vcedge_runtime.buffers import Device, fetch_block
 from vcedge_runtime.engines.base import Engine
 from vcedge_runtime.errors import TrackerError
 from vcedge_runtime.frames.fitting import Fit
@@ -28,18 +22,16 @@ from vcedge_runtime.predictors.finite import require_finite
 from vcedge_runtime.predictors.hidden import HiddenStates
 from vcedge_runtime.predictors.long_term import LongTerm
 from vcedge_runtime.predictors.object_frames import EncodedFrame, FoundObjects, cover_pixels
+from vcedge_runtime.predictors.object_graphs import ObjectGraphs
 from vcedge_runtime.predictors.object_reader import ObjectReader
 from vcedge_runtime.predictors.protocol import everything_or_nothing
 from vcedge_runtime.predictors.reading_back import read_object_back
 from vcedge_runtime.predictors.strays import clear_strays
 from vcedge_runtime.propagation.labels import Decision, assign_share, mask_from_labels
-from vcedge_runtime.propagation.prototypes import sine_positions
 from vcedge_runtime.propagation.upsample import open_upsampler
 from vcedge_runtime.timing import Timings, timed
 
 Planes = NDArray[np.float32]
-TOGETHER = 4
-"""Objects whose masks are encoded or decoded in one run of a graph: it bounds what a run takes."""
 
 
 class ObjectPredictor:
@@ -82,7 +74,6 @@ class ObjectPredictor:
         self.frame = 0
         self.readout_macs = 0
         self.point_names: Sequence[str] = ()
-        self._engines = engines
         self._device = device
         self._fit = fit or Fit(work_hw, work_hw)
         self._place_of: dict[int, int] = {}
@@ -106,7 +97,7 @@ class ObjectPredictor:
             EncodedFrame(engines["query_encoder"], parts.stride, work_hw, objects, device)
             for _ in range(2)
         )
-        self._positions = share_array(sine_positions(grid_hw, parts.value_dim), device)
+        self._graphs = ObjectGraphs(parts, engines, self.bank, self.values, self._hidden, device)
         self._found = self._make_room()
         self._window = Window(work_hw, grid_hw, grid_hw)
         self._windows = [self._window] * slots
@@ -136,7 +127,7 @@ class ObjectPredictor:
         held = (self.bank, self.values, self._last, self._next, self._found, self._hidden)
         kept = self.parts.memory.count_bytes(self.parts.key_dim)
         kept += self._long_term.nbytes if self._long_term else 0
-        return kept + sum(each.nbytes for each in (*held, self._positions, self._reader))
+        return kept + sum(each.nbytes for each in (*held, self._graphs, self._reader))
 
     def look(self, window: Window) -> None:
         """Take the frames to come through this window of them; what is remembered stays."""
@@ -157,7 +148,7 @@ class ObjectPredictor:
             values()
 
         with everything_or_nothing(restore):
-            self._encode(slot, image, {})
+            self._graphs.encode(slot, image, self._next, {})
             shares, seen = self._next.shares, self._last.shares.host
             # A pixel is to a plane what a cell is to the key grid.
             before, after = (each.in_cells(self.label_hw) for each in (former, window))
@@ -188,7 +179,7 @@ class ObjectPredictor:
         slot = self.bank.claim(frame, self._keeps if frame else lambda stored: True)
         self._windows[slot] = self._window
         self._hidden.begin(self._windows[self.bank.slot_of(self.frame)], self._window)
-        self._encode(slot, image, {})
+        self._graphs.encode(slot, image, self._next, {})
         shares = self._next.shares
         shares.host[1:] = [self._cover(mask == object_id) for object_id in self._place_of]
         shares.host[0] = 1 - shares.host[1:].sum(axis=0)
@@ -202,7 +193,7 @@ class ObjectPredictor:
         slot = self.bank.claim(frame, self._keeps)
         self._windows[slot] = self._window
         self._hidden.begin(self._windows[self.bank.slot_of(self.frame)], self._window)
-        self._encode(slot, image, timings)
+        self._graphs.encode(slot, image, self._next, timings)
         with timed(timings, "memory"):
             chosen = self.memory.select(frame, self.bank.keys[slot], self._coarse_read(slot))
             slots = [self.bank.slot_of(past) for past in chosen]
@@ -210,9 +201,9 @@ class ObjectPredictor:
         if self._place_of:
             local = self._read(frame, slot, slots, timings)
             with timed(timings, "prototypes"):
-                features = self._follow_prototypes([*slots, local])
+                features = self._graphs.follow_prototypes([*slots, local], self._found)
             with timed(timings, "segment"):
-                self._decode(features)
+                self._graphs.decode(features, self._next, self._found)
             self._found.require_finite_logits(frame, scratch=shares.host[1:])
             fetch_block(shares, timings)
             require_finite(shares.host, "shares")
@@ -324,7 +315,7 @@ class ObjectPredictor:
         height, width = work_hw
         grid_hw, dim = self.grid_hw, self.parts.value_dim
         shape = (objects - 1, (height, width), grid_hw, dim)
-        return FoundObjects(*shape, TOGETHER, self._device, mixes=self.parts.mixes)
+        return FoundObjects(*shape, self._device, mixes=self.parts.mixes)
 
     def _cover(self, mask: NDArray[np.bool_]) -> Planes:
         """Share of each pixel of the working size that a mask of the frame covers."""
@@ -340,20 +331,6 @@ class ObjectPredictor:
     def _keeps(self, stored: int) -> bool:
         return stored > self.frame - self.parts.interval or self.memory.keeps(stored)
 
-    def _encode(self, slot: int, image: Planes, timings: Timings) -> None:
-        """Write the next frame's key into its slot, and keep its features."""
-        with timed(timings, "resize"):
-            self._next.image.host[0] = image.transpose(2, 0, 1)
-        push_blocks([self._next.image], timings)
-        with timed(timings, "encode"):
-            out = {"key": self.bank.key_block.shared[slot], **self._next.features}
-            self._engines["query_encoder"].run({"image": self._next.image.shared}, out)
-        block = self.bank.key_block
-        if self.parts.memory.reads_keys:
-            fetch_block(block, timings, slot)
-        if self.parts.memory.reads_keys or not block.is_apart:
-            require_finite(self.bank.keys[slot], "keys")
-
     def _read(self, frame: int, slot: int, slots: Sequence[int], timings: Timings) -> int:
         """Read global and local memory, and mix them; return the local slot."""
         local = self.bank.slot_of(max(0, frame - self.parts.interval))
@@ -363,54 +340,10 @@ class ObjectPredictor:
             self.readout_macs += self.parts.count_readout(cells, frames, len(self._place_of))
         return local
 
-    def _follow_prototypes(self, slots: Sequence[int]) -> Buffer:
-        found = self._found
-        if not self.parts.prototypes:
-            return found.mixed
-        sums, weights = self.values.sum_slots(slots)
-        inputs = {"mixed": found.mixed, "sums": sums, "weights": weights}
-        self._engines["prototype_transformer"].run(
-            {**inputs, "positions": self._positions}, {"features": found.features}
-        )
-        return found.features
-
-    def _decode(self, features: Buffer) -> None:
-        """Decode (K, Cv, h, w) features of the next frame to its shares."""
-        logits, shares = self._found.logits, self._next.shares.shared
-        decoder, held = self._engines["mask_decoder"], self._next.features
-        frame = {t.name: held[t.name] for t in decoder.spec.inputs if t.name in held}
-        for some in _in_groups(len(features)):
-            inputs, out = {"features": features[some], **frame}, {"logits": logits[some]}
-            if self.parts.hidden_dim:
-                inputs["hidden"] = self._hidden.now[some]
-                out["next_hidden"] = self._hidden.next[some]
-            decoder.run(inputs, out)
-        self._engines["soft_aggregation"].run({"logits": logits}, {"shares": shares})
-
     def _remember(self, frame: int, slot: int, encoded: EncodedFrame) -> None:
-        """Encode a frame's objects into its slot, by its shares."""
-        bank, shares, labels = self.values, encoded.shares.shared, self.bank.labels[slot]
-        masks, encoder = shares[1:], self._engines["value_encoder"]
-        for some in _in_groups(len(masks)):
-            count = len(masks[some])
-            value = bank.values[slot] if count == len(masks) else self._found.parts[count]
-            coverage = np.empty((count, *self.grid_hw), np.float32)
-            held = {"image": encoded.image.shared, **encoded.features}
-            held |= {"masks": masks[some], "background": shares[:1]}
-            held["hidden"] = self._hidden.now[some]
-            # A value is made of the picture or of its features.
-            inputs = {tensor.name: held[tensor.name] for tensor in encoder.spec.inputs}
-            sums = {"sums": bank.sums[slot, some], "weights": bank.weights[slot, some]}
-            out = {"value": value, **sums, "coverage": coverage}
-            if self.parts.hidden_dim:
-                out["next_hidden"] = self._hidden.next[some]
-            encoder.run(inputs, out)
-            if count < len(masks):
-                bank.put(slot, some, value)
-            labels[..., 1 + some.start : 1 + some.stop] = np.moveaxis(coverage, 0, -1)
-        require_finite(bank.sums[slot], "values")
-        labels[..., 0] = 1 - labels[..., 1:].sum(axis=-1)
-        self.memory.store(frame, self.bank.keys[slot], labels)
+        """Take a frame's objects into its slot, by its shares."""
+        self._graphs.write(slot, encoded, self._found)
+        self.memory.store(frame, self.bank.keys[slot], self.bank.labels[slot])
 
     def _coarse_read(self, slot: int) -> Callable[[Sequence[int]], Planes]:
         """Read labels at the key grid, for memories that ask."""
@@ -439,8 +372,3 @@ class ObjectPredictor:
             )
         for frame, slot in past:
             self.memory.store(frame, self.bank.keys[slot], self.bank.labels[slot])
-
-
-def _in_groups(objects: int) -> list[slice]:
-    """Split a number of objects into groups of ``TOGETHER`` at most."""
-    return [slice(start, start + TOGETHER) for start in range(0, objects, TOGETHER)]

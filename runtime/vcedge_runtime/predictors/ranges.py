@@ -10,7 +10,7 @@ from vcedge_runtime.model.bundle import AnyComposition
 from vcedge_runtime.model.object_composition import ObjectComposition
 from vcedge_runtime.model.prompt_composition import LONGEST, PromptComposition
 from vcedge_runtime.predictors.labels import count_channels
-from vcedge_runtime.predictors.objects import TOGETHER
+from vcedge_runtime.predictors.object_frames import TOGETHER
 from vcedge_runtime.predictors.reader import DEVICE_LOGIT_BYTES, TILE, count_together
 from vcedge_runtime.sampling.windows import count_tiles
 

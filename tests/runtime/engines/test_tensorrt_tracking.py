@@ -101,7 +101,7 @@ def test_a_clip_is_tracked_to_the_same_masks(
 def test_more_objects_than_are_encoded_together(
     device: FakeCuda, srnet_bundle: Bundle, tiny_clip: TruthClip, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("vcedge_runtime.predictors.objects.TOGETHER", 1)
+    monkeypatch.setattr("vcedge_runtime.predictors.object_frames.TOGETHER", 1)
     masks = []
     for backend in ("cpu", "tensorrt"):
         with Tracker.open(srnet_bundle, size=SIZE, backend=backend, threads=1) as tracker:
@@ -165,7 +165,7 @@ def test_what_is_recorded_is_recorded_once(
     objects: int,
     frames: int,
 ) -> None:
-    monkeypatch.setattr("vcedge_runtime.predictors.objects.TOGETHER", 1)
+    monkeypatch.setattr("vcedge_runtime.predictors.object_frames.TOGETHER", 1)
     bundle: Bundle = request.getfixturevalue(model)
     found = []
     options: dict[str, Any]

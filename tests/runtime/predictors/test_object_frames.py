@@ -14,7 +14,7 @@ SHAPE = (2, 32, 48)
 
 
 def make_found(device: FakeCuda | None) -> FoundObjects:
-    return FoundObjects(2, SHAPE[1:], (2, 3), 16, 4, device)
+    return FoundObjects(2, SHAPE[1:], (2, 3), 16, device)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])

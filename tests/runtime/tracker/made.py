@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from vcedge_runtime.buffers import Buffer
 from vcedge_runtime.engines.base import Engine
 from vcedge_runtime.errors import EngineError
-from vcedge_runtime.tracker import StepResult
+from vcedge_runtime.followed import StepResult
 
 Frame = NDArray[np.uint8]
 MakeFrame = Callable[..., Frame]
@@ -50,7 +50,7 @@ def bytes_of_arrays(value: object, seen: set[int]) -> int:
 def bytes_beside_engines(video: Any) -> int:
     """Arrays of one video of objects, whose hand-made graphs keep what they saw: left out."""
     predictor = video.predictor
-    predictor._engines = predictor._reader._engines = {}
+    predictor._graphs._engines = predictor._reader._engines = {}
     return bytes_of_arrays(video, set())
 
 

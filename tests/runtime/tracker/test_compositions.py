@@ -21,8 +21,9 @@ from tests.runtime.tracker.made import (
 from vcedge_runtime.engines.base import Engine
 from vcedge_runtime.engines.onnxruntime import OnnxRuntimeEngine
 from vcedge_runtime.errors import BundleError, EngineError, TrackerError
+from vcedge_runtime.followed import StepResult
 from vcedge_runtime.model.bundle import Bundle
-from vcedge_runtime.tracker import StepResult, Tracker
+from vcedge_runtime.tracker import Tracker
 
 
 @pytest.mark.parametrize(

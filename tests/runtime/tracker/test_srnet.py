@@ -308,7 +308,7 @@ def test_objects_are_encoded_and_decoded_in_groups_as_all_at_once(
     with open_hand_made() as tracker:
         tracker.start(*mask)
         expected = [tracker.step(frame) for frame in frames]
-    monkeypatch.setattr("vcedge_runtime.predictors.objects.TOGETHER", together)
+    monkeypatch.setattr("vcedge_runtime.predictors.object_frames.TOGETHER", together)
     engines = make_engines()
     with open_hand_made(engines) as tracker:
         tracker.start(*mask)

@@ -15,8 +15,9 @@ from vcedge_runtime.buffers import Buffer
 from vcedge_runtime.engines.base import Engine
 from vcedge_runtime.engines.onnxruntime import OnnxRuntimeEngine
 from vcedge_runtime.errors import TrackerError
+from vcedge_runtime.followed import StepResult
 from vcedge_runtime.model.bundle import Bundle
-from vcedge_runtime.tracker import StepResult, Tracker
+from vcedge_runtime.tracker import Tracker
 
 
 class SlowEngine:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from tests.runtime.tracker.made import HEIGHT, WIDTH, Frame, MakeFrame, same, square
+from vcedge_runtime.followed import StepResult
 from vcedge_runtime.model.bundle import Bundle
-from vcedge_runtime.tracker import StepResult, Tracker
+from vcedge_runtime.tracker import Tracker
 
 
 def make_videos(make_frame: MakeFrame, make_mask: MakeFrame) -> list[tuple[list[Frame], Frame]]:

@@ -10,7 +10,7 @@ import pytest
 
 from tests.runtime.video.made_objects import NAMES, SCORES, fill_rings, make_objects
 from vcedge_runtime.errors import MissingExtraError, OutputError
-from vcedge_runtime.tracker import StepResult
+from vcedge_runtime.followed import StepResult
 from vcedge_runtime.video import measured
 from vcedge_runtime.video.sinks import describe_objects
 
