@@ -24,6 +24,7 @@ from vcedge.commands.progress import progress_bar
 from vcedge.commands.tables import open_console
 from vcedge.commands.track_exports import HEADING
 from vcedge.commands.track_exports import OPTIONS as EXPORTS
+from vcedge.commands.track_files import default_output
 from vcedge.doctor.machine import read_memory
 from vcedge.fleet.contents import STORE_NAME
 from vcedge.fleet.crews import STOPPED, Crew, Done
@@ -95,7 +96,7 @@ def command(
     jobs = JobList(manifest, typed, model)
     jobs.survey()
     bundles = {name: Bundle.open(name) for name in jobs.models}
-    folder = out or track.default_output(os.fspath(manifest.absolute()))
+    folder = out or default_output(os.fspath(manifest.absolute()))
     require_batch(folder, resume=resume, overwrite=overwrite)
     on_gpu = any(runs_on_gpu(bundle, options["backend"]) for bundle in bundles.values())
     share = staff.share(threads, on_gpu=on_gpu)

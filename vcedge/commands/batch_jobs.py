@@ -18,6 +18,7 @@ import numpy as np
 from vcedge.commands import track
 from vcedge.commands.batch_prompts import PROMPTS, Prompt, Refuse, join_path, read_prompt
 from vcedge.commands.options import OVERRIDES, require_one_size
+from vcedge.commands.track_files import name_output
 from vcedge.fleet.manifest import VIDEO, Entry, read_entries, refuse
 from vcedge_runtime.errors import ManifestError
 from vcedge_runtime.model.bundle import DEFAULT_LABEL_MODEL, DEFAULT_MODEL, MANIFEST
@@ -120,7 +121,7 @@ class JobList:
         folder = place if place.is_dir() else place.parent
         if entry.video == STANDARD_INPUT or find_live(entry.video):
             refuse(place, line, f"the live source {show(entry.video)}", "a file, folder or glob")
-        name = values.pop(RESULTS, None) or track.name_output(entry.video)
+        name = values.pop(RESULTS, None) or name_output(entry.video)
         if not _names_folder(name):
             refuse(place, line, f"{show(name)} as results", "the name of a folder, which is made")
         model, prompts = values.pop(MODEL, self.model), values.pop(ALL_PROMPTS, "")

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv as csv_text
-import io
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -20,6 +18,13 @@ from vcedge.commands.evaluate_jobs import (
     follow_and_tell,
     follow_listed,
     follow_sequence,
+)
+from vcedge.commands.evaluate_rows import (
+    badja_rows,
+    count_videos,
+    holdout_rows,
+    report_rows,
+    write_percent,
 )
 from vcedge.commands.fleet_options import Staff, staffed
 from vcedge.commands.options import LABEL_MODEL, open_tracker, tracked
@@ -37,9 +42,8 @@ from vcedge.evaluation.davis_folders import (
 )
 from vcedge.evaluation.davis_score import ROW_HEADINGS
 from vcedge.evaluation.youtube import ListedVideo, read_meta, require_folders, track_videos
-from vcedge.evaluation.youtube_score import HoldoutScore, read_categories, score_holdout
+from vcedge.evaluation.youtube_score import read_categories, score_holdout
 from vcedge_runtime.errors import EvaluationError, OutputError
-from vcedge_runtime.files import write_whole
 from vcedge_runtime.session import SessionReport
 from vcedge_runtime.video.outputs import require_free
 from vcedge_runtime.video.pictures import list_masks
@@ -165,9 +169,9 @@ def badja(
         rows = []
         for method, follow in methods.items():
             scores = [badja_protocol.evaluate_sequence(root, truths[n], follow) for n in names]
-            rows += _badja_rows(method, scores)
+            rows += badja_rows(method, scores)
     columns = ("method", "sequence", "points", "PCK@0.1", "PCK@0.2", "joint mean", "with first")
-    _report(console, (*columns, "median error"), rows, csv, left=2)
+    report_rows(console, (*columns, "median error"), rows, csv, left=2)
 
 
 @command.command()
@@ -183,17 +187,17 @@ def jhmdb(root: Path, split: int, per_joint: bool, csv: Path | None, **chosen: A
     names = jhmdb_protocol.list_videos(root, split)
     with open_tracker(**chosen) as tracker:
         score = jhmdb_protocol.evaluate_jhmdb(
-            root, tracker, split=split, side=side, on_video=_counter(console, len(names))
+            root, tracker, split=split, side=side, on_video=count_videos(console, len(names))
         )
     rows = [
-        ("without the first frames", str(score.later.points), *_percent(score.later.mean)),
-        ("with the first frames", str(score.every.points), *_percent(score.every.mean)),
+        ("without the first frames", str(score.later.points), *write_percent(score.later.mean)),
+        ("with the first frames", str(score.every.points), *write_percent(score.every.mean)),
     ]
     if per_joint:
         cells = zip(score.later.joints, score.later.counted, score.later.rates, strict=True)
-        rows += [(f"  {name}", str(count), *_percent(rates)) for name, count, rates in cells]
+        rows += [(f"  {name}", str(count), *write_percent(rates)) for name, count, rates in cells]
     heads = [f"PCK@{threshold}" for threshold in jhmdb_protocol.THRESHOLDS]
-    _report(console, (f"{score.videos} videos", "points", *heads), rows, csv)
+    report_rows(console, (f"{score.videos} videos", "points", *heads), rows, csv)
     console.out(f"not counted, being lost or not in the first frame: {100 * score.lost:.1f} %")
 
 
@@ -221,18 +225,18 @@ def vip(
             side=side,
             out=out,
             overwrite=overwrite,
-            on_video=_counter(console, len(names)),
+            on_video=count_videos(console, len(names)),
         )
     rows = [
-        ("without the first frames", *_percent([vip_protocol.mean_iou(score.later)])),
-        ("with the first frames", *_percent([vip_protocol.mean_iou(score.every)])),
+        ("without the first frames", *write_percent([vip_protocol.mean_iou(score.later)])),
+        ("with the first frames", *write_percent([vip_protocol.mean_iou(score.every)])),
     ]
     if per_class:
         ious = vip_protocol.class_ious(score.later)
         rows += [
-            (f"  {n}", *_percent([i])) for n, i in zip(vip_protocol.CLASSES, ious, strict=True)
+            (f"  {n}", *write_percent([i])) for n, i in zip(vip_protocol.CLASSES, ious, strict=True)
         ]
-    _report(console, (f"{score.videos} videos, {score.frames} frames", "mIoU"), rows, csv)
+    report_rows(console, (f"{score.videos} videos, {score.frames} frames", "mIoU"), rows, csv)
 
 
 @command.command()
@@ -272,7 +276,9 @@ def youtube(
         _track_listed(root, listed, place, overwrite, console, staff, chosen)
         found = score_holdout(root, listed, place, categories) if score else None
     if found is not None:
-        _report(console, ("YTVOS-holdout", "objects", "J&F", "J", "F"), _holdout_rows(found), csv)
+        report_rows(
+            console, ("YTVOS-holdout", "objects", "J&F", "J", "F"), holdout_rows(found), csv
+        )
     if out is not None:
         console.out(f"wrote {out / 'Annotations'}", highlight=False)
 
@@ -304,56 +310,6 @@ def _tell_mixed_parts(console: Console, truth: Path, names: Sequence[str]) -> No
             f"scored together, by the lists in {mixed.lists}: a model may have seen the former, "
             "and no published figure is of both; --sequences takes such a list",
         )
-
-
-def _counter(console: Console, total: int) -> Callable[[str], None]:
-    """Print each video's name as it is done."""
-    done = iter(range(1, total + 1))
-    return lambda name: console.out(f"{next(done)}/{total} {name}", highlight=False)
-
-
-def _report(
-    console: Console,
-    columns: Sequence[str],
-    rows: Sequence[Sequence[str]],
-    csv: Path | None,
-    *,
-    left: int = 1,
-) -> None:
-    """Print a table, and write it where the user wants it."""
-    console.print(make_table(columns, rows, left=left))
-    if csv is not None:
-        text = io.StringIO(newline="")
-        stripped = ([cell.strip() for cell in row] for row in rows)
-        csv_text.writer(text, lineterminator="\n").writerows([columns, *stripped])
-        write_whole(csv, text.getvalue().encode())
-        console.out(f"wrote {csv}", highlight=False)
-
-
-def _percent(values: Sequence[float] | Any) -> list[str]:
-    return [f"{100 * value:.1f}" for value in values]
-
-
-def _badja_rows(method: str, scores: Sequence[badja_protocol.BadjaScore]) -> list[tuple[str, ...]]:
-    at = badja_protocol.THRESHOLDS.index(0.2)
-    rows = []
-    for score in scores:
-        figures = (*score.later.pooled, score.later.mean[at], score.every.pooled[at])
-        median = f"{score.median_error:.3f}"
-        rows.append((method, score.name, str(score.later.points), *_percent(figures), median))
-    if len(scores) > 1:
-        later, every = badja_protocol.average(scores)
-        points = str(sum(score.later.points for score in scores))
-        rows.append((method, "mean", points, "", *_percent([later]), "", *_percent([every]), ""))
-    return rows
-
-
-def _holdout_rows(score: HoldoutScore) -> list[tuple[str, ...]]:
-    rows = [
-        (group.name, str(group.objects), *_percent([group.j_and_f, group.region, group.boundary]))
-        for group in score.groups
-    ]
-    return [*rows, ("mean of the groups", "", *_percent([score.overall]), "", "")]
 
 
 def _track_all(
@@ -399,7 +355,7 @@ def _track_listed(
     chosen: dict[str, Any],
 ) -> None:
     """Track the videos of YouTube-VOS, with a tracker of this process or of a crew."""
-    count = _counter(console, len(listed))
+    count = count_videos(console, len(listed))
     if not staff:
         with open_tracker(**chosen) as tracker:
             track_videos(root, listed, tracker, place, count, overwrite=overwrite)

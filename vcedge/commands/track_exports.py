@@ -11,6 +11,7 @@ from typing import Any, TypeVar, cast
 
 import click
 
+from vcedge.commands.track_files import RunFiles
 from vcedge_runtime.errors import OutputError
 from vcedge_runtime.session import SessionReport
 from vcedge_runtime.video.categories import Categories
@@ -59,20 +60,18 @@ class Exports:
     _opened: dict[str, Output] = field(default_factory=dict)
     _viewer: RerunLog | None = None
 
-    def require(self, out: Path, *, overwrite: bool, inputs: Sequence[str], points: bool) -> None:
+    def require(self, own: RunFiles) -> None:
         """Refuse what cannot be written, or would lose something; change nothing.
 
         Args:
-            out: the run's folder.
-            overwrite: what an earlier run wrote may be removed.
-            inputs: files, folders and globs that the run reads.
-            points: whether points are followed, which have no masks.
+            own: what the run writes besides.
 
         Raises:
             OutputError: a place would lose something, is taken twice, or a name is none.
             MissingExtraError: Rerun is not installed.
         """
-        if points and self.places:
+        out, overwrite = own.folder, own.overwrite
+        if own.points and self.places:
             raise OutputError(
                 f"received {next(iter(self.places))} with --points; expected --mask, since points "
                 "have no outlines; leave it out"
@@ -95,7 +94,7 @@ class Exports:
                 require_free(
                     place,
                     overwrite=overwrite,
-                    inputs=inputs,
+                    inputs=own.inputs,
                     filled=below,
                     below=below,
                     option=option,
@@ -105,10 +104,31 @@ class Exports:
         if "--rerun" in self.places:
             import_rerun()
 
-    def open_sinks(
-        self, stack: ExitStack, video: Source, *, overwrite: bool, inputs: Sequence[str]
-    ) -> list[Sink]:
-        """Take the places and open the sinks; the stack finishes both, whatever happens."""
+    def tell_unknown(
+        self, objects: Mapping[int, Sequence[int]], tell: Callable[[str], None]
+    ) -> None:
+        """Tell of names that no object bears.
+
+        Args:
+            objects: ids of those that are followed, by the frame of their mask.
+            tell: told.
+        """
+        known = sorted({object_id for ids in objects.values() for object_id in ids})
+        for object_id in sorted(set(self.names) - set(known)):
+            tell(
+                f"received --name {object_id}={self.names[object_id]}, and no mask shows object "
+                f"{object_id}; the objects are {', '.join(map(str, known))}"
+            )
+
+    def open_sinks(self, stack: ExitStack, video: Source, own: RunFiles) -> list[Sink]:
+        """Take the places and open the sinks; the stack finishes both, whatever happens.
+
+        Args:
+            stack: closes them.
+            video: what is tracked.
+            own: what the run writes besides.
+        """
+        overwrite, inputs = own.overwrite, own.inputs
         for option, place in self._files():
             output = (
                 OutputFolder(

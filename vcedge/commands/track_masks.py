@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import wraps
+from functools import partial, wraps
 from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar, cast
@@ -20,6 +20,7 @@ from vcedge_runtime.given import require_rereadable, track_both_ways, track_give
 from vcedge_runtime.prompts.segmenter import mask_from_prompts
 from vcedge_runtime.session import SessionReport, track_frames
 from vcedge_runtime.tracker import Tracker
+from vcedge_runtime.video.masks import read_mask
 from vcedge_runtime.video.seeking import SpanReader
 from vcedge_runtime.video.sinks import Sink
 from vcedge_runtime.video.sources import Frame, Source
@@ -67,12 +68,16 @@ class FirstMasks:
         boxes: of the first frame, by object id.
         clicks: likewise.
         start: the first frame; None where nobody named one, which is 0.
+        binarize: whether everything bright in a mask is object 1.
+        resize: whether a mask of another size is brought to the frame's.
     """
 
     paths: tuple[tuple[int | None, str], ...] = ()
     boxes: dict[int, Any] = field(default_factory=dict)
     clicks: dict[int, Any] = field(default_factory=dict)
     start: int | None = None
+    binarize: bool = False
+    resize: bool = False
 
     def __bool__(self) -> bool:
         return bool(self.paths or self.boxes or self.clicks)
@@ -94,19 +99,20 @@ class FirstMasks:
         alone = len(self.paths) == 1 and not self.paths[0][0]
         return self.paths[0][1] if alone and not others else None
 
+    @property
+    def changed(self) -> bool:
+        """Whether what is read of a file is not what it holds."""
+        return self.binarize or self.resize
+
     def begin(
-        self,
-        video: Source,
-        read: Callable[..., Labels],
-        tell: Callable[[str], None],
-        most: int | None = None,
+        self, video: Source, tell: Callable[[str], None], most: int | None = None
     ) -> Beginning:
         """Read the masks, and make that of the boxes and clicks.
 
         Args:
             video: what is tracked.
-            read: reads a mask's file, for frames of a size.
-            tell: told what stands in for the model where it is not there.
+            tell: told what stands in for the model where it is not there, and what is done to a
+                mask.
             most: frames that are tracked, at most.
 
         Raises:
@@ -117,7 +123,7 @@ class FirstMasks:
         """
         if self.start is not None:
             require_rereadable(video)
-        masks = self._read_masks(read, video.frame_hw)
+        masks = self._read_masks(video.frame_hw, tell)
         frames: Iterable[Frame] = video
         if self.boxes or self.clicks:
             frame, frames = self._take_frame(video)
@@ -133,9 +139,10 @@ class FirstMasks:
         return Beginning(masks, frames, both_ways=self.start is not None)
 
     def _read_masks(
-        self, read: Callable[..., Labels], frame_hw: tuple[int, int]
+        self, frame_hw: tuple[int, int], tell: Callable[[str], None]
     ) -> dict[int, Labels]:
         masks: dict[int, Labels] = {}
+        read = partial(read_mask, binarize=self.binarize, resize=self.resize, tell=tell)
         for index, path in self.paths:
             at = self.beginning if index is None else index
             if at in masks:
@@ -210,7 +217,7 @@ def _read_frame(video: Source, index: int) -> list[Frame]:
 
 
 def first_masks(function: Function) -> Function:
-    """Give a command ``--mask``, ``--box``, ``--click``, ``--from``; it takes ``first``."""
+    """Give a command ``--mask``, ``--box``, ``--click`` and the like; it takes ``first``."""
 
     @wraps(function)
     def run(
@@ -218,11 +225,20 @@ def first_masks(function: Function) -> Function:
         boxes: dict[int, Any],
         clicks: dict[int, Any],
         start: int | None,
+        binarize: bool,
+        resize_mask: bool,
         **given: Any,
     ) -> Any:
         paths = tuple(split_index(each) for each in mask)
-        return function(**given, first=FirstMasks(paths, boxes, clicks, start))
+        first = FirstMasks(paths, boxes, clicks, start, binarize, resize_mask)
+        return function(**given, first=first)
 
+    found = click.option(
+        "--resize-mask", is_flag=True, help="Bring a mask of another size to the frame's."
+    )(run)
+    found = click.option(
+        "--binarize", is_flag=True, help="Everything bright in the mask is object 1."
+    )(found)
     found = click.option(
         "--from",
         "start",
@@ -230,7 +246,7 @@ def first_masks(function: Function) -> Function:
         metavar="N",
         help="Begin at frame N, and follow to the end and to the beginning: --mask, --box and "
         "--click are of that frame. Files and pictures alone.",
-    )(run)
+    )(found)
     found = prompted(found)
     found = click.option(
         "--mask",

@@ -126,6 +126,10 @@ _OPTIONS = (
 )
 
 
+_AS_TYPED = ("steps", "batch", "learning_rate", "seed", "falls_from", "average", "workers")
+"""Options whose values are fields of the run's settings as they are."""
+
+
 def takes_request(
     profiles: Sequence[str], learning_rate: float = RunSettings.learning_rate
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
@@ -153,45 +157,9 @@ def takes_request(
     )
 
     def decorate(function: Callable[..., None]) -> Callable[..., None]:
-        def gathered(
-            out: Path | None,
-            device: str | None,
-            cache: Path,
-            start: str | None,
-            tensorboard: bool,
-            resume: bool,
-            profile: str,
-            steps: int,
-            batch: int,
-            sizes: str | None,
-            learning_rate: float,
-            seed: int,
-            falls_from: float,
-            average: float,
-            workers: int,
-            epochs: float | None = None,
-            halve_at: str | None = None,
-            **own: Any,
-        ) -> None:
-            crops = default_sizes(profile) if sizes is None else parse_sizes(sizes)
-            run = RunSettings(
-                profile,
-                steps,
-                batch,
-                crops,
-                learning_rate,
-                seed,
-                workers=workers,
-                falls_from=falls_from,
-                average=average,
-                halved=parse_shares(halve_at),
-            )
-            place = out or Path("vcedge-out") / f"train-{function.__name__}"
-            wanted = device or default_device()
-            # A recipe's epochs give way to steps that the user passed.
-            own_epochs = epochs if _choose_epochs() else None
-            request = Request(run, place, wanted, cache, start, tensorboard, resume, own_epochs)
-            function(request, **own)
+        def gathered(**given: Any) -> None:
+            request = _take_request(function.__name__, given)
+            function(request, **given)
 
         gathered.__name__, gathered.__doc__ = function.__name__, function.__doc__
         decorated: Callable[..., None] = gathered
@@ -202,6 +170,26 @@ def takes_request(
         return decorated
 
     return decorate
+
+
+def _take_request(method: str, given: dict[str, Any]) -> Request:
+    """Take what makes a request out of what a command of that name was given."""
+    take = given.pop
+    profile, sizes, epochs = take("profile"), take("sizes"), take("epochs", None)
+    run = RunSettings(
+        profile=profile,
+        sizes=default_sizes(profile) if sizes is None else parse_sizes(sizes),
+        halved=parse_shares(take("halve_at", None)),
+        **{name: take(name) for name in _AS_TYPED},
+    )
+    return Request(
+        run,
+        out=take("out") or Path("vcedge-out") / f"train-{method}",
+        device=take("device") or default_device(),
+        # A recipe's epochs give way to steps that the user passed.
+        epochs=epochs if _choose_epochs() else None,
+        **{name: take(name) for name in ("cache", "start", "tensorboard", "resume")},
+    )
 
 
 def _choose_epochs() -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -33,7 +34,12 @@ _FLAT = 0.25
 
 
 def read_mask(
-    path: str | Path, *, frame_hw: tuple[int, int], binarize: bool = False, resize: bool = False
+    path: str | Path,
+    *,
+    frame_hw: tuple[int, int],
+    binarize: bool = False,
+    resize: bool = False,
+    tell: Callable[[str], None] = lambda text: None,
 ) -> NDArray[np.uint8]:
     """Read the mask of a frame.
 
@@ -45,6 +51,7 @@ def read_mask(
         binarize: everything bright (a channel over 127; in a palette PNG, every id) becomes
             object 1.
         resize: bring a mask of another size to the frame's, nearest pixel.
+        tell: told of a mask that had another shape too, and is stretched.
 
     Returns:
         (H, W) uint8 object ids, 0 the background, gaps kept; owned by the caller.
@@ -56,7 +63,13 @@ def read_mask(
     data = read_mask_file(path)
     ids = _binarize(data, str(path)) if binarize else _read_ids(data, str(path))
     if resize and ids.shape != frame_hw:
+        drawn_hw = ids.shape
         ids = _resize_ids(ids, frame_hw, str(path))
+        if _compare_aspects(drawn_hw, frame_hw) > _SAME_ASPECT:
+            tell(
+                f"{path} of {_size(drawn_hw)} (height x width) is stretched to the frame's "
+                f"{_size(frame_hw)}: look whether it shows all of the frame"
+            )
     _require_size(ids, frame_hw, str(path), " or pass --resize-mask")
     if binarize and not ids.any():
         raise MaskError(
@@ -169,13 +182,17 @@ def _require_size(
         )
 
 
+def _compare_aspects(mask_hw: tuple[int, ...], frame_hw: tuple[int, int]) -> float:
+    """Logarithm of how many times wider for its height the one is than the other; 0 for as wide."""
+    return abs(math.log(mask_hw[1] / mask_hw[0] * frame_hw[0] / frame_hw[1]))
+
+
 def _require_upright(ids: NDArray[np.generic], frame_hw: tuple[int, int], name: str) -> None:
     """Refuse a mask that fits the frame once it is turned: no resize makes it right."""
     if ids.ndim != 2 or 0 in ids.shape:
         return
-    straight = abs(math.log(ids.shape[1] / ids.shape[0] * frame_hw[0] / frame_hw[1]))
-    turned = abs(math.log(ids.shape[0] / ids.shape[1] * frame_hw[0] / frame_hw[1]))
-    if turned < _SAME_ASPECT < straight:
+    turned = _compare_aspects(ids.shape[::-1], frame_hw)
+    if turned < _SAME_ASPECT < _compare_aspects(ids.shape, frame_hw):
         raise MaskError(
             f"received {name} of {_size(ids.shape)} (height x width), which lies on its side; "
             f"expected {_size(frame_hw)} like the frame as players show it; turn the mask, or draw "

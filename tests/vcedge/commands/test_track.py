@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from vcedge.cli import app
 from vcedge.commands import track
-from vcedge.commands.track import default_output
+from vcedge.commands.track_files import default_output
 from vcedge_runtime.memory.dynamic import DynamicPolicy
 from vcedge_runtime.model.bundle import DEFAULT_LABEL_MODEL, DEFAULT_MODEL, Bundle, shipped_models
 from vcedge_runtime.tracker import Tracker
@@ -416,7 +416,21 @@ def test_resize_mask_brings_a_mask_of_another_size_to_the_frames(
 ) -> None:
     clip = make_clip(frames=3)
     write_label_png(clip.mask, np.kron(clip.labels, np.ones((2, 2), np.uint8)))
-    assert run(*clip.arguments, "--resize-mask", "--out", "out").returncode == 0
+    done = run(*clip.arguments, "--resize-mask", "--out", "out")
+    assert (done.returncode, done.stderr) == (0, "")
+    np.testing.assert_array_equal(read_masks(Path("out"))["shot8"], clip.labels)
+
+
+def test_a_mask_of_another_shape_is_stretched_and_that_is_told(
+    run: Run, make_clip: MakeClip
+) -> None:
+    clip = make_clip(frames=3)
+    write_label_png(clip.mask, np.repeat(clip.labels, 2, axis=0))
+    done = run(*clip.arguments, "--resize-mask", "--out", "out")
+    assert done.returncode == 0
+    height, width = clip.labels.shape
+    told = f"{2 * height}x{width} (height x width) is stretched to the frame's {height}x{width}"
+    assert told in done.stdout + done.stderr
     np.testing.assert_array_equal(read_masks(Path("out"))["shot8"], clip.labels)
 
 

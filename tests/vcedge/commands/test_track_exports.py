@@ -92,6 +92,18 @@ def test_polygons_stand_for_masks_where_they_are_asked_for(run: Run, make_clip: 
     assert {r["type"] for r in task["predictions"][0]["result"]} == {"polygonlabels"}
 
 
+def test_a_name_of_an_object_that_no_mask_shows_is_told(run: Run, make_clip: MakeClip) -> None:
+    clip = make_clip(frames=2)
+    ids = ", ".join(map(str, np.unique(clip.labels)[1:]))
+    known = str(clip.labels.max())
+    named = ("--name", f"{known}=car", "--name", "77=dog")
+    done = run(*clip.arguments, "--out", OUT, *named)
+    told = f"received --name 77=dog, and no mask shows object 77; the objects are {ids}"
+    assert done.returncode == 0
+    assert (done.stdout + done.stderr).count("no mask shows") == 1
+    assert told in done.stdout + done.stderr
+
+
 def test_without_them_nothing_of_the_kind_is_written(run: Run, make_clip: MakeClip) -> None:
     assert run(*make_clip(frames=2).arguments, "--out", OUT, "--name", "3=car").returncode == 0
     assert {path.name for path in Path().iterdir() if path.is_dir()} == {"clip", "out"}

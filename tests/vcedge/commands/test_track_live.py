@@ -16,7 +16,7 @@ import pytest
 from numpy.typing import NDArray
 
 from tests.runtime.video.cameras import ListSource, open_each
-from vcedge.commands import track, track_live
+from vcedge.commands import track, track_live, track_run
 from vcedge_runtime.errors import SourceError
 from vcedge_runtime.video import live
 from vcedge_runtime.video.frame import Frame
@@ -205,9 +205,9 @@ def test_frames_are_taken_no_faster_than_was_said(
     run: Run, camera: Callable[..., tuple[object, ...]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     given: list[float | None] = []
-    own = track.pace
+    own = track_run.pace
     monkeypatch.setattr(
-        track, "pace", lambda frames, most: (given.append(most), own(frames, None))[1]
+        track_run, "pace", lambda frames, most: (given.append(most), own(frames, None))[1]
     )
     assert run(*camera(None), "--max-fps", 4.5).returncode == 0
     assert given == [4.5]

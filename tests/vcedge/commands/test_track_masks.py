@@ -214,7 +214,7 @@ def test_a_stream_goes_on_from_the_frame_that_the_box_is_of(
         raise AssertionError("a live source is read by itself: two frames that wait grow old")
 
     monkeypatch.setattr(ImageSource, "live", True)
-    monkeypatch.setattr("vcedge.commands.track.prefetch", read_ahead)
+    monkeypatch.setattr("vcedge.commands.track_run.prefetch", read_ahead)
     done = run("track", clip.source, "--box", "5,5,20,20", *options, "--out", "out")
     assert done.returncode == 0, done.stderr
     assert list(read_masks(Path("out"))) == sorted(f"shot{number}" for number in range(8, 14))
