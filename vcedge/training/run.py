@@ -169,7 +169,7 @@ class TrainingRun:
         """Take up the run where its checkpoint stands.
 
         Raises:
-            TrainingError: the checkpoint cannot be read, or belongs to a run with other settings.
+            TrainingError: the checkpoint cannot be read, or is of other settings or another network.
         """
         state = self._read_checkpoint()
         ours = self._identity()
@@ -183,8 +183,14 @@ class TrainingRun:
                 f"{self.checkpoint_path} was trained with other settings ({', '.join(differing)}); "
                 "resume with the same ones or choose another --out"
             )
-        self.objective.load_state_dict(state["objective"])
-        self.average.load_state_dict(state["average"])
+        try:
+            self.objective.load_state_dict(state["objective"])
+            self.average.load_state_dict(state["average"])
+        except RuntimeError as exc:
+            raise TrainingError(
+                f"{self.checkpoint_path} is of another network, such as one that a former vcedge "
+                "trained; begin another run, with --from the weights that this one delivered"
+            ) from exc
         self.optimiser.load_state_dict(state["optimiser"])
         self.step = state["step"]
         self.seconds = state["seconds"]

@@ -414,6 +414,13 @@ def test_the_number_of_workers_may_change(make_run: MakeRun, finished: Path) -> 
     assert run.step == 6
 
 
+def test_a_checkpoint_of_another_network_is_named(make_run: MakeRun, finished: Path) -> None:
+    run = make_run(finished)
+    run.objective.network.register_parameter("new", torch.nn.Parameter(torch.zeros(3)))
+    with pytest.raises(TrainingError, match=r"checkpoint\.pt is of another network"):
+        run.resume()
+
+
 @pytest.mark.parametrize("content", [None, b"", b"no checkpoint"])
 def test_a_checkpoint_that_cannot_be_read_is_named(
     make_run: MakeRun, tmp_path: Path, content: bytes | None
