@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import shlex
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -17,11 +16,11 @@ from rich.progress import Progress, TaskID
 
 from vcedge.commands.progress import progress_bar
 from vcedge.commands.tables import open_console
+from vcedge.fleet.contents import digest_facts, digest_source
 from vcedge_calibration.recording import CalibrationClip, record_inputs
 from vcedge_calibration.samples import Recording, find_recording, graphs_of, save_samples
 from vcedge_runtime.errors import BundleError, MaskError, OutputError, SourceError
 from vcedge_runtime.model.bundle import Bundle
-from vcedge_runtime.reading import sha256_of
 from vcedge_runtime.telling import make_printable
 from vcedge_runtime.video.masks import read_mask
 from vcedge_runtime.video.pictures import list_masks
@@ -126,14 +125,11 @@ def find_first_mask(masks: Path, name: str) -> Path:
 
 
 def _fingerprint(path: Path, masks: Path | None) -> str:
-    """sha256 of a video, or of a folder's files, and of its first mask."""
+    """sha256 of what a video, or a folder's files, and its first mask hold."""
     if not path.exists():
         raise SourceError(f"{path} does not exist; expected a video or a folder of images")
-    files = sorted(path.iterdir()) if path.is_dir() else [path]
-    if masks is not None:
-        files.append(find_first_mask(masks, path.stem))
-    told = [f"{file.name} {sha256_of(file)}" for file in files if file.is_file()]
-    return hashlib.sha256("\n".join(told).encode()).hexdigest()
+    mask = None if masks is None else digest_source(find_first_mask(masks, path.stem))
+    return digest_facts({"video": digest_source(path), "mask": mask})
 
 
 def _open_clips(

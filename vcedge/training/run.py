@@ -169,7 +169,7 @@ class TrainingRun:
         """Take up the run where its checkpoint stands.
 
         Raises:
-            TrainingError: the checkpoint cannot be read, or is of other settings or another network.
+            TrainingError: the checkpoint cannot be read, or is of other settings or weights.
         """
         state = self._read_checkpoint()
         ours = self._identity()
