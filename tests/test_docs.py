@@ -38,7 +38,7 @@ SHARED = {
 }
 """What any room of the runtime may import; the architecture says so once."""
 FENCE = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
-FACES = ("tracker", "session", "model.bundle", "video.sinks", "video.masks")
+FACES = ("tracker", "followed", "session", "model.bundle", "video.sinks", "video.masks")
 """Modules of the runtime of which a program may use every public class."""
 
 

@@ -20,9 +20,9 @@ from vcedge.commands.evaluate_jobs import (
     follow_sequence,
 )
 from vcedge.commands.evaluate_rows import (
-    badja_rows,
     count_videos,
-    holdout_rows,
+    list_badja_rows,
+    list_holdout_rows,
     report_rows,
     write_percent,
 )
@@ -169,7 +169,7 @@ def badja(
         rows = []
         for method, follow in methods.items():
             scores = [badja_protocol.evaluate_sequence(root, truths[n], follow) for n in names]
-            rows += badja_rows(method, scores)
+            rows += list_badja_rows(method, scores)
     columns = ("method", "sequence", "points", "PCK@0.1", "PCK@0.2", "joint mean", "with first")
     report_rows(console, (*columns, "median error"), rows, csv, left=2)
 
@@ -277,7 +277,7 @@ def youtube(
         found = score_holdout(root, listed, place, categories) if score else None
     if found is not None:
         report_rows(
-            console, ("YTVOS-holdout", "objects", "J&F", "J", "F"), holdout_rows(found), csv
+            console, ("YTVOS-holdout", "objects", "J&F", "J", "F"), list_holdout_rows(found), csv
         )
     if out is not None:
         console.out(f"wrote {out / 'Annotations'}", highlight=False)

@@ -45,7 +45,9 @@ def write_percent(values: Sequence[float] | Any) -> list[str]:
     return [f"{100 * value:.1f}" for value in values]
 
 
-def badja_rows(method: str, scores: Sequence[badja_protocol.BadjaScore]) -> list[tuple[str, ...]]:
+def list_badja_rows(
+    method: str, scores: Sequence[badja_protocol.BadjaScore]
+) -> list[tuple[str, ...]]:
     """A row for each sequence of a method, and one for the mean of several."""
     at = badja_protocol.THRESHOLDS.index(0.2)
     rows = []
@@ -62,7 +64,7 @@ def badja_rows(method: str, scores: Sequence[badja_protocol.BadjaScore]) -> list
     return rows
 
 
-def holdout_rows(score: HoldoutScore) -> list[tuple[str, ...]]:
+def list_holdout_rows(score: HoldoutScore) -> list[tuple[str, ...]]:
     """A row for each group of categories, and one for their mean."""
     rows = [
         (

@@ -138,7 +138,7 @@ def command(
         beginning = first.begin(video, warn, frames)
         if named is not None:
             require_points(bundle)
-        else:
+        elif errand is None:  # The names of a batch are of all its videos.
             exports.tell_unknown(beginning.objects, warn)
         tracker = stack.enter_context(borrow_tracker(bundle, **chosen))
         report = SessionReport()

@@ -124,7 +124,7 @@ def filed(function: Command) -> Command:
     """Give a command the options of its own folder; it takes them as ``files``.
 
     It stands below what gives ``source``, ``first`` and ``points``, which name the folder and what
-    must not lie in it.
+    must not lie in it, and below ``lived``, which has a say in what is written.
     """
 
     @wraps(function)

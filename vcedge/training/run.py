@@ -189,7 +189,7 @@ class TrainingRun:
         except RuntimeError as exc:
             raise TrainingError(
                 f"{self.checkpoint_path} is of another network, such as one that a former vcedge "
-                "trained; begin another run, with --from the weights that this one delivered"
+                "trained; resume it with the one that began it, or choose another --out"
             ) from exc
         self.optimiser.load_state_dict(state["optimiser"])
         self.step = state["step"]

@@ -79,7 +79,15 @@ class ObjectGraphs:
             require_finite(self._bank.keys[slot], "keys")
 
     def follow_prototypes(self, slots: Sequence[int], found: FoundObjects) -> Buffer:
-        """Correct what was read by the objects' prototypes in these slots: (K, Cv, h, w)."""
+        """Correct what was read by the objects' prototypes.
+
+        Args:
+            slots: of the frames whose prototypes are followed.
+            found: what was read, and where what is corrected goes.
+
+        Returns:
+            (K, Cv, h, w) float32, one of the arrays of ``found``, valid until its next frame.
+        """
         if not self._parts.prototypes:
             return found.mixed
         sums, weights = self._values.sum_slots(slots)
@@ -90,7 +98,13 @@ class ObjectGraphs:
         return found.features
 
     def decode(self, features: Buffer, encoded: EncodedFrame, found: FoundObjects) -> None:
-        """Decode (K, Cv, h, w) features of a frame to its shares."""
+        """Decode a frame's features to its shares.
+
+        Args:
+            features: (K, Cv, h, w) float32, as ``follow_prototypes`` gives them.
+            encoded: the frame; its shares are written.
+            found: where the (K, H, W) float32 logits go.
+        """
         decoder, held = self._engines["mask_decoder"], encoded.features
         frame = {t.name: held[t.name] for t in decoder.spec.inputs if t.name in held}
         for some in group_objects(len(features)):
@@ -104,6 +118,11 @@ class ObjectGraphs:
 
     def write(self, slot: int, encoded: EncodedFrame, found: FoundObjects) -> None:
         """Encode a frame's objects into a slot, by its shares.
+
+        Args:
+            slot: where values, sums and (h, w, K + 1) float32 shares at the key grid go.
+            encoded: the frame.
+            found: room for values of objects that are encoded together.
 
         Raises:
             NotFiniteError: the values are not finite.
