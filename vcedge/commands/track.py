@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Collection, Mapping
 from contextlib import ExitStack
 from functools import partial
 from typing import Any
@@ -136,13 +137,16 @@ def command(
         _warn_of_pictures(warn, video)
         named = read_points(points, frame_hw=video.frame_hw) if points else None
         beginning = first.begin(video, warn, frames)
+        given: Mapping[int, Collection[int | str]]
         if named is not None:
             require_points(bundle)
-        elif errand is None:  # The names of a batch are of all its videos.
-            exports.tell_unknown(beginning.objects, warn)
+            given = {0: tuple(named)}
+        else:
+            given = objects = beginning.objects
+            if errand is None:  # The names of a batch are of all its videos.
+                exports.tell_unknown(objects, warn)
         tracker = stack.enter_context(borrow_tracker(bundle, **chosen))
         report = SessionReport()
-        given = {0: tuple(named)} if named is not None else beginning.objects
         sightings = Sightings("point" if points else "object", warn, given)
         tell_errand(report, sightings)
         if named is None:

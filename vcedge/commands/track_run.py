@@ -100,9 +100,8 @@ class Run:
             )
         for doubt in self.video.doubts:
             self.warn(f"{self.video.label}: {doubt}")
-        for line in (*self._describe_tracked(), *_describe_written(output)):
-            self.console.out(line, highlight=False)
-        for line in self.exports.describe():
+        written = (*_describe_written(output), *self.exports.describe())
+        for line in (*self._describe_tracked(), *written):
             self.console.out(line, highlight=False)
 
     def _describe_tracked(self) -> Iterator[str]:
