@@ -31,6 +31,7 @@ from vcedge_runtime.predictors.opening import open_point_predictor, open_predict
 from vcedge_runtime.predictors.ranges import find_spans
 from vcedge_runtime.predictors.requirements import choose_graphs, require_graphs
 from vcedge_runtime.predictors.shown import Shown
+from vcedge_runtime.products import ONE_THREAD
 from vcedge_runtime.propagation.points import check_points
 from vcedge_runtime.settings import as_whole, check_overrides, show
 from vcedge_runtime.timing import STAGES, timed
@@ -47,11 +48,11 @@ MOST_THREADS = 1024
 def _alone(
     method: Callable[Concatenate[Tracker, Given], Found],
 ) -> Callable[Concatenate[Tracker, Given], Found]:
-    """Let one thread at a time into a tracker; the others wait."""
+    """Let one thread at a time into a tracker; the others wait. numpy takes no threads besides."""
 
     @wraps(method)
     def enter(tracker: Tracker, /, *args: Given.args, **kwargs: Given.kwargs) -> Found:
-        with tracker._lock:
+        with tracker._lock, ONE_THREAD.held():
             return method(tracker, *args, **kwargs)
 
     return enter

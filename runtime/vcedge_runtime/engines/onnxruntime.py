@@ -79,8 +79,10 @@ class OnnxRuntimeEngine:
         options.log_severity_level = 3
         # It would take bytes of its own format for it, which nobody has looked at.
         options.add_session_config_entry("session.load_model_format", "ONNX")
-        # Each session's idle threads would spin on the cores that the next stage needs.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        # Idle threads spin from operator to operator, which waking them would cost more than; after
+        # the run they would take the cores that the next stage needs.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "1")
+        options.add_session_config_entry("session.force_spinning_stop", "1")
         take_exact_products(options)
         try:
             self._session = onnxruntime.InferenceSession(
