@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from threading import Lock
@@ -38,11 +38,21 @@ class OneThread:
             with self._lock:
                 self._within -= 1
                 if not self._within:
+                    _let_anybody_set()
                     self._limit.restore_original_limits()
+                    _let_anybody_set()
 
 
 ONE_THREAD = OneThread()
 """Of this process."""
+
+
+def _let_anybody_set() -> None:
+    """Let this thread set what another one has set, which threadpoolctl 3.8 refuses otherwise."""
+    for library in _find_libraries().lib_controllers:
+        let: Callable[..., None] | None = getattr(library, "clear_controlling_thread", None)
+        if let is not None:
+            let(force=True)
 
 
 @cache

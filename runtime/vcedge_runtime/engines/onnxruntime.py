@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from vcedge_runtime.buffers import Buffer, host_arrays
 from vcedge_runtime.engines.cudart import Cuda
-from vcedge_runtime.engines.processor import take_exact_products
+from vcedge_runtime.engines.processor import spin_briefly, take_exact_products
 from vcedge_runtime.engines.staging import Staging
 from vcedge_runtime.errors import EngineError, MissingExtraError
 from vcedge_runtime.installing import how_to_install
@@ -79,10 +79,7 @@ class OnnxRuntimeEngine:
         options.log_severity_level = 3
         # It would take bytes of its own format for it, which nobody has looked at.
         options.add_session_config_entry("session.load_model_format", "ONNX")
-        # Idle threads spin from operator to operator, which waking them would cost more than; after
-        # the run they would take the cores that the next stage needs.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "1")
-        options.add_session_config_entry("session.force_spinning_stop", "1")
+        spin_briefly(options, onnxruntime.__version__)
         take_exact_products(options)
         try:
             self._session = onnxruntime.InferenceSession(

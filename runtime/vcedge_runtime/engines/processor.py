@@ -1,4 +1,4 @@
-"""What this machine's processor is: its cores, and what it does with bytes."""
+"""What this machine's processor is, and what sessions of ONNX Runtime are told for its sake."""
 
 from __future__ import annotations
 
@@ -13,6 +13,10 @@ from typing import Any
 X86 = ("x86_64", "amd64", "i386", "i486", "i586", "i686", "x86")
 EXACT = ("avx512_vnni", "avx_vnni", "amx_int8")
 """Linux's names of what sums up products of bytes in 32 bits (VNNI, AMX)."""
+SPIN_US = 10
+"""Microseconds for which a session's threads look for work (our choice: ``docs/results.md``)."""
+SPINS_BRIEFLY = (1, 26)
+"""The first version of ONNX Runtime to which one can say how long."""
 
 
 def count_cores() -> int:
@@ -44,6 +48,24 @@ def take_exact_products(options: Any) -> None:
     """
     exact = "0" if sums_bytes_exactly() else "1"
     options.add_session_config_entry("session.x64quantprecision", exact)
+
+
+def spin_briefly(options: Any, version: str) -> None:
+    """Have the threads of a session look for the next operator for ``SPIN_US``, then sleep.
+
+    Waking them for each operator takes a tenth of a small network's time. A session that spins as
+    long as ONNX Runtime has it by default keeps other sessions and other programs from the cores
+    that they need; before 1.26 it knows no other length, and its threads sleep at once.
+
+    Args:
+        options: its ``SessionOptions``.
+        version: of ONNX Runtime.
+    """
+    major, minor = (int(part) for part in version.split(".")[:2])
+    brief = (major, minor) >= SPINS_BRIEFLY
+    options.add_session_config_entry("session.intra_op.allow_spinning", "1" if brief else "0")
+    if brief:
+        options.add_session_config_entry("session.intra_op.spin_duration_us", str(SPIN_US))
 
 
 @cache

@@ -1,8 +1,9 @@
-"""Which processors sum up products of bytes exactly, and what ONNX Runtime is told of it."""
+"""Which processors sum up products of bytes exactly, and what ONNX Runtime is told."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -41,22 +42,53 @@ def test_a_processor_is_exact_where_its_flags_say_so(
     assert sums_bytes_exactly(tmp_path) is exact
 
 
-@pytest.mark.parametrize("exact", [True, False])
-def test_onnxruntime_takes_its_exact_products_where_the_fast_ones_overflow(
-    monkeypatch: pytest.MonkeyPatch, tiny_bundle: Bundle, exact: bool
-) -> None:
+@pytest.fixture
+def given(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """The options of each session that is opened."""
     onnxruntime = pytest.importorskip("onnxruntime")
-    given = []
+    found: list[Any] = []
 
     class Session(onnxruntime.InferenceSession):  # type: ignore[misc, name-defined]
         def __init__(self, model: bytes, options: object, **others: object) -> None:
-            given.append(options)
+            found.append(options)
             super().__init__(model, options, **others)
 
     monkeypatch.setattr(onnxruntime, "InferenceSession", Session)
+    return found
+
+
+def open_one(bundle: Bundle) -> None:
+    graph = bundle.graphs["encoder"]
+    engine.OnnxRuntimeEngine(bundle.read_graph("encoder"), graph.spec, threads=1).close()
+
+
+@pytest.mark.parametrize("exact", [True, False])
+def test_onnxruntime_takes_its_exact_products_where_the_fast_ones_overflow(
+    monkeypatch: pytest.MonkeyPatch, tiny_bundle: Bundle, given: list[Any], exact: bool
+) -> None:
     monkeypatch.setattr(processor, "sums_bytes_exactly", lambda: exact)
-    graph = tiny_bundle.graphs["encoder"]
-    engine.OnnxRuntimeEngine(tiny_bundle.read_graph("encoder"), graph.spec, threads=1).close()
+    open_one(tiny_bundle)
     [options] = given
     chosen = options.get_session_config_entry("session.x64quantprecision")
     assert chosen == ("0" if exact else "1")
+
+
+@pytest.mark.parametrize(
+    ("version", "brief"),
+    [("1.25.3", False), ("1.26.0", True), ("1.31.1", True), ("2.0.0", True), ("1.26.0.dev1", True)],
+)
+def test_threads_look_for_work_briefly_or_sleep_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+    tiny_bundle: Bundle,
+    given: list[Any],
+    version: str,
+    brief: bool,
+) -> None:
+    monkeypatch.setattr("onnxruntime.__version__", version)
+    open_one(tiny_bundle)
+    [options] = given
+    spins = options.get_session_config_entry("session.intra_op.allow_spinning")
+    assert spins == ("1" if brief else "0")
+    if brief:
+        length = options.get_session_config_entry("session.intra_op.spin_duration_us")
+        assert int(length) == processor.SPIN_US

@@ -9,6 +9,7 @@ from time import sleep
 
 import numpy as np
 import pytest
+from threadpoolctl import ThreadpoolController
 
 from tests.runtime.tracker.made import HEIGHT, WIDTH, Frame, MakeFrame, square
 from vcedge_runtime.buffers import Buffer
@@ -110,3 +111,25 @@ def test_a_closed_tracker_tells_every_thread_that_it_is(
     assert errors[:2] == [None, None]
     told = [error for error in errors if error is not None]
     assert all(isinstance(error, TrackerError) and "closed" in str(error) for error in told)
+
+
+def test_numpy_takes_one_thread_for_its_products_within_a_call_alone(
+    shared: Tracker, encoder: SlowEngine, make_frame: MakeFrame, mask: Frame
+) -> None:
+    libraries = ThreadpoolController().select(user_api="blas")
+
+    def count() -> list[int]:
+        return [each["num_threads"] for each in libraries.info()]
+
+    with libraries.limit(limits=2), shared, ThreadPoolExecutor(1) as threads:
+        before = count()
+        shared.start(make_frame(HEIGHT, WIDTH), mask)
+        assert count() == before
+        encoder.entered.clear()
+        encoder.go_on.clear()
+        step = threads.submit(shared.step, make_frame(HEIGHT, WIDTH, 1))
+        assert encoder.entered.wait(30)
+        assert 2 not in count()
+        encoder.go_on.set()
+        step.result()
+        assert count() == before
