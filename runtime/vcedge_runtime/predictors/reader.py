@@ -156,8 +156,9 @@ class TileReader:
         engine = self._engine("label_readout" if sampling.outer is None else "cluster_readout")
         fixed = {**self._fixed(source, sampling), "labels": source.values}
         matches = sampling.matches.of_queries() if sampling.matches else []
+        shifts = self._shifts_back(tiles, references, sampling)
         for piece, chosen in self._pieces(tiles, references):
-            cells, beyond = self._look_back(chosen, references, sampling)
+            cells, beyond = tables.patches(chosen, shifts[piece])
             inputs: dict[str, Buffer] = {
                 **fixed,
                 "query_index": tables.query_index[chosen],
@@ -203,8 +204,9 @@ class TileReader:
         shape = (len(tiles), tables.query_index.shape[1], channels)
         values = self._values[: shape[0] * shape[1] * channels].reshape(shape)
         fixed = {**self._fixed(source, sampling), "labels": source.values}
+        shifts = self._shifts_back(tiles, references, sampling)
         for piece, chosen in self._pieces(tiles, references):
-            cells, beyond = self._look_back(chosen, references, sampling)
+            cells, beyond = tables.patches(chosen, shifts[piece])
             inputs: dict[str, Buffer] = {
                 **fixed,
                 "query_index": tables.query_index[chosen],
@@ -237,14 +239,15 @@ class TileReader:
         tables, references = self.windows, len(source.slots)
         engine = self._engine("column_total")
         wanted = np.zeros(self._grid_hw[0] * self._grid_hw[1], np.bool_)
-        seen, _ = self._look_back(tiles, references, sampling)
+        seen, _ = tables.patches(tiles, self._shifts_back(tiles, references, sampling))
         wanted[seen] = True
         owners = tables.find_owners(wanted)
         found = np.zeros((references, wanted.size), np.float32)
         matches = sampling.matches.of_references() if sampling.matches else []
-        for _, chosen in self._pieces(owners, references):
+        shifts = self._shifts_ahead(owners, references, sampling)
+        for piece, chosen in self._pieces(owners, references):
             cells = tables.query_index[chosen]
-            around, beyond = self._look_ahead(chosen, references, sampling)
+            around, beyond = tables.patches(chosen, shifts[piece])
             out = np.empty((len(chosen), references, cells.shape[1]), np.float32)
             own, others = take_groups(sampling, around, cells)
             inputs = {
@@ -319,20 +322,13 @@ class TileReader:
             return np.zeros((len(tiles), references, 2), np.int64)
         return -sampling.shifts.of_queries(self.windows.centres[tiles])
 
-    def _look_back(
+    def _shifts_ahead(
         self, tiles: NDArray[np.int64], references: int, sampling: Sampling
-    ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-        """Cells of the references that tiles of the current frame look at; see ``patches``."""
-        return self.windows.patches(tiles, self._shifts_back(tiles, references, sampling))
-
-    def _look_ahead(
-        self, tiles: NDArray[np.int64], references: int, sampling: Sampling
-    ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-        """Cells of the current frame that look at tiles of the references; see ``patches``."""
-        shifts = np.zeros((len(tiles), references, 2), np.int64)
-        if sampling.shifts is not None:
-            shifts = sampling.shifts.of_references(self.windows.centres[tiles])
-        return self.windows.patches(tiles, shifts)
+    ) -> NDArray[np.int64]:
+        """The same of tiles of the references, whose patches lie in the current frame."""
+        if sampling.shifts is None:
+            return np.zeros((len(tiles), references, 2), np.int64)
+        return sampling.shifts.of_references(self.windows.centres[tiles])
 
 
 def _mask_beyond(

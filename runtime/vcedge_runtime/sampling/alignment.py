@@ -85,6 +85,10 @@ class ObjectShifts:
     def _nearest(self, centres: NDArray[np.float64], *, moved: bool) -> NDArray[np.int64]:
         chosen = np.zeros((len(centres), len(self.found), 2), np.int64)
         for reference, objects in enumerate(self.found):
+            if len(objects) == 1:
+                # The only one is the nearest, wherever a tile is.
+                chosen[:, reference] = objects[0][1]
+                continue
             nearest = np.full(len(centres), np.inf)
             for cells, shift in objects:
                 places = cells + np.array(shift) if moved else cells
