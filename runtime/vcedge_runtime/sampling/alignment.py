@@ -224,12 +224,16 @@ def mean_cosines(
     Returns:
         (2 * reach[0] + 1, 2 * reach[1] + 1) float32.
     """
-    height, width = query.shape[:2]
     rows, columns = (2 * r + 1 for r in reach)
     total = np.zeros((rows, columns), np.float32)
-    flat = query.reshape(-1, query.shape[2])
-    cosines = (template.keys @ flat.T).reshape(-1, height, width)
     starts = template.cells + np.array(expected) - np.array(reach)
+    # No cell of the frame but these is compared with any of the template's.
+    first = np.clip(starts.min(axis=0), 0, query.shape[:2])
+    last = np.clip(starts.max(axis=0) + total.shape, first, query.shape[:2])
+    seen = query[first[0] : last[0], first[1] : last[1]]
+    (height, width), starts = seen.shape[:2], starts - first
+    cosines = template.keys @ seen.reshape(-1, query.shape[2]).T
+    cosines = cosines.reshape(len(template.keys), height, width)
     for cosine, (top, left) in zip(cosines, starts.tolist(), strict=True):
         a, b = max(0, -top), min(rows, height - top)
         c, d = max(0, -left), min(columns, width - left)

@@ -9,7 +9,13 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from vcedge_runtime.errors import BundleError
-from vcedge_runtime.sampling.alignment import AlignmentSettings, ObjectAligner, ObjectShifts
+from vcedge_runtime.sampling.alignment import (
+    AlignmentSettings,
+    ObjectAligner,
+    ObjectShifts,
+    Template,
+    mean_cosines,
+)
 
 GRID = (20, 30)
 KEY_DIM = 16
@@ -147,3 +153,26 @@ def test_settings_out_of_range_are_refused(settings: dict[str, float]) -> None:
     expected = f"received {next(iter(settings))}=.* for AlignmentSettings; expected a"
     with pytest.raises(BundleError, match=expected):
         AlignmentSettings(**settings)  # type: ignore[arg-type]
+
+
+@given(
+    st.tuples(st.integers(-9, 9), st.integers(-9, 9)),
+    st.tuples(st.integers(0, 7), st.integers(0, 7)),
+    st.integers(1, 9),
+    st.integers(0, 99),
+)
+def test_cosines_are_those_of_the_cells_that_a_shift_lays_over_each_other(
+    expected: tuple[int, int], reach: tuple[int, int], cells: int, seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    query = rng.standard_normal((5, 7, 3), np.float32)
+    places = np.stack([rng.integers(0, 5, cells), rng.integers(0, 7, cells)], axis=-1)
+    template = Template(places, rng.standard_normal((cells, 3), np.float32))
+    wanted = np.zeros((2 * reach[0] + 1, 2 * reach[1] + 1))
+    for down, right in np.ndindex(*wanted.shape):
+        for (row, column), key in zip(places, template.keys, strict=True):
+            y = row + expected[0] - reach[0] + down
+            x = column + expected[1] - reach[1] + right
+            if 0 <= y < 5 and 0 <= x < 7:
+                wanted[down, right] += key @ query[y, x] / cells
+    np.testing.assert_allclose(mean_cosines(query, template, expected, reach), wanted, atol=1e-5)
