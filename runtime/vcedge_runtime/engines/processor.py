@@ -61,8 +61,8 @@ def spin_briefly(options: Any, version: str) -> None:
         options: its ``SessionOptions``.
         version: of ONNX Runtime.
     """
-    major, minor = (int(part) for part in version.split(".")[:2])
-    brief = (major, minor) >= SPINS_BRIEFLY
+    known = re.match(r"(\d+)\.(\d+)", version)
+    brief = known is not None and (int(known[1]), int(known[2])) >= SPINS_BRIEFLY
     options.add_session_config_entry("session.intra_op.allow_spinning", "1" if brief else "0")
     if brief:
         options.add_session_config_entry("session.intra_op.spin_duration_us", str(SPIN_US))

@@ -75,7 +75,17 @@ def test_onnxruntime_takes_its_exact_products_where_the_fast_ones_overflow(
 
 @pytest.mark.parametrize(
     ("version", "brief"),
-    [("1.25.3", False), ("1.26.0", True), ("1.31.1", True), ("2.0.0", True), ("1.26.0.dev1", True)],
+    [
+        ("1.25.3", False),
+        ("1.26.0", True),
+        ("1.31.1", True),
+        ("2.0.0", True),
+        ("1.26rc1", True),
+        ("1.26+cu12", True),
+        ("1.24.0.dev20260101", False),
+        ("2", False),
+        ("", False),
+    ],
 )
 def test_threads_look_for_work_briefly_or_sleep_at_once(
     monkeypatch: pytest.MonkeyPatch,

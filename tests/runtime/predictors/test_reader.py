@@ -25,6 +25,7 @@ from vcedge_runtime.propagation.fusion import (
     VoteFusion,
     fuse_joint,
 )
+from vcedge_runtime.sampling.alignment import ObjectShifts
 from vcedge_runtime.sampling.sampling import RegionMatches, Sampling
 
 RADIUS = 3
@@ -289,3 +290,28 @@ def test_column_sums_are_made_where_the_tiles_look() -> None:
     found = reader.read_columns(source, Sampling(RADIUS), some)
     looked_at = np.unique(cells_of_patches(reader)[some])
     np.testing.assert_array_equal(found[:, looked_at], whole[:, looked_at])
+
+
+def test_each_tile_follows_its_own_object_however_many_a_call_takes() -> None:
+    bank = make_bank()
+    # One object is at the left and moved down, the other at the right and moved up and left.
+    left, right = np.array([[8, 4]]), np.array([[8, 21]])
+    found = ((left, (3, 0)), (right, (-2, -4)))
+    sampling = Sampling(RADIUS, shifts=ObjectShifts((found, found)))
+    source = Source(bank.keys[2], bank.keys, bank.values, [0, 4])
+    engines = {
+        "label_readout": NumpyLabelReadout(READOUT),
+        "joint_readout": NumpyJointReadout(JOINT),
+        "column_total": NumpyColumnTotal(COLUMNS),
+    }
+
+    def read(logit_bytes: int) -> tuple[NDArray[np.float32], ...]:
+        reader = TileReader(engines, bank.grid_hw, RADIUS, 4, tile=5, logit_bytes=logit_bytes)
+        reader.resize(bank.channels)
+        tiles = reader.all_tiles
+        values = reader.read(source, sampling, tiles).values.copy()
+        together = reader.read_jointly(source, sampling, tiles).copy()
+        return values, together, reader.read_columns(source, sampling, tiles)
+
+    for tile_by_tile, at_once in zip(read(1), read(2**30), strict=True):
+        np.testing.assert_allclose(tile_by_tile, at_once, atol=1e-5)
