@@ -30,19 +30,27 @@ class LocalGlobalPolicy:
             but frame 0 are given up (our choice: STCN keeps them all).
         include_last: whether the frame before is read besides, whatever its number (an option of
             STCN, which encodes every frame's objects for it).
+        zoom: the frame whose mask was given is read besides as it looks this much larger, and as
+            much smaller, 1 to 4 (our choice); 1 for as it is alone. Of SRNet and STCN alone.
     """
 
     every: Annotated[int, Bounds(1, 1000)] = 5
     capacity: Annotated[int, Bounds(2, 128)] = 5
     include_last: bool = False
+    zoom: Annotated[float, Bounds(1, 4)] = 1.0
 
     def __post_init__(self) -> None:
         check_settings(self)
 
     @property
     def references(self) -> int:
-        """Most frames that are read at once."""
-        return self.capacity + self.include_last
+        """Most frames that are read at once, views among them."""
+        return self.capacity + self.include_last + len(self.scales)
+
+    @property
+    def scales(self) -> tuple[float, ...]:
+        """How large each further view of the frame is whose mask was given."""
+        return () if self.zoom == 1 else (self.zoom, 1 / self.zoom)
 
     @property
     def slots(self) -> int:

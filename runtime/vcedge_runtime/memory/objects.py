@@ -80,18 +80,19 @@ class ObjectBank:
         copied = held.read() if isinstance(held, DeviceArray) else held.copy()
         self.values = share_array(values(copied), self._device)
 
-    def save(self, slot: int) -> Callable[[], None]:
+    def save(self, slots: Sequence[int]) -> Callable[[], None]:
         """What puts everything back as it is now; it takes no memory of a device.
 
         Args:
-            slot: the only one that is written to meanwhile, but for ``change``.
+            slots: the only ones that are written to meanwhile, but for ``change``.
         """
         held, sums, weights = self.values, self.sums.copy(), self.weights.copy()
-        content = np.array(to_host(held[slot]))
+        content = {slot: np.array(to_host(held[slot])) for slot in slots}
 
         def restore() -> None:
             self.values, self.sums, self.weights = held, sums, weights
-            self.write(slot, content)
+            for slot, values in content.items():
+                self.write(slot, values)
 
         return restore
 

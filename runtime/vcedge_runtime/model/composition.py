@@ -132,6 +132,11 @@ class Composition:
                 f"received top_k={self.top_k}; expected a top_k of None or 1 to the {logits} cells "
                 "of a window"
             )
+        if isinstance(self.memory, LocalGlobalPolicy) and self.memory.scales:
+            raise BundleError(
+                f"received a memory with zoom={self.memory.zoom} for a model that propagates "
+                "labels, which knows one view of a frame; leave it out, or use an SRNet"
+            )
 
     @property
     def fit(self) -> str:

@@ -85,6 +85,11 @@ class ObjectComposition:
                 f"received doubt={self.doubt} for a model whose objects have a state, which would "
                 "keep what is doubted (XMem); leave it out"
             )
+        if self.hidden_dim and self.scales:
+            raise BundleError(
+                "received a memory with zoom for a model whose objects have a state, which is of "
+                "one view (XMem); leave it out"
+            )
         if not self.mixes and (self.local != "off" or self.prototypes):
             raise BundleError(
                 f"received local={self.local}, prototypes={self.prototypes} for a model that has "
@@ -104,8 +109,13 @@ class ObjectComposition:
 
     @property
     def spare(self) -> int:
-        """Slots beyond them: one for the local memory as another window shows it."""
-        return int(self.window.moves)
+        """Slots beyond them: one for the local memory as another window shows it, then views."""
+        return int(self.window.moves) + len(self.scales)
+
+    @property
+    def scales(self) -> tuple[float, ...]:
+        """How large each further view of the frame is whose mask was given."""
+        return self.memory.scales if isinstance(self.memory, LocalGlobalPolicy) else ()
 
     @property
     def graphs(self) -> set[str]:

@@ -27,6 +27,7 @@ from vcedge_runtime.predictors.object_reader import ObjectReader
 from vcedge_runtime.predictors.protocol import everything_or_nothing
 from vcedge_runtime.predictors.reading_back import read_object_back
 from vcedge_runtime.predictors.strays import clear_strays
+from vcedge_runtime.predictors.zoomed import ZoomedViews
 from vcedge_runtime.propagation.labels import Decision, assign_share, mask_from_labels
 from vcedge_runtime.propagation.upsample import open_upsampler
 from vcedge_runtime.timing import Timings, timed
@@ -98,6 +99,9 @@ class ObjectPredictor:
             for _ in range(2)
         )
         self._graphs = ObjectGraphs(parts, engines, self.bank, self.values, self._hidden, device)
+        first = parts.slots + parts.spare - len(parts.scales)
+        views = range(first, parts.slots + parts.spare)
+        self._views = ZoomedViews(parts.scales, views, self._graphs)
         self._found = self._make_room()
         self._window = Window(work_hw, grid_hw, grid_hw)
         self._windows = [self._window] * slots
@@ -186,6 +190,7 @@ class ObjectPredictor:
         shares.push()
         self._remember(frame, slot, self._next)
         self._finish(frame)
+        self._views.take(frame, self._last, self._next, self._found)
 
     def step(self, image: Planes, timings: Timings) -> None:
         """Take the next frame; where anything fails, the last one stays the last."""
@@ -252,6 +257,8 @@ class ObjectPredictor:
             self._hidden.begin_again(self._windows[slot], self._windows[slot])
             self._remember(self.frame, slot, self._last)
             self._hidden.finish()
+            if self._views.frame == self.frame:
+                self._views.take(self.frame, self._last, self._next, self._found)
             self._read_back(place, self._drawn_in.get(object_id, -1))
             self._drawn_in[object_id] = self.frame
             self.memory.annotate(self.frame)
@@ -280,7 +287,8 @@ class ObjectPredictor:
         """
         places, drawn, found = self._place_of.copy(), self._drawn_in.copy(), self._found
         blocks, held = (self._last.shares, self._next.shares), self._last.shares.host.copy()
-        values, labels = self.values.save(slot), self.bank.save_values()
+        values = self.values.save([slot, *self._views.slots])
+        labels = self.bank.save_values()
         hidden = self._hidden.save()
         memory = deepcopy(self.memory)
 
@@ -334,6 +342,7 @@ class ObjectPredictor:
     def _read(self, frame: int, slot: int, slots: Sequence[int], timings: Timings) -> int:
         """Read global and local memory, and mix them; return the local slot."""
         local = self.bank.slot_of(max(0, frame - self.parts.interval))
+        slots = [*slots, *self._views.slots]
         count = self._reader.read(slot, slots, local, self._window, self._found, timings)
         cells = self.grid_hw[0] * self.grid_hw[1]
         for frames in (count, *([1] if self.parts.local != "off" else [])):
@@ -364,6 +373,8 @@ class ObjectPredictor:
         slots = [slot for _, slot in past]
         if self._long_term and drawn_in < 0:
             slots += self._long_term.slots
+        if drawn_in < self._views.frame < self.frame:
+            slots += self._views.slots
         if slots:
             self.values.change(
                 lambda values: read_object_back(

@@ -178,14 +178,14 @@ def test_what_was_shipped_is_read_as_it_was_written(name: str) -> None:
     written = json.loads((bundle.folder / MANIFEST).read_text())
     read = json.loads(json.dumps(bundle.composition.to_json()))
     # Manifests of before these were properties of a bundle do not name them: they mean Lab, frames
-    # that are resized, a local memory, no frame besides the global ones, flow as a share of the
-    # short side, keys that are refined once, and points that follow the flow.
+    # that are resized, a local memory, no frame or view besides the global ones, flow as a share of
+    # the short side, keys that are refined once, and points that follow the flow.
     before = {"colour": json.loads(json.dumps(asdict(LAB))), "fit": "resize", "mixes": True}
     before |= {"hidden_dim": 0, "flow_scale": "side", "value_frames": "own", "point_flow": True}
     known = {name: value for name, value in before.items() if name in read}
     known |= written["composition"]
     if known["memory"]["kind"] == "local_global":
-        known["memory"] = {"include_last": False, **known["memory"]}
+        known["memory"] = {"include_last": False, "zoom": 1.0, **known["memory"]}
     assert read == known
     for graph, entry in bundle.graphs.items():
         # What is not written has its default.
