@@ -50,6 +50,8 @@ class ZoomedViews:
         Raises:
             NotFiniteError: what is encoded is not finite.
         """
+        if not self.slots:
+            return
         image = np.ascontiguousarray(encoded.image.host[0].transpose(1, 2, 0))
         shares = encoded.shares.host[1:]
         middle = _find_middle(shares.sum(axis=0))
