@@ -119,7 +119,9 @@ def test_numpy_takes_one_thread_for_its_products_within_a_call_alone(
     libraries = ThreadpoolController().select(internal_api="openblas")
 
     def count() -> list[int]:
-        return [each["num_threads"] for each in libraries.info()]
+        # Others, such as SciPy's, may have been loaded since the first tracker of this process.
+        found = [each for each in libraries.info() if "numpy" in each["filepath"]]
+        return [each["num_threads"] for each in found if each["threading_layer"] == "pthreads"]
 
     within: list[list[int]] = []
 
@@ -132,11 +134,10 @@ def test_numpy_takes_one_thread_for_its_products_within_a_call_alone(
     encoder = CountingEngine(open_engine(tiny_bundle, "encoder"))
     with libraries.limit(limits=2):
         before = count()
-        if 2 not in before:
-            pytest.skip("numpy has no OpenBLAS of several threads here")
+        if before != [2]:
+            pytest.skip("numpy has no OpenBLAS of its own here")
         with Tracker(tiny_bundle, {"encoder": encoder, "label_readout": readout}) as tracker:
             tracker.start(make_frame(HEIGHT, WIDTH), mask)
             tracker.step(make_frame(HEIGHT, WIDTH, 1))
             assert count() == before
-    assert len(within) == 2
-    assert all(set(counts) == {1} for counts in within)
+    assert within == [[1], [1]]
