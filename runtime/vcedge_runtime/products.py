@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
+from importlib import import_module
 from threading import Lock
 
 from threadpoolctl import LibController, ThreadpoolController
@@ -77,7 +78,8 @@ def _set(library: LibController, number: int) -> None:
 
 @cache
 def _find_libraries() -> list[LibController]:
-    """The OpenBLAS that are loaded by now, as numpy's is, and take one number for the process."""
+    """The OpenBLAS that are loaded, numpy's among them, and have one number for the process."""
+    import_module("numpy")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
