@@ -240,8 +240,7 @@ class Tracker(Closing):
         predictor.start(self._prepare(frame, fit), ids, objects)
         if window != windows.whole:
             predictor.look(window)
-            seen = self._prepare(frame[window.slices], fit)
-            predictor.show(seen, ids[window.slices])
+            predictor.show(self._prepare(frame[window.slices], fit), ids[window.slices])
         kept = frame.copy() if windows.moves else frame[:0, :0].copy()
         self._video = Video(frame_hw, fit, predictor, Shown(ids), windows, kept)
 
