@@ -62,7 +62,7 @@ def compose_object_model(
         colour=profile.colour,
         window=FollowingWindow() if profile.follows else FullWindow(),
         doubt=profile.doubt,
-        **network.composition,
+        **{"memory": profile.memory, **network.composition},
     )
     composition = plain.exchange(**own).exchange(**options.overrides)
     for part, asked in (("local", composition.local), ("prototypes", composition.prototypes)):

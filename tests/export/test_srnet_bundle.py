@@ -51,7 +51,7 @@ def test_the_bundle_says_what_it_is_made_of(exported_srnet_bundle: Bundle) -> No
     assert parts.colour == IMAGENET_LITE
     assert (parts.stride, parts.key_dim, parts.value_dim, parts.size) == (16, 64, 128, 96)
     assert (parts.top_k, parts.local, parts.interval, parts.prototypes) == (20, "fam", 1, True)
-    assert parts.memory == LocalGlobalPolicy(every=5, capacity=5)
+    assert parts.memory == LocalGlobalPolicy(every=5, capacity=5, zoom=1.4)
     # 2.32 GMAC at 480x864.
     cost = opened.graphs["query_encoder"].macs_per_pixel * 480 * 864
     assert cost == pytest.approx(2.32e9, rel=0.01)

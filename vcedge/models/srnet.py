@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, NamedTuple
 
 import torch
@@ -19,6 +19,7 @@ from vcedge.models.trunk import Trunk
 from vcedge.models.value_encoders import FeatureValueEncoder, PictureValueEncoder, ValueEncoder
 from vcedge_runtime.errors import TrainingError
 from vcedge_runtime.frames.colour import IMAGENET, IMAGENET_LITE, LAB, InputColour
+from vcedge_runtime.memory.local_global import LocalGlobalPolicy
 
 RESNETS = {"resnet18": (2, 2, 2), "resnet50": (3, 4, 6)}
 """Blocks of the ResNets' stages."""
@@ -44,6 +45,7 @@ class SRNetProfile:
             network looks at whole frames.
         doubt: score below which it does not take an object back that was away: what the reliability
             of its scores says (`docs/results.md`); 0 takes any.
+        memory: which frames it reads, where nothing else is chosen.
         key_dim: Ck.
         stride: pixels per key cell.
     """
@@ -60,6 +62,7 @@ class SRNetProfile:
     gated: bool = False
     follows: bool = False
     doubt: float = 0.0
+    memory: LocalGlobalPolicy = field(default_factory=LocalGlobalPolicy)
     key_dim: int = 64
     stride: int = STRIDE
 
@@ -77,6 +80,7 @@ SRNET_PROFILES = {
         colour=IMAGENET_LITE,
         follows=True,
         doubt=0.7,
+        memory=LocalGlobalPolicy(zoom=1.4),
     ),
     "srnet": SRNetProfile("srnet", "resnet50", 64, 256, (512, 256, 256), 3),
     "srnet-stcn": SRNetProfile(

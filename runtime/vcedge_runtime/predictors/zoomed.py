@@ -56,11 +56,11 @@ class ZoomedViews:
         shares = encoded.shares.host[1:]
         middle = _find_middle(shares.sum(axis=0))
         for slot, scale in zip(self.slots, self._scales, strict=True):
-            view = _zoom(image, scale, middle, cv2.BORDER_REFLECT)
+            view = _zoom(image, scale, middle)
             self._graphs.encode(slot, view, scratch, {})
             seen = scratch.shares
             for plane, share in zip(seen.host[1:], shares, strict=True):
-                plane[...] = _zoom(share, scale, middle, cv2.BORDER_CONSTANT)
+                plane[...] = _zoom(share, scale, middle)
             seen.host[0] = 1 - seen.host[1:].sum(axis=0)
             seen.push()
             self._graphs.write(slot, scratch, found)
@@ -77,8 +77,8 @@ def _find_middle(share: Planes) -> tuple[float, float]:
     return column, float(share.sum(axis=1) @ np.arange(height)) / total
 
 
-def _zoom(plane: Planes, scale: float, middle: tuple[float, float], border: int) -> Planes:
-    """Enlarge (H, W) or (H, W, 3) about a middle; what was beyond its border is as told."""
+def _zoom(plane: Planes, scale: float, middle: tuple[float, float]) -> Planes:
+    """Enlarge (H, W) or (H, W, 3) about a middle; beyond its border it is mirrored."""
     moved = cv2.getRotationMatrix2D(middle, 0, scale)
     size = plane.shape[1::-1]
-    return np.asarray(cv2.warpAffine(plane, moved, size, borderMode=border), np.float32)
+    return np.asarray(cv2.warpAffine(plane, moved, size, borderMode=cv2.BORDER_REFLECT), np.float32)

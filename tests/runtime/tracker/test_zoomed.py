@@ -71,6 +71,20 @@ def test_the_first_frame_is_remembered_larger_and_smaller() -> None:
     np.testing.assert_allclose(keys[0, 6, 8], keys[1, 6, 8], atol=1e-3)
 
 
+def test_what_is_mirrored_beyond_the_border_is_the_object_too() -> None:
+    with open_zooming() as tracker:
+        tracker.start(*draw(64, left=32))
+        keys, labels, *_ = see(tracker)
+    smaller, ids = keys[1], labels[1, ..., 1]
+    object_key, ground_key = smaller[6, 2], smaller[6, 14]
+    near = np.linalg.norm(smaller - object_key, axis=-1)
+    far = np.linalg.norm(smaller - ground_key, axis=-1)
+    # A quarter of it is there once more.
+    assert ids.sum() == pytest.approx(1.25 * (64 / CELL / 1.5) ** 2, rel=0.02)
+    np.testing.assert_array_equal((near < far)[ids > 0.9], True)
+    np.testing.assert_array_equal((near < far)[ids < 0.1], False)
+
+
 def test_where_a_window_follows_the_views_are_of_what_it_shows() -> None:
     with open_zooming(window="follow") as tracker:
         tracker.start(*draw(64))
