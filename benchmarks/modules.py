@@ -48,7 +48,7 @@ OBJECT_ROWS: Rows = {
     "local memory as it is": {"local": "raw"},
     "no local memory": {"local": "off"},
     "no prototypes (PTM)": {"prototypes": False},
-    "global memory of 8": {"memory": {"kind": "local_global", "capacity": 8}},
+    "global memory of 8": {"memory": {"kind": "local_global", "capacity": 8, "zoom": 1.4}},
     "dynamic memory (DMP)": {"memory": {"kind": "dynamic", "short": 3, "long": 2}},
     "to the frame's edges": {"edges": True},
 }

@@ -80,9 +80,15 @@ def _own_facts(bundle: Bundle) -> list[tuple[str, str]]:
         ("key", f"{parts.key_dim} channels, one each {parts.stride}x{parts.stride} pixels"),
         ("top-k", "all" if parts.top_k is None else str(parts.top_k)),
         ("edges", "masks are brought to the frame's own" if parts.edges else "interpolated"),
-        ("slots", f"{parts.slots} frames held, {parts.memory.references} read at most"),
+        ("slots", _describe_slots(parts)),
         *own,
     ]
+
+
+def _describe_slots(parts: Composition | ObjectComposition) -> str:
+    views = len(parts.scales) if isinstance(parts, ObjectComposition) else 0
+    read = f"{parts.slots} frames held, {parts.memory.references - views} read at most"
+    return f"{read}, and {views} views of the first" if views else read
 
 
 def _describe_colour(colour: InputColour) -> str:

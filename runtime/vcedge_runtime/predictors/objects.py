@@ -177,6 +177,7 @@ class ObjectPredictor:
     def show(self, image: Planes, mask: NDArray[np.uint8]) -> None:
         """Take the next frame and the mask of all objects in it; pin that frame."""
         self._take(self.frame + 1, image, mask)
+        self._drawn_in = dict.fromkeys(self._drawn_in, self.frame)
         self.memory.annotate(self.frame)
 
     def _take(self, frame: int, image: Planes, mask: NDArray[np.uint8]) -> None:
@@ -190,11 +191,12 @@ class ObjectPredictor:
         shares.push()
         self._remember(frame, slot, self._next)
         self._finish(frame)
-        self._views.take(frame, self._last, self._next, self._found)
+        self._views.ask(frame)
 
     def step(self, image: Planes, timings: Timings) -> None:
         """Take the next frame; where anything fails, the last one stays the last."""
         frame = self.frame + 1
+        self._views.make(self._last, self._next, self._found)
         slot = self.bank.claim(frame, self._keeps)
         self._windows[slot] = self._window
         self._hidden.begin(self._windows[self.bank.slot_of(self.frame)], self._window)
@@ -257,9 +259,12 @@ class ObjectPredictor:
             self._hidden.begin_again(self._windows[slot], self._windows[slot])
             self._remember(self.frame, slot, self._last)
             self._hidden.finish()
+            drawn_in = self._drawn_in.get(object_id, -1)
             if self._views.frame == self.frame:
-                self._views.take(self.frame, self._last, self._next, self._found)
-            self._read_back(place, self._drawn_in.get(object_id, -1))
+                self._views.ask(self.frame)
+                # Where a window follows, the frame before is the same one, whole.
+                drawn_in = -1
+            self._read_back(place, drawn_in)
             self._drawn_in[object_id] = self.frame
             self.memory.annotate(self.frame)
         self._doubt.believe(object_id)
@@ -278,6 +283,8 @@ class ObjectPredictor:
             self._exchange_shares(np.delete(shares, 1 + place, axis=0))
             for frame, at in self._done():
                 self.memory.store(frame, self.bank.keys[at], self.bank.labels[at])
+        if self._views.frame == self.frame:
+            self._views.ask(self.frame)
 
     def _save(self, slot: int) -> Callable[[], None]:
         """What puts back all that a change of objects changes; it takes no memory of a device.

@@ -18,7 +18,7 @@ class ZoomedViews:
     """Views of one frame in slots of their own, which global memory is read with.
 
     An object that comes nearer or goes is so known at sizes at which no frame has shown it (our
-    choice).
+    choice). They are made when the next frame comes: until then its masks may change.
 
     Args:
         scales: how large each is; 1 is as the frame is.
@@ -27,7 +27,7 @@ class ZoomedViews:
 
     Attributes:
         slots: as given.
-        frame: number of the frame that they are of; -1 before there is one.
+        frame: number of the frame that they are of, made or not; -1 before there is one.
     """
 
     def __init__(self, scales: Sequence[float], slots: Sequence[int], graphs: ObjectGraphs) -> None:
@@ -35,22 +35,24 @@ class ZoomedViews:
         self.slots = list(slots)
         self._graphs = graphs
         self.frame = -1
+        self._due = False
 
-    def take(
-        self, frame: int, encoded: EncodedFrame, scratch: EncodedFrame, found: FoundObjects
-    ) -> None:
-        """Make the views of a frame.
+    def ask(self, frame: int) -> None:
+        """Have views of the last frame, by its number, in place of those that there are."""
+        self.frame, self._due = frame, bool(self.slots)
+
+    def make(self, encoded: EncodedFrame, scratch: EncodedFrame, found: FoundObjects) -> None:
+        """Make the views that were asked for, if they are not made yet.
 
         Args:
-            frame: its number.
-            encoded: its picture, and its shares on the host.
+            encoded: the last frame's picture, and its shares on the host.
             scratch: of the same lengths; what it holds is lost.
             found: room for values of objects that are encoded together.
 
         Raises:
             NotFiniteError: what is encoded is not finite.
         """
-        if not self.slots:
+        if not self._due:
             return
         image = np.ascontiguousarray(encoded.image.host[0].transpose(1, 2, 0))
         shares = encoded.shares.host[1:]
@@ -64,7 +66,7 @@ class ZoomedViews:
             seen.host[0] = 1 - seen.host[1:].sum(axis=0)
             seen.push()
             self._graphs.write(slot, scratch, found)
-        self.frame = frame
+        self._due = False
 
 
 def _find_middle(share: Planes) -> tuple[float, float]:

@@ -36,13 +36,24 @@ def open_zooming(**parts: Any) -> Tracker:
     return open_hand_made(size=HEIGHT, memory=ZOOM, **parts)
 
 
-def see(tracker: Tracker) -> tuple[NDArray[Any], ...]:
-    """What the last slots hold, those of views: keys, labels, values, what makes prototypes."""
+def find_predictor(tracker: Tracker) -> ObjectPredictor:
     predictor = tracker.video.predictor
     assert isinstance(predictor, ObjectPredictor)
+    return predictor
+
+
+def see(tracker: Tracker) -> tuple[NDArray[Any], ...]:
+    """What the last slots hold, those of views: keys, labels, values, what makes prototypes."""
+    predictor = find_predictor(tracker)
     bank, values = predictor.bank, predictor.values
     held = (bank.keys, bank.labels, values.values, values.sums, values.weights)
     return tuple(np.array(array)[-2:] for array in held)
+
+
+def start(tracker: Tracker, frame: Frame, mask: Frame) -> None:
+    """Begin a video, and see its frame once more: then there are views."""
+    tracker.start(frame, mask)
+    tracker.step(frame)
 
 
 class Recording(ForwardingEngine):
@@ -59,7 +70,7 @@ class Recording(ForwardingEngine):
 
 def test_the_first_frame_is_remembered_larger_and_smaller() -> None:
     with open_zooming() as tracker:
-        tracker.start(*draw(64))
+        start(tracker, *draw(64))
         keys, labels, *_ = see(tracker)
     cells = (64 / CELL) ** 2
     for view, scale in zip(labels[..., 1], (1.5, 1 / 1.5), strict=True):
@@ -73,7 +84,7 @@ def test_the_first_frame_is_remembered_larger_and_smaller() -> None:
 
 def test_what_is_mirrored_beyond_the_border_is_the_object_too() -> None:
     with open_zooming() as tracker:
-        tracker.start(*draw(64, left=32))
+        start(tracker, *draw(64, left=32))
         keys, labels, *_ = see(tracker)
     smaller, ids = keys[1], labels[1, ..., 1]
     object_key, ground_key = smaller[6, 2], smaller[6, 14]
@@ -87,11 +98,11 @@ def test_what_is_mirrored_beyond_the_border_is_the_object_too() -> None:
 
 def test_where_a_window_follows_the_views_are_of_what_it_shows() -> None:
     with open_zooming(window="follow") as tracker:
-        tracker.start(*draw(64))
+        start(tracker, *draw(64))
         _, labels, *_ = see(tracker)
-        predictor = tracker.video.predictor
-        assert isinstance(predictor, ObjectPredictor)
-        shown = predictor.bank.labels[predictor.bank.slot_of(predictor.frame), ..., 1].sum()
+        bank = find_predictor(tracker).bank
+        # Frame 0 is whole, frame 1 the same in the window.
+        shown = bank.labels[bank.slot_of(1), ..., 1].sum()
     assert shown > 1.5 * (64 / CELL) ** 2
     assert labels[1, ..., 1].sum() == pytest.approx(shown / 1.5**2, rel=0.05)
 
@@ -117,13 +128,49 @@ def test_views_are_read_and_memory_does_not_grow() -> None:
 
 def test_a_mask_that_is_corrected_where_it_was_given_makes_the_views_anew() -> None:
     with open_zooming() as corrected, open_zooming() as right:
-        frame, wrong = draw(32)
         frame, mask = draw(64)
-        corrected.start(frame, wrong)
+        corrected.start(frame, draw(32, left=140)[1])
         corrected.add_object(1, mask)
-        right.start(frame, mask)
+        corrected.step(frame)
+        start(right, frame, mask)
         for one, other in zip(see(corrected), see(right), strict=True):
             np.testing.assert_allclose(one, other, atol=1e-5)
+
+
+def test_where_a_window_follows_the_first_frame_is_corrected_whole_too() -> None:
+    with open_zooming(window="follow") as tracker:
+        frame, mask = draw(64)
+        tracker.start(frame, draw(32)[1])
+        tracker.add_object(1, mask)
+        bank = find_predictor(tracker).bank
+        whole = bank.labels[bank.slot_of(0), ..., 1].sum()
+    assert whole == pytest.approx((64 / CELL) ** 2, rel=0.15)
+
+
+def test_an_object_that_is_taken_away_where_it_was_given_leaves_the_views_too() -> None:
+    with open_zooming() as tracker, open_zooming() as right:
+        frame, mask = draw(64)
+        second, ids = draw(64, left=40, object_id=2)
+        frame[ids > 0] = second[ids > 0]
+        tracker.start(frame, np.maximum(mask, ids))
+        tracker.remove_object(2)
+        tracker.step(frame)
+        start(right, frame, mask)
+        for one, other in zip(see(tracker), see(right), strict=True):
+            np.testing.assert_allclose(one, other, atol=1e-5)
+
+
+@pytest.mark.parametrize("window", ["full", "follow"])
+def test_a_correction_in_mid_video_leaves_the_views_of_the_mask_that_was_given(window: str) -> None:
+    with open_zooming(window=window) as tracker:
+        frame, mask = draw(64)
+        start(tracker, frame, mask)
+        for _ in range(6):
+            tracker.step(frame)
+        before = see(tracker)
+        tracker.add_object(1, draw(32, left=140)[1])
+        for one, other in zip(see(tracker), before, strict=True):
+            np.testing.assert_array_equal(one, other)
 
 
 def test_an_object_that_comes_later_is_read_back_into_the_views() -> None:
@@ -144,13 +191,13 @@ def test_an_object_that_comes_later_is_read_back_into_the_views() -> None:
         np.testing.assert_allclose(see(tracker)[1][..., 1], before[1][..., 1], atol=0.05)
 
 
-def test_a_correction_that_fails_leaves_the_views_as_they_were() -> None:
+def test_a_view_that_fails_is_made_with_the_next_step() -> None:
     engines = make_engines()
     encoder = engines["value_encoder"]
     assert isinstance(encoder, HandMadeGraph)
-    with open_hand_made(engines, size=HEIGHT, memory=ZOOM) as tracker:
-        tracker.start(*draw(64))
-        before = see(tracker)
+    with open_hand_made(engines, size=HEIGHT, memory=ZOOM) as tracker, open_zooming() as right:
+        frame, mask = draw(64)
+        tracker.start(frame, mask)
         whole, runs = encoder.run, len(encoder.runs)
 
         def fail_at_the_second_view(inputs: Any, out: Any) -> None:
@@ -159,9 +206,13 @@ def test_a_correction_that_fails_leaves_the_views_as_they_were() -> None:
 
         encoder.run = fail_at_the_second_view  # type: ignore[method-assign]
         with pytest.raises(RuntimeError, match="broken on purpose"):
-            tracker.add_object(1, draw(32)[1])
-        for one, other in zip(see(tracker), before, strict=True):
-            np.testing.assert_array_equal(one, other)
+            tracker.step(frame)
+        encoder.broken, encoder.run = False, whole  # type: ignore[method-assign]
+        assert find_predictor(tracker).frame == 0
+        tracker.step(frame)
+        start(right, frame, mask)
+        for one, other in zip(see(tracker), see(right), strict=True):
+            np.testing.assert_allclose(one, other, atol=1e-5)
 
 
 def test_models_of_one_view_refuse_it(tiny_bundle: Bundle, srnet_bundle: Bundle) -> None:

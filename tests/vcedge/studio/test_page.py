@@ -63,8 +63,9 @@ def test_an_object_is_drawn_tracked_corrected_and_exported(
         window.go_to(BAD)
         window.track("Shift+T")
         after = score_sequence(masks, [window.mask(frame) for frame in range(FRAMES)]).j_and_f
-        # With GrabCut it was 0.89 and 0.94 when this was written.
-        assert after > before + 0.005
+        # With GrabCut it was 0.939 and 0.944 when this was written: what comes back from behind the
+        # plant is found without a correction, too, and less is left to correct.
+        assert after > before + 0.002
 
         window.press("Shift+E")
         with window.page.expect_download() as waiting:
