@@ -44,17 +44,17 @@ def parse_arguments() -> argparse.Namespace:
 
 def name_lengths(work_hw: tuple[int, int], model: ExportedModel, objects: int) -> dict[str, int]:
     """Every length of the graphs at a working size, with memory full."""
-    stride, memory = model.composition.stride, model.composition.memory
+    parts = model.composition
     lengths = {
         "objects": objects,
         "labels": objects + 1,
-        "references": memory.references,
-        "slots": memory.slots + 1,
+        "references": parts.memory.references,
+        "slots": parts.slots + parts.spare,
     }
     for axis, length in zip("hw", work_hw, strict=True):
-        lengths |= {axis.upper(): length, axis: length // stride}
+        lengths |= {axis.upper(): length, axis: length // parts.stride}
         lengths |= {f"{axis}8": length // 8, f"{axis}4": length // 4}
-    return lengths | {"channels": model.composition.to_json()["value_dim"]}
+    return lengths | {"channels": parts.to_json()["value_dim"]}
 
 
 def runs_of(model: ExportedModel, lengths: Mapping[str, int]) -> dict[str, dict[str, int]]:

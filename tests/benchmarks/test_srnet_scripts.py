@@ -23,12 +23,12 @@ def test_every_graph_is_counted_and_timed(run_script: RunScript, srnet_bundle: B
     assert set(rows) == {*srnet_bundle.graphs, "memory_read (local)"}
     assert sum(row["parameters"] for row in rows.values()) == pytest.approx(3.90e6, rel=0.01)
     cells = 6 * 8
-    # Five references of the local memory's one, keys of 64 channels; of the 20 nearest and 8 more,
-    # values of 128. 8 cells stand in where memory is too small.
+    # Five references and two views, of the local memory one frame, keys of 64 channels; of the 20
+    # nearest and 8 more, values of 128. 8 cells stand in where memory is too small.
     read, local = (rows[f"memory_read{which}"]["gmac"] for which in ("", " (local)"))
     for objects in ("1", "3"):
         values = 28 * int(objects) * 128
-        assert read[objects] == pytest.approx(cells * ((5 * cells + 8) * 72 + values) / 1e9)
+        assert read[objects] == pytest.approx(cells * ((7 * cells + 8) * 72 + values) / 1e9)
         assert local[objects] == pytest.approx(cells * ((cells + 8) * 72 + values) / 1e9)
     # The frame is encoded once, each object by itself.
     assert rows["query_encoder"]["gmac"]["3"] == rows["query_encoder"]["gmac"]["1"]
