@@ -196,7 +196,8 @@ class ObjectPredictor:
     def step(self, image: Planes, timings: Timings) -> None:
         """Take the next frame; where anything fails, the last one stays the last."""
         frame = self.frame + 1
-        self._views.make(self._last, self._next, self._found)
+        with timed(timings, "remember"):
+            self._views.make(self._last, self._next, self._found)
         slot = self.bank.claim(frame, self._keeps)
         self._windows[slot] = self._window
         self._hidden.begin(self._windows[self.bank.slot_of(self.frame)], self._window)
