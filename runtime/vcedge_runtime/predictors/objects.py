@@ -171,13 +171,11 @@ class ObjectPredictor:
     def start(self, image: Planes, mask: NDArray[np.uint8], objects: list[int]) -> None:
         """Take the first frame and its mask."""
         self._place_of = {object_id: place for place, object_id in enumerate(objects)}
-        self._drawn_in = dict.fromkeys(objects, 0)
         self._take(0, image, mask)
 
     def show(self, image: Planes, mask: NDArray[np.uint8]) -> None:
         """Take the next frame and the mask of all objects in it; pin that frame."""
         self._take(self.frame + 1, image, mask)
-        self._drawn_in = dict.fromkeys(self._drawn_in, self.frame)
         self.memory.annotate(self.frame)
 
     def _take(self, frame: int, image: Planes, mask: NDArray[np.uint8]) -> None:
@@ -191,6 +189,7 @@ class ObjectPredictor:
         shares.push()
         self._remember(frame, slot, self._next)
         self._finish(frame)
+        self._drawn_in = dict.fromkeys(self._place_of, frame)
         self._views.ask(frame)
 
     def step(self, image: Planes, timings: Timings) -> None:

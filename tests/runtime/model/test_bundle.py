@@ -13,6 +13,7 @@ import pytest
 
 from vcedge_runtime.errors import BundleError
 from vcedge_runtime.frames.colour import LAB
+from vcedge_runtime.memory.local_global import LocalGlobalPolicy
 from vcedge_runtime.memory.references import ReferencePolicy
 from vcedge_runtime.model import bundle as bundle_module
 from vcedge_runtime.model.bundle import (
@@ -190,6 +191,14 @@ def test_what_was_shipped_is_read_as_it_was_written(name: str) -> None:
     for graph, entry in bundle.graphs.items():
         # What is not written has its default.
         assert {**entry.to_json(), **written["graphs"][graph]} == entry.to_json()
+
+
+def test_a_manifest_of_before_views_reads_none(srnet_bundle: Bundle) -> None:
+    written = srnet_bundle.composition.to_json()
+    del written["memory"]["zoom"], written["memory"]["include_last"]
+    read = type(srnet_bundle.tracking).from_json(written)
+    assert read.memory == LocalGlobalPolicy()
+    assert read.scales == ()
 
 
 @pytest.mark.parametrize(

@@ -178,8 +178,7 @@ def test_an_object_that_comes_later_is_read_back_into_the_views() -> None:
         frame, mask = draw(64)
         second, ids = draw(64, left=40, object_id=2)
         frame[ids > 0] = second[ids > 0]
-        tracker.start(frame, mask)
-        tracker.step(frame)
+        start(tracker, frame, mask)
         before = see(tracker)
         tracker.add_object(2, ids)
         keys, labels, *_ = see(tracker)

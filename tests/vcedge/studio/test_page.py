@@ -63,9 +63,8 @@ def test_an_object_is_drawn_tracked_corrected_and_exported(
         window.go_to(BAD)
         window.track("Shift+T")
         after = score_sequence(masks, [window.mask(frame) for frame in range(FRAMES)]).j_and_f
-        # With GrabCut it was 0.939 and 0.944 when this was written: what comes back from behind the
-        # plant is found without a correction, too, and less is left to correct.
-        assert after > before + 0.002
+        # With GrabCut it was 0.89 and 0.94 when this was written.
+        assert after > before + 0.005
 
         window.press("Shift+E")
         with window.page.expect_download() as waiting:
@@ -180,7 +179,9 @@ def test_the_keyboard_does_everything_and_the_sheet_says_so(
             assert cell in page_of_keys
         window.press("Escape")
         window.expect("#help").to_be_hidden()
-        window.press("n", "n", "1")
+        window.press("n", "n")
+        window.expect('[data-id="2"].chosen').to_be_visible()
+        window.press("1")
         window.expect('[data-id="1"].chosen').to_be_visible()
         for key, tool in zip("bcpev", ("box", "click", "brush", "erase", "hand"), strict=True):
             window.press(key)

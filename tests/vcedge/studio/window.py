@@ -41,7 +41,10 @@ PHONE = (390, 844)
 
 
 def open_session(footage: Footage) -> Session:
-    return Session(footage, Tracker.open(size=SIZE, backend="cpu", threads=1), open_segmenter(1))
+    # With views of the first frame nothing that the plant covered needs to be corrected.
+    parts = {"memory": "local_global:zoom=1"}
+    tracker = Tracker.open(size=SIZE, backend="cpu", threads=1, overrides=parts)
+    return Session(footage, tracker, open_segmenter(1))
 
 
 def import_playwright() -> Any:
